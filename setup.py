@@ -16,6 +16,9 @@ CORE = [
     "tokenizers>=0.22",  # OPT's byte-level BPE
     "safetensors>=0.6",  # PyTorch weights without pickle
     "rouge-score>=0.1.2",  # Rouge-L, the library under t5's metric
+    "sacrebleu>=2.4",  # corpus BLEU, the library under t5's metric
+    "scikit-learn>=1.5",  # macro F1 and Matthews correlation, the library under t5's metrics
+    "scipy>=1.13",  # Pearson and Spearman correlation, the library under t5's metrics
     "numpy>=2.0",  # host-side arrays
     "rich>=13",  # progress bars and tables on the terminal
     "tensorboardX>=2.6",  # TensorBoard event files without TensorFlow
@@ -60,7 +63,7 @@ setup(
     package_data={
         "iml_jax.gin": ["*/*.gin"],
         "iml_jax.bench": ["*.tsv", "known/*.tsv", "sources/*.tsv"],
-        "iml_jax.evaluation": ["*.css"],
+        "iml_jax.evaluation": ["*.css", "*.js"],
     },
     install_requires=CORE,
     extras_require={
