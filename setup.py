@@ -63,7 +63,7 @@ setup(
     package_data={
         "iml_jax.gin": ["*/*.gin"],
         "iml_jax.bench": ["*.tsv", "known/*.tsv", "sources/*.tsv"],
-        "iml_jax.evaluation": ["*.css", "*.js"],
+        "iml_jax.evaluation": ["*.css", "*.js", "*.tsv"],
     },
     install_requires=CORE,
     extras_require={
