@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from iml_jax.bench import known_tasks, leakage_decisions, ngrams, overlap
+from iml_jax.bench import known_tasks, leakage_decisions, ngrams, overlap, wording
 from iml_jax.bench.leakage_decisions import Decision
 from iml_jax.bench.ngrams import Index
 from iml_jax.bench.overlap import Hits, Side, Texts
@@ -69,6 +69,8 @@ class Pair:
       train, evaluation: the tasks, ``benchmark:task``.
       split: the split evaluated.
       overlapping: its examples that overlap, ``examples`` of them there are.
+      content: those of ``overlapping`` that have an n-gram in common outside the wording that the evaluation
+        task's examples share among themselves (``wording.mask``): instructions, templates, lists of options.
       train_examples: records of the train split.
       source: what is known of a common source: ``same task``, ``same dataset``, or empty.
       decision: a side, or ``undecided``; ``reason`` is the decision's.
@@ -79,6 +81,7 @@ class Pair:
     evaluation: str
     split: str
     overlapping: int
+    content: int
     examples: int
     train_examples: int
     source: str
@@ -91,10 +94,15 @@ class Pair:
         """Share of the evaluation examples that overlap."""
         return self.overlapping / self.examples
 
+    @property
+    def content_share(self) -> float:
+        """Share of the evaluation examples that overlap outside their common wording."""
+        return self.content / self.examples
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome: pairs over the threshold, those with the largest share first."""
+    """The outcome: pairs over the threshold, those with the largest share of content first."""
 
     fingerprint: str
     threshold: float
@@ -138,7 +146,8 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
             if count > config.threshold * other.examples:
                 rows = slice(int(per_task[number]), int(per_task[number + 1]))
                 samples = spans.samples(side, number, hits[side.key], rows)
-                pairs.append(_pair(side, other, count, samples, decisions))
+                content = count - int(hits[side.key].wording[rows].sum())
+                pairs.append(_pair(side, other, (count, content), samples, decisions))
     report = Report(
         fingerprint=manifest.fingerprint,
         threshold=config.threshold,
@@ -147,11 +156,15 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
         evaluation_tasks=len(evaluated),
         evaluation_examples=sum(side.examples for side in evaluated),
         overlapping_pairs=overlapping,
-        pairs=tuple(sorted(pairs, key=lambda pair: (-pair.share, pair.train, pair.evaluation))),
+        pairs=tuple(sorted(pairs, key=_order)),
     )
     manifests.write_atomically(directory / "leakage.json", json.dumps(as_record(report), indent=1) + "\n")
     manifests.write_atomically(directory / "leakage.txt", render(report))
     return report
+
+
+def _order(pair: Pair) -> tuple[float, float, str, str]:
+    return -pair.content_share, -pair.share, pair.train, pair.evaluation
 
 
 def _hits(
@@ -160,13 +173,14 @@ def _hits(
     """(hits by training task, the index's stream, its words)."""
     texts, began = Texts(config.prepared_dir), time.monotonic()
     words, stream, starts = overlap.evaluation_stream(texts, evaluated)
+    shared = wording.mask(stream, starts, overlap.groups(texts, evaluated))
     say(f"{len(starts)} evaluation examples, {len(stream)} words, {time.monotonic() - began:.1f} s")
     parts = overlap.part_count(stream, config.ngrams)
     found: dict[str, list[Hits]] = {side.key: [] for side in trained}
     total = sum(side.examples for side in trained)
     for part in range(parts):
         began, done, told = time.monotonic(), 0, 0
-        index = Index(words, stream, starts, part, parts)
+        index = Index(words, stream, starts, part, parts, shared)
 
         def tick(count: int) -> None:
             nonlocal done, told
@@ -195,9 +209,13 @@ class _Spans:
         self.bounds = [0, *itertools.accumulate(side.examples for side in evaluated)]
 
     def samples(self, side: Side, number: int, hits: Hits, rows: slice) -> tuple[Sample, ...]:
-        """Of evaluation task ``number``, whose hits are ``rows``: the first examples with different words."""
+        """Of evaluation task ``number``, whose hits are ``rows``: the first examples with different words.
+
+        Those that have more in common than wording come first.
+        """
         chosen: dict[str, int] = {}
-        for row in range(rows.start, min(rows.stop, rows.start + _TRIED)):
+        numbers = np.arange(rows.start, rows.stop)
+        for row in numbers[np.argsort(hits.wording[rows], kind="stable")][:_TRIED].tolist():
             chosen.setdefault(self._span(int(hits.place[row])), row)
             if len(chosen) == SAMPLES:
                 break
@@ -220,7 +238,7 @@ class _Spans:
 def _pair(
     side: Side,
     other: Side,
-    count: int,
+    counts: tuple[int, int],
     samples: tuple[Sample, ...],
     decisions: Mapping[tuple[str, str], Decision],
 ) -> Pair:
@@ -233,7 +251,8 @@ def _pair(
         train=side.key,
         evaluation=other.key,
         split=other.split,
-        overlapping=count,
+        overlapping=counts[0],
+        content=counts[1],
         examples=other.examples,
         train_examples=side.examples,
         source=source,
@@ -250,26 +269,27 @@ def _dataset(side: Side) -> str:
 
 
 def as_record(report: Report) -> dict[str, Any]:
-    """The report as JSON; each pair also has its ``share``."""
+    """The report as JSON; each pair also has its ``share`` and ``content_share``."""
     record = dataclasses.asdict(report)
     for row, pair in zip(record["pairs"], report.pairs, strict=True):
-        row["share"] = pair.share
+        row["share"], row["content_share"] = pair.share, pair.content_share
     return record
 
 
 def render(report: Report) -> str:
     """The report as text: heading, tab-separated lines, under each its samples, last a summary (``#``)."""
-    heading = ("share", "overlapping", "examples", "train task", "evaluation task", "decision", "source")
-    lines = ["\t".join(heading)]
+    lines = ["content\tshare\toverlapping\texamples\ttrain task\tevaluation task\tdecision\tsource"]
     for pair in report.pairs:
-        cells = (f"{pair.share:.2%}", str(pair.overlapping), str(pair.examples), pair.train, pair.evaluation)
-        lines.append("\t".join((*cells, pair.decision, pair.source or "-")))
+        shares = (f"{pair.content_share:.2%}", f"{pair.share:.2%}", str(pair.overlapping), str(pair.examples))
+        lines.append("\t".join((*shares, pair.train, pair.evaluation, pair.decision, pair.source or "-")))
         lines += [f"    {s.train_example} | {s.evaluation_example}: {s.span}" for s in pair.samples]
     undecided = sum(pair.decision == "undecided" for pair in report.pairs)
+    content = sum(pair.content_share > report.threshold for pair in report.pairs)
     lines.append(
         f"# {report.train_tasks} training tasks ({report.train_examples} examples), "
         f"{report.evaluation_tasks} evaluation tasks ({report.evaluation_examples}): "
         f"{report.overlapping_pairs} pairs overlap, {len(report.pairs)} of them in more than "
-        f"{report.threshold:.2%} of the evaluation examples, {undecided} of these undecided"
+        f"{report.threshold:.2%} of the evaluation examples ({content} of them outside common wording as "
+        f"well), {undecided} of these undecided"
     )
     return "\n".join(lines) + "\n"

@@ -66,23 +66,24 @@ def mix(values: Ids) -> Ids:
     return values ^ (values >> np.uint64(31))
 
 
-def hashes(stream: Ids) -> tuple[Ids, Ids]:
+def hashes(stream: Ids, length: int = LENGTH) -> tuple[Ids, Ids]:
     """The n-grams of a stream of word ids.
 
     Args:
       stream: integers [n], texts as ``padded`` writes them.
+      length: words of an n-gram.
 
     Returns:
       Their places (int64 [m], ascending) and their 64-bit hashes (uint64 [m]), the same on every machine.
     """
-    count = len(stream) - LENGTH + 1
+    count = len(stream) - length + 1
     if count <= 0:
         return np.zeros(0, np.int64), np.zeros(0, np.uint64)
     breaks = np.concatenate([[0], np.cumsum(stream == UNKNOWN)])
-    places = np.flatnonzero(breaks[LENGTH:] == breaks[:count])
+    places = np.flatnonzero(breaks[length:] == breaks[:count])
     words = mix(stream.astype(np.uint64) * np.uint64(_BASE))
     total = np.zeros(count, np.uint64)
-    for offset in range(LENGTH):
+    for offset in range(length):
         total = total * np.uint64(_BASE) + words[offset : offset + count]
     return places, mix(total[places])
 
@@ -95,6 +96,7 @@ class Index:
       words: of the evaluation side.
       stream: uint32 [n], its texts' word ids, see ``padded``.
       starts: int64 [examples], where each example begins in ``stream``.
+      wording: bool [n], the n-grams of ``stream`` that are only wording (``wording.mask``); none by default.
       keys: uint64 [u], the different hashes, ascending.
       ends: int64 [u], where the places of each hash end in ``places``.
       places: uint32 or int64 [m], where n-grams begin in ``stream``, by hash, then ascending.
@@ -106,8 +108,11 @@ class Index:
     starts: Ids
     part: int = 0
     parts: int = 1
+    wording: Ids = dataclasses.field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
+        if not len(self.wording):
+            self.wording = np.zeros(len(self.stream), bool)
         places, keys = [], []
         # By pieces, which overlap by an n-gram less a word: hashes of everything at once would be many times
         # the size of the part that is kept.

@@ -85,6 +85,16 @@ class Texts:
         finally:
             pool.close()
 
+    def templates(self, files: Sequence[FileEntry]) -> Iterator[str]:
+        """The name of every record's template, empty where it has none, in file order."""
+        pool = ShardPool(self._directory, max_open=1)
+        try:
+            records = RecordList(pool, files)
+            for index in range(len(records)):
+                yield _word(records[index].get("template"))
+        finally:
+            pool.close()
+
     def _text(self, record: Any, records: RecordList, index: int) -> str:
         if "inputs_pretokenized" in record and "targets_pretokenized" in record:
             parts = [record[f"{name}_pretokenized"] for name in ("inputs", "targets")]
@@ -103,7 +113,11 @@ class Texts:
             value = RecordList(pool, files)[index].get("example_id")
         finally:
             pool.close()
-        return value[0].decode("utf-8", "replace") if isinstance(value, list) and value else f"#{index}"
+        return _word(value) or f"#{index}"
+
+
+def _word(value: Any) -> str:
+    return value[0].decode("utf-8", "replace") if isinstance(value, list) and value else ""
 
 
 def evaluation_stream(texts: Texts, evaluated: Sequence[Side]) -> tuple[Words, Ids, Ids]:
@@ -115,6 +129,19 @@ def evaluation_stream(texts: Texts, evaluated: Sequence[Side]) -> tuple[Words, I
     return (builder.words, *builder.finish())
 
 
+def groups(texts: Texts, evaluated: Sequence[Side]) -> Ids:
+    """For every evaluation example the number of its task and template: int64 [examples]."""
+    numbers: dict[tuple[str, str], int] = {}
+    return np.array(
+        [
+            numbers.setdefault((side.key, template), len(numbers))
+            for side in evaluated
+            for template in texts.templates(side.files)
+        ],
+        np.int64,
+    )
+
+
 def part_count(stream: Ids, limit: int) -> int:
     """Parts into which an index is cut to hold about ``limit`` n-grams at once."""
     return max(1, -(-len(stream) // limit))
@@ -124,11 +151,13 @@ def part_count(stream: Ids, limit: int) -> int:
 class Hits:
     """The evaluation examples that some training examples overlap with, and for each the first witness.
 
-    int64 [n] each, ``example`` ascending: its number, the number of the training record, the n-gram's number
-    of words from the record's begin, and the n-gram's place in the index's stream.
+    int64 [n] each, ``example`` ascending: its number; 1 where all its n-grams in common are only wording
+    (``Index.wording``), else 0; the number of the training record, the n-gram's number of words from the
+    record's begin, and the n-gram's place in the index's stream.
     """
 
     example: Ids
+    wording: Ids
     record: Ids
     word: Ids
     place: Ids
@@ -137,11 +166,11 @@ class Hits:
     def none() -> Hits:
         """No overlap."""
         empty = np.zeros(0, np.int64)
-        return Hits(empty, empty, empty, empty)
+        return Hits(empty, empty, empty, empty, empty)
 
     @staticmethod
     def merge(parts: Sequence[Hits]) -> Hits:
-        """The union; of several witnesses the first in the order of (record, word, place)."""
+        """The union; of several witnesses the first in the order of (wording, record, word, place)."""
         if not parts:
             return Hits.none()
         columns = [
@@ -195,7 +224,8 @@ def _scan_batch(index: Index, batch: list[tuple[int, list[int]]], finished: Ids,
             mine = places[first][which]
             text = np.searchsorted(begins, mine, "right") - 1
             example = np.searchsorted(index.starts, theirs, "right") - 1
-            parts.append(Hits.merge([Hits(example, records[text], mine - begins[text], theirs)]))
+            wording = index.wording[theirs].astype(np.int64)
+            parts.append(Hits.merge([Hits(example, wording, records[text], mine - begins[text], theirs)]))
         rest = np.ones(len(keys), bool)
         rest[first] = False
         places, keys = places[rest], keys[rest]

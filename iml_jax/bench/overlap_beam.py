@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.data.manifest import FileEntry
 from iml_jax.errors import Fault, UserError
 
-_ARRAYS = ("stream", "starts", "keys", "ends", "places", "filter")
+_ARRAYS = ("stream", "starts", "keys", "ends", "places", "filter", "wording")
 _Element = tuple[str, int, FileEntry]  # task, number of the shard's first record in its split, shard
 
 
@@ -128,6 +129,6 @@ class _Keep(beam.DoFn):
         file = _file(Path(self._folder), key)
         # Under a name of its own first: a runner may do an element twice at once.
         temporary = file.with_name(f"{uuid.uuid4().hex}.npy")
-        np.save(temporary, np.stack([hits.example, hits.record, hits.word, hits.place]))
+        np.save(temporary, np.stack([getattr(hits, field.name) for field in dataclasses.fields(Hits)]))
         temporary.replace(file)
         yield key

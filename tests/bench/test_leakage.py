@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import re
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iml_jax import cli
-from iml_jax.bench import leakage, leakage_decisions, mixtures, ngrams, overlap
+from iml_jax.bench import leakage, leakage_decisions, mixtures, ngrams, overlap, wording
 from iml_jax.bench.leakage import LeakageConfig
 from iml_jax.bench.ngrams import Index, StreamBuilder, Words
 from iml_jax.data import tokenizer as bpe
@@ -61,6 +62,36 @@ def expected_hits(train, evaluation):
                 hits[number] = (record, first)
                 break
     return hits
+
+
+def common_runs(texts):
+    """Runs of five words that at least half of four or more texts have."""
+    counts = collections.Counter()
+    for words in map(expected_words, texts):
+        if len(words) >= 8:
+            counts.update({tuple(words[i : i + 5]) for i in range(len(words) - 4)})
+    return {run for run, count in counts.items() if count * 2 >= len(texts) >= 4}
+
+
+def content_ngrams(text, runs):
+    """The n-grams of a text that are not wording."""
+    words = expected_words(text)
+    covered = {i + k for i in range(len(words) - 4) if tuple(words[i : i + 5]) in runs for k in range(5)}
+    if len(words) < 13:
+        return expected_ngrams(text) if len(covered) < len(words) else set()
+    starts = [i for i in range(len(words) - 12) if not covered & set(range(i, i + 13))]
+    return {tuple(words[i : i + 13]) for i in starts}
+
+
+def expected_content(train, groups):
+    """How many texts of an evaluation task, a list for each template, share more than wording."""
+    known = set().union(*map(expected_ngrams, train))
+    return sum(
+        bool(content_ngrams(text, runs) & known)
+        for texts in groups
+        for runs in [common_runs(texts)]
+        for text in texts
+    )
 
 
 def random_text(rng, low=0, high=40, kinds=12):
@@ -119,6 +150,57 @@ def test_hits_equal_brute_force_whatever_collides(monkeypatch, kinds, width):
             monkeypatch.setattr(overlap, "_BATCH", batch)
             hits = overlap.scan(build(evaluation), enumerate(train))
             assert as_dict(hits) == expected
+
+
+@pytest.mark.parametrize("width", [64, 8])
+def test_wording_equals_a_restatement(monkeypatch, width):
+    real = ngrams.hashes
+    if width < 64:  # collisions of few-word runs may only add wording, never lose any
+        mask = np.uint64((1 << width) - 1)
+        monkeypatch.setattr(wording, "hashes", lambda s, n: (real(s, n)[0], real(s, n)[1] & mask))
+    rng = np.random.default_rng()
+    heads = ["Answer the question, please: what is true?", "of the dog is 42, of the dog is 42", ""]
+    tasks = []
+    for sizes in ((12, 9, 0), (3, 4, 8), (0, 0, 5)):  # texts of each template; of three none is wording
+        templates = [0] * sizes[0] + [1] * sizes[1] + [2] * sizes[2]
+        rng.shuffle(templates)
+        tasks.append([(which, heads[which] + " " + random_text(rng)) for which in templates])
+    tasks[2][0] = tasks[2][1] = tasks[2][2] = (2, "one two three four five six seven eight nine")
+    tasks[0].append((0, heads[0] + " dog x1"))  # short, and more than wording
+    tasks[0].append((0, heads[0] + " " + heads[0]))  # nothing but wording
+    evaluation = [text for task in tasks for _, text in task]
+    groups = np.array([3 * number + which for number, task in enumerate(tasks) for which, _ in task])
+    index = build(evaluation)
+    found = wording.mask(index.stream, index.starts, groups)
+    bounds = [*index.starts.tolist(), len(index.stream)]
+    listed = index.words.listed()
+    for number, text in enumerate(evaluation):
+        alike = [other for other, group in zip(evaluation, groups, strict=True) if group == groups[number]]
+        places = [p for p in index.places.tolist() if bounds[number] <= p < bounds[number + 1]]
+        grams = {
+            tuple(listed[word - 2] for word in index.stream[place : place + 13].tolist() if word > 1)
+            for place in places
+            if not found[place]
+        }
+        expected = content_ngrams(text, common_runs(alike))
+        assert grams == expected if width == 64 else grams <= expected
+    assert found[index.places].any() and not found[index.places].all()
+
+
+def test_wording_of_a_task_is_no_content(make_prepared):  # noqa: F811
+    rng = np.random.default_rng()
+    head = "In this task you are given a question and you have to write its answer in one word. "
+    fresh = [" ".join(f"w{number}" for number in rng.integers(10**9, size=20)) for _ in range(16)]
+    rows = text_rows([head + text for text in fresh])
+    level = {"level": "fully_supervised", "evaluation_split": "test"}
+    test = [*rows[:7], *text_rows([head + fresh[12]])]
+    directory = make_prepared(
+        [SyntheticTask("b:a:zero_shot", {"train": rows[8:], "test": test}, rate=1, **level)]
+    )
+    bpe.train(fresh, 300).save(directory / "tokenizer")
+    (pair,) = run(directory).pairs
+    assert (pair.overlapping, pair.content, pair.examples) == (8, 1, 8)
+    assert pair.samples[0].span in " ".join(expected_words(fresh[12]))
 
 
 def test_parts_shards_and_pieces_merge_to_the_same(monkeypatch):
@@ -223,8 +305,16 @@ def test_audit_equals_brute_force(prepared, capsys):
             span = tuple(sample.span.split(" "))
             assert span in expected_ngrams(ids[pair.train][sample.train_example])
             assert span in expected_ngrams(other_ids[pair.evaluation][sample.evaluation_example])
-    shares = [pair.share for pair in report.pairs]
+        texts = evaluated[pair.evaluation]
+        assert pair.content == expected_content(trained[pair.train], [texts])
+        if pair.content:  # samples of content come first
+            first = other_ids[pair.evaluation][pair.samples[0].evaluation_example]
+            span = tuple(pair.samples[0].span.split(" "))
+            assert span in content_ngrams(first, common_runs(texts))
+    shares = [(pair.content_share, pair.share) for pair in report.pairs]
     assert shares == sorted(shares, reverse=True)
+    same = next(pair for pair in report.pairs if pair.train == pair.evaluation)
+    assert same.content < same.overlapping == same.examples
     assert {p.source for p in report.pairs if p.train == p.evaluation} == {"same task"}
     half = run(directory, threshold=0.5)
     assert {(p.train, p.evaluation) for p in half.pairs} == {
@@ -268,7 +358,7 @@ def test_command_writes_and_tells(prepared, tmp_path, capsys):
     text = (directory / "leakage.txt").read_text()
     assert shown.endswith(text)
     line = next(line for line in text.splitlines() if "b:same\tb:same" in line)
-    assert line.startswith("100.00%\t") and line.endswith("\tkeep\tsame task")
+    assert line.split("\t")[1] == "100.00%" and line.endswith("\tkeep\tsame task")
     record = json.loads((directory / "leakage.json").read_text())
     states = {(p["train"], p["evaluation"]): p["decision"] for p in record["pairs"]}
     assert states.pop(("b:same", "b:same")) == "keep" and set(states.values()) == {"undecided"}
