@@ -5,10 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from iml_jax.bench import known_tasks
+from iml_jax.bench import known_tasks, unread
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.known_tasks import KnownTask
 from iml_jax.bench.remedies import remedy
@@ -48,7 +48,11 @@ class Listed:
 
 
 def survey(
-    data_dir: str | Path, *, count: bool = False, tick: Callable[[int, int], None] | None = None
+    data_dir: str | Path,
+    *,
+    count: bool = False,
+    tick: Callable[[int, int], None] | None = None,
+    not_read: dict[str, dict[Path, str]] | None = None,
 ) -> tuple[Listed, ...]:
     """Every known task and every task found, benchmark by benchmark, sorted by name.
 
@@ -60,6 +64,7 @@ def survey(
       count: read every file to the end and count its examples; else they are counted only where a file
         says how many rows it has.
       tick: called with (tasks done, tasks found) as the work goes on.
+      not_read: receives for each benchmark the files that no task is made of -> why.
 
     Raises:
       UserError: the folder is not of that layout.
@@ -67,6 +72,10 @@ def survey(
     sources = {source.name: source for source in default_sources(data_dir)}
     surveyed = {name: _surveyed(source) for name, source in sources.items()}
     total = sum(len(found) for found, _ in surveyed.values())
+    if not_read is not None:
+        for name, (found, failure) in surveyed.items():
+            if not failure:  # else nothing is known of any file
+                not_read[name] = unread.of_source(sources[name], found.values())
     rows: list[Listed] = []
     done = 0
     names = [name for name in known_tasks.BENCHMARKS if name not in known_tasks.EVALUATION_ONLY]
@@ -186,12 +195,12 @@ def _role(known: KnownTask | None) -> str:
     return "duplicate" if known.same_as else known.role or "held back"
 
 
-def render(rows: Iterable[Listed]) -> str:
-    """Tab-separated text with a header, then one summary line (``# ...``)."""
-    return "\n".join(_lines(tuple(rows))) + "\n"
+def render(rows: Iterable[Listed], not_read: Mapping[str, Mapping[Path, str]] | None = None) -> str:
+    """Tab-separated text with a header, then the files not read and one summary line (``# ...`` all)."""
+    return "\n".join(_lines(tuple(rows), not_read or {})) + "\n"
 
 
-def _lines(rows: tuple[Listed, ...]) -> Iterator[str]:
+def _lines(rows: tuple[Listed, ...], not_read: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
     yield "\t".join(("task", "state", "category", "role", "level", "templates", "examples", "note"))
     for row in rows:
         counts = ("-" if number == UNKNOWN else str(number) for number in (row.templates, row.examples))
@@ -206,6 +215,7 @@ def _lines(rows: tuple[Listed, ...]) -> Iterator[str]:
                 " ".join(row.note.split()),
             )
         )
+    yield from unread.lines(not_read)
     states = collections.Counter(row.state for row in rows)
     bench = sum(row.state == PRESENT and row.role not in ("-", "duplicate") for row in rows)
     yield (

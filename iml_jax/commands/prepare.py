@@ -38,15 +38,18 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # tf.data needs no accelerator
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from iml_jax.bench import mixture_table, preparing
+    from iml_jax.bench import mixture_table, preparing, unread
 
     prepare = config.build("Prepare")
     if arguments.pipeline_options:
         options = tuple(option for option in arguments.pipeline_options.split(",") if option)
         prepare = dataclasses.replace(prepare, pipeline_options=options)
-    manifest = preparing.prepare(config.build("Mixture"), config.build("Vocabulary"), prepare, _say)
+    mixture = config.build("Mixture")
+    manifest = preparing.prepare(mixture, config.build("Vocabulary"), prepare, _say)
     print(mixture_table.save(manifest, preparing.Path(prepare.output_dir)), end="")
     _say(mixture_table.summary(manifest))
+    if passed_over := unread.note(mixture):
+        _say(passed_over)
     _say(f"{prepare.output_dir}: done in {time.monotonic() - began:.1f} s")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from iml_jax.config.registry import PROMPTS, SOURCES
@@ -22,6 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder for each benchmark (docs/data.md)",
     )
     parser.add_argument("--count", action="store_true", help="with --data_dir: count all examples")
+    parser.add_argument(
+        "--show",
+        type=int,
+        metavar="N",
+        help="print N rendered prompts of each task of --data_dir or of Mixture, the answer in [[ ]]",
+    )
+    parser.add_argument(
+        "--tasks", default="*", metavar="PATTERN", help="with --show: only tasks benchmark:task that match"
+    )
     parser.add_argument("--known", action="store_true", help="print the taxonomy's tables (docs/taxonomy.md)")
     parser.add_argument(
         "--mixture", action="store_true", help="print the examples and rates that Mixture comes to"
@@ -38,6 +48,9 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
       UserError: the mixture, a source, a folder or a combination of flags is wrong.
     """
     _check(arguments)
+    if arguments.show is not None:
+        _show(arguments, config)
+        return
     if arguments.known:
         from iml_jax.bench import known_tables
 
@@ -68,6 +81,25 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"{chosen[0]} and {chosen[1]} list different things; give one of them")
     if arguments.count and arguments.data_dir is None:
         raise UserError("--count goes with --data_dir=DIR; give that too")
+    if arguments.show is None:
+        if arguments.tasks != "*":
+            raise UserError("--tasks goes with --show=N; give that too")
+    elif arguments.show < 1:
+        raise UserError(f"--show={arguments.show}: give the number of prompts of each task, at least 1")
+    elif arguments.count or arguments.known or arguments.mixture or arguments.run is not None:
+        raise UserError("--show goes with --data_dir or with the Mixture of a gin file only")
+
+
+def _show(arguments: argparse.Namespace, config: Any) -> None:
+    """Prints each prompt as soon as it is rendered."""
+    from iml_jax.bench import showing
+
+    if arguments.data_dir is not None:
+        texts = showing.of_folder(arguments.data_dir, arguments.tasks, arguments.show)
+    else:
+        texts = showing.of_mixture(config.build("Mixture"), arguments.tasks, arguments.show)
+    for text in texts:
+        print(text)
 
 
 def _listing(data_dir: str, *, count: bool) -> str:
@@ -85,23 +117,26 @@ def _listing(data_dir: str, *, count: bool) -> str:
         def tick(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        return listing.render(listing.survey(data_dir, count=count, tick=tick))
+        not_read: dict[str, dict[Path, str]] = {}
+        rows = listing.survey(data_dir, count=count, tick=tick, not_read=not_read)
+        return listing.render(rows, not_read)
 
 
 def render(mixture: Any) -> str:
-    """The table as tab-separated text with a header, then one summary line (``# ...``).
+    """The table as tab-separated text with a header, the files not read, and one summary line (``# ...``).
 
     Columns: task, category, role, metric, splits (comma-separated), trained (yes/no), evaluated (split
     or no), level (``-`` where not evaluated).
     """
-    from iml_jax.bench import mixtures
+    from iml_jax.bench import mixtures, unread
 
     planned = mixtures.plan(mixture)  # a task for each variant of its prompts
     trained = {task.info.key: task.info for task in planned if task.trained}
     evaluated = {task.info.key: task for task in planned if task.evaluation_split}
     levels = mixtures.levels(trained.values(), (task.info for task in evaluated.values()))
     rows = [("task", "category", "role", "metric", "splits", "trained", "evaluated", "level")]
-    infos = sorted((info for _, info in mixtures.offered(mixture)), key=lambda info: info.key)
+    offered = mixtures.offered(mixture)
+    infos = sorted((info for _, info in offered), key=lambda info: info.key)
     for info in infos:
         task = evaluated.get(info.key)
         rows.append(
@@ -117,6 +152,10 @@ def render(mixture: Any) -> str:
             )
         )
     lines = ["\t".join(row) for row in rows]
+    sources = {id(source): source for source, _ in offered}  # two may have one name
+    for key, source in sources.items():
+        own = [info for other, info in offered if id(other) == key]
+        lines += unread.lines({source.name: unread.of_source(source, own)})
     lines.append(
         f"# {len(infos)} tasks in {len({info.category for info in infos})} categories: "
         f"{len(trained)} trained, {len(evaluated)} evaluated"

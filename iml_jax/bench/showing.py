@@ -1,0 +1,135 @@
+"""Rendered prompts to look at before anything is prepared (``iml tasks --show``)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import difflib
+import fnmatch
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from iml_jax.bench import mixtures
+from iml_jax.bench.hashing import stable_hash
+from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, task_name
+from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.sources import default_sources
+from iml_jax.bench.sources.base import BrokenTask
+from iml_jax.errors import UserError
+
+_WINDOW = 40  # prompts read for each one shown: the first ones are often one row in all its templates
+
+
+def of_mixture(config: MixtureConfig, pattern: str, count: int, seed: int = 0) -> Iterator[str]:
+    """Prompts of every task that a mixture trains on or evaluates, in each of its variants.
+
+    Args:
+      config: of the mixture.
+      pattern: shell-style; only tasks whose ``benchmark:task`` matches.
+      count: prompts of each split, drawn by a hash among its first ``40 * count``.
+      seed: as ``Prepare.seed``.
+
+    Yields:
+      The text of one prompt after the other.
+
+    Raises:
+      UserError: the mixture or a file is malformed, or no task matches.
+    """
+    planned = mixtures.plan(config)
+    _check(pattern, [task.info.key for task in planned])
+    for task in planned:
+        if fnmatch.fnmatchcase(task.info.key, pattern):
+            yield from _shown(task, count, seed)
+
+
+def of_folder(data_dir: str | Path, pattern: str, count: int, seed: int = 0) -> Iterator[str]:
+    """Zero-shot prompts of every task in a folder that ``sources.default_sources`` reads.
+
+    Of each task one split: train where there is one. What is broken is said in its place.
+
+    Args:
+      data_dir: the folder (docs/data.md).
+      pattern, count, seed: as for ``of_mixture``.
+
+    Yields:
+      The text of one prompt, or of one failure, after the other.
+
+    Raises:
+      UserError: the folder is not of that layout, a source can list nothing, or no task matches.
+    """
+    sources = default_sources(data_dir)
+    listed = [(source, task) for source in sources for task in source.survey()]
+    keys = [f"{source.name}:{task.task}" for source, task in listed]
+    _check(pattern, keys)
+    for (source, task), key in zip(listed, keys, strict=True):
+        if not fnmatch.fnmatchcase(key, pattern):
+            continue
+        if isinstance(task, BrokenTask):
+            yield f"===== {key}: broken: {task.reason}\n"
+        elif not task.splits:
+            yield f"===== {key}: no split is present\n"
+        else:
+            split = "train" if "train" in task.splits else task.splits[0]
+            planned = PlannedTask(task_name(task), task, source, split == "train", "", {split: 0})
+            try:
+                yield from _shown(planned, count, seed)
+            except UserError as error:
+                yield f"===== {key}: broken: {error}\n"
+
+
+def _check(pattern: str, keys: Sequence[str]) -> None:
+    if not fnmatch.filter(keys, pattern):
+        near = difflib.get_close_matches(pattern, keys, n=1, cutoff=0.3)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise UserError(f"--tasks {pattern!r} matches no task{hint}")
+
+
+def _shown(planned: PlannedTask, count: int, seed: int) -> Iterator[str]:
+    """The prompts of all planned splits; caps and pooling do not count here, which need whole splits."""
+    plain = dataclasses.replace(planned, caps=dict.fromkeys(planned.caps, 0), pooled=())
+    for split in plain.caps:
+        skipped: collections.Counter[str] = collections.Counter()
+        rows = prompted_rows(plain, split, seed, skipped)
+        for row in _drawn(itertools.islice(rows, count * _WINDOW), count, f"{seed} {plain.name} {split}"):
+            yield _text(f"{plain.info.key}:{plain.variant.name}", split, row)
+        if skipped:
+            reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))
+            yield f"===== {plain.info.key}:{plain.variant.name} | {split} | skipped before these: {reasons}\n"
+
+
+def _drawn(rows: Iterable[dict[str, Any]], count: int, key: str) -> list[dict[str, Any]]:
+    """``count`` of the rows by their hashes, of different examples as far as there are."""
+    ordered = sorted(
+        rows,
+        key=lambda row: stable_hash("show", key, row["example_id"].decode(), row["template"].decode()),
+    )
+    seen: set[tuple[str, bytes]] = set()
+    firsts: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for row in ordered:
+        # Neither the same row of the data twice, nor the same template, before others had their turn.
+        marks = {("example", row["example_id"]), ("template", row["template"] or row["example_id"])}
+        if marks & seen:
+            others.append(row)
+        else:
+            firsts.append(row)
+            seen |= marks
+    return [*firsts, *others][:count]
+
+
+def _text(name: str, split: str, row: dict[str, Any]) -> str:
+    """Heading, source text, the target between markers (a space joins them), then what else is known."""
+    template = row["template"].decode()
+    heading = " | ".join(
+        filter(None, (name, split, row["example_id"].decode(), template and f"template {template!r}"))
+    )
+    source, target = (row[f"{side}_pretokenized"].decode() for side in ("inputs", "targets"))
+    lines = [f"===== {heading}", f"{source}[[ {target} ]]"]
+    references, options = ([text.decode() for text in row[key]] for key in ("references", "options"))
+    if references[1:]:
+        lines.append(f"----- also correct: {references[1:]}")
+    if options:
+        lines.append(f"----- options: {options}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,93 @@
+"""Files in the folders of sources that no task is made of, and why: nothing is passed over in silence."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from iml_jax.bench import mixtures
+from iml_jax.bench.mixtures import MixtureConfig
+from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.errors import UserError
+
+NO_TASK = "no task is made of it"
+_LISTED = 20  # files of one source and reason that are named
+_NEVER = {".git", "__pycache__"}
+
+
+def told(source: Source) -> dict[Path, str] | None:
+    """What a source itself says it does not read -> why; None where it has no word on that.
+
+    Raises:
+      UserError: as ``Source.tasks``.
+    """
+    own = getattr(source, "unread", None)
+    return None if own is None else own()
+
+
+def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Path, str]:
+    """The files below a source's ``data_dir`` that it does not read -> why, sorted.
+
+    Where a source cannot tell since a task is broken, there are none: the task's reason says what is wrong.
+
+    Args:
+      source: one that reads a folder; another has none.
+      tasks: what it lists; the files of a broken task are named by its reason.
+    """
+    try:
+        own = told(source)
+    except UserError:
+        return {}
+    folder = getattr(source, "data_dir", "")
+    if own is not None or not folder:
+        return dict(sorted((own or {}).items()))
+    tasks = list(tasks)
+    read = {path for task in tasks if isinstance(task, TaskInfo) for path in task.files}
+    broken = " ".join(task.reason for task in tasks if isinstance(task, BrokenTask))
+    return {path: NO_TASK for path in _files(Path(folder)) if path not in read and f"{path}" not in broken}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder but hidden ones, sorted; linked folders once."""
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder that holds it
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if name not in _NEVER)
+        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+
+
+def lines(unread: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
+    """A line (``# not read: FILE: why``) for each file, at most 20 of one source and reason."""
+    for benchmark, files in unread.items():
+        by_reason: dict[str, list[Path]] = collections.defaultdict(list)
+        for path, reason in files.items():
+            by_reason[reason].append(path)
+        for reason, paths in by_reason.items():
+            yield from (f"# not read: {path}: {' '.join(reason.split())}" for path in paths[:_LISTED])
+            if len(paths) > _LISTED:
+                more = len(paths) - _LISTED
+                yield f"# not read: {more} more files of {benchmark}: {' '.join(reason.split())}"
+
+
+def note(mixture: MixtureConfig) -> str:
+    """One line that counts what the sources of a mixture say they do not read; empty where that is nothing.
+
+    Sources without a word of their own are left out: they would have to be listed once more.
+    """
+    unread: dict[Path, str] = {}
+    for source in (mixtures._located(source, mixture.data_dir) for source in mixture.sources):
+        try:
+            unread |= told(source) or {}
+        except UserError:
+            continue  # its tasks were excluded; what is wrong with it matters to none that are prepared
+    if not unread:
+        return ""
+    path, reason = next(iter(unread.items()))
+    count = "1 file" if len(unread) == 1 else f"{len(unread)} files"
+    return f"{count} in the sources' folders not read, e.g. {path} ({reason}); `iml tasks` lists them"

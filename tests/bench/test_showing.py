@@ -1,0 +1,94 @@
+"""`iml tasks --show`: rendered prompts of a folder and of a mixture."""
+
+from __future__ import annotations
+
+import collections
+import re
+from pathlib import Path
+
+import pytest
+from fake_source import FakeSource, simple_rows, write_rows
+
+from iml_jax import cli
+from iml_jax.bench import mixtures, showing
+from iml_jax.bench.mixtures import MixtureConfig
+from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.variants import FewShot, ZeroShot
+from iml_jax.errors import UserError
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "data" / "reasoning"
+    folder.mkdir(parents=True)
+    rows = [f"What is {i} plus {i}?\t{2 * i}\tWe add {i} twice.\n" for i in range(9)]
+    (folder / "aqua_train.tsv").write_text("".join(rows))
+    (folder / "gsm8k_train.tsv").write_text("no tabs here\n")
+    return folder.parent
+
+
+def test_prompts_are_those_that_are_prepared(tmp_path: Path) -> None:
+    for task in ("a", "b"):
+        write_rows(tmp_path, task, "train", [*simple_rows(30), {"source": "x", "references": [], "skip": 1}])
+        write_rows(tmp_path, task, "test", simple_rows(3, offset=100))
+    config = MixtureConfig(
+        "m", (FakeSource(str(tmp_path)),), evaluation_prompts=(ZeroShot(), FewShot()), example_cap=2
+    )
+    texts = list(showing.of_mixture(config, "fake:b", 4))
+    heads = [text.split(" | ")[:2] for text in texts]
+    zero, five = "===== fake:b:zero_shot", "===== fake:b:five_shot"
+    assert sum(head == [zero, "train"] for head in heads) == 4 + 1  # one line tells what was skipped
+    assert sum(head == [zero, "test"] for head in heads) == sum(head == [five, "test"] for head in heads) == 3
+    assert "===== fake:b:zero_shot | train | skipped before these: 1 marked\n" in texts
+    prepared = {
+        f"{row['inputs_pretokenized'].decode()}[[ {row['targets_pretokenized'].decode()} ]]"
+        for task in mixtures.plan(
+            MixtureConfig("m", config.sources, evaluation_prompts=(ZeroShot(), FewShot()))
+        )
+        if task.info.task == "b"
+        for split in task.caps
+        for row in prompted_rows(task, split, 0, collections.Counter())
+    }
+    shown = [text.split("\n", 1)[1].partition("\n----- ")[0] for text in texts if "[[" in text]
+    assert len(set(shown)) == 10 and set(shown) <= prepared
+    assert shown[0].partition("[[")[0] and "----- options: ['red', 'green', 'deep blue']" in texts[0]
+    assert texts == list(showing.of_mixture(config, "fake:b", 4))
+
+
+def test_templates_take_turns() -> None:
+    rows = [
+        {"example_id": str(row).encode(), "template": str(template).encode()}
+        for row in range(6)
+        for template in range(3)
+    ]
+    first = showing._drawn(rows, 3, "k")
+    assert len({row["template"] for row in first}) == len({row["example_id"] for row in first}) == 3
+    assert len(showing._drawn(rows, 100, "k")) == 18
+
+
+def test_a_folder(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tasks", f"--data_dir={data_dir}", "--show", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("===== reasoning:aqua:zero_shot | train | ") == 2
+    assert re.search(r"What is (\d) plus \1\?.*\[\[ We add \1 twice", out, re.DOTALL)
+    assert f"===== reasoning:gsm8k: broken: {data_dir}/reasoning/gsm8k_train.tsv:1: " in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--show=0"], "--show=0: give the number"),
+        (["--show=1", "--count"], "--show goes with"),
+        (["--tasks=x"], "--tasks goes with --show"),
+        (["--show=1", "--tasks=reasoning:aqa"], "matches no task; the nearest is 'reasoning:aqua'"),
+    ],
+)
+def test_mistakes(data_dir: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tasks", f"--data_dir={data_dir}", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_pattern_of_a_mixture(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", "train", simple_rows(1))
+    with pytest.raises(UserError, match="matches no task; the nearest is 'fake:a'"):
+        next(showing.of_mixture(MixtureConfig("m", (FakeSource(str(tmp_path)),)), "fake:aa", 1))

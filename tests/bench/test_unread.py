@@ -1,0 +1,75 @@
+"""What sources pass over is told: file, why, and how many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from iml_jax import cli
+from iml_jax.bench import unread
+from iml_jax.bench.mixtures import MixtureConfig
+from iml_jax.bench.sources.corpora import PretrainingText
+from iml_jax.bench.sources.crossfit import CrossFit
+from iml_jax.bench.sources.reasoning import Reasoning
+
+ROWS = "a question\tan answer\n"
+
+
+@pytest.fixture
+def crossfit(tmp_path: Path) -> Path:
+    folder = tmp_path / "data" / "crossfit"
+    task = folder / "acronym_identification"
+    task.mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (task / f"acronym_identification_16_100_{split}.tsv").write_text(ROWS)
+    (folder / "notes").mkdir()
+    (folder / "notes/table.tsv").write_text(ROWS)
+    (folder / ".hidden").write_text("")
+    (folder / ".git").mkdir()
+    (folder / ".git/config").write_text("")
+    return folder
+
+
+def test_a_source_without_a_word_of_its_own(crossfit: Path) -> None:
+    source = CrossFit(data_dir=str(crossfit))
+    assert unread.told(source) is None
+    expected = {crossfit / "notes/table.tsv": unread.NO_TASK}
+    assert unread.of_source(source, source.survey()) == expected
+    (crossfit / "round").symlink_to(crossfit)  # a folder in itself is walked once
+    assert unread.of_source(source, source.tasks()) == expected
+
+
+def test_a_source_that_tells_why(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("Once upon a time.\n")
+    (tmp_path / "picture.png").write_text("")
+    source = PretrainingText(data_dir=str(tmp_path))
+    ((path, reason),) = unread.of_source(source, ()).items()
+    assert path == tmp_path / "picture.png" and reason != unread.NO_TASK
+    note = unread.note(MixtureConfig("m", (PretrainingText(data_dir="."),), data_dir=str(tmp_path)))
+    assert note.startswith("1 file in the sources' folders not read, e.g. ")
+    assert str(path) in note and reason in note
+    path.unlink()
+    assert not unread.note(MixtureConfig("m", (source,)))
+
+
+def test_a_source_that_cannot_tell(tmp_path: Path) -> None:
+    source = Reasoning(data_dir=str(tmp_path / "gone"))
+    assert unread.of_source(source, ()) == {}
+    assert not unread.note(MixtureConfig("m", (source,)))
+
+
+def test_many_files_of_one_reason_are_counted() -> None:
+    files = {Path(f"f{number:02d}"): "two\nlines" for number in range(23)}
+    lines = list(unread.lines({"b": {**files, Path("z"): "other"}}))
+    assert lines[0] == "# not read: f00: two lines"
+    assert lines[20:] == ["# not read: 3 more files of b: two lines", "# not read: z: other"]
+
+
+def test_both_listings_tell(crossfit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"# not read: {crossfit / 'notes/table.tsv'}: {unread.NO_TASK}"
+    assert cli.main(["tasks", f"--data_dir={crossfit.parent}"]) == 0
+    assert line in capsys.readouterr().out.splitlines()[:-1]
+    words = ["--gin.Mixture.name='m'", "--gin.Mixture.sources=(@CrossFit(),)"]
+    assert cli.main(["tasks", *words, f"--gin.CrossFit.data_dir='{crossfit}'"]) == 0
+    assert line in capsys.readouterr().out.splitlines()[:-1]
