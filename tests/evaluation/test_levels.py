@@ -55,6 +55,7 @@ def test_flat_numbers() -> None:
     assert levels.level_metrics(TASKS) == {
         "fully_held_out": 5.0, "fully_held_out_constant": 10.0,
         "fully_supervised": 50.0, "fully_supervised_constant": 15.0,
+        "selection": 35.0,
     }  # fmt: skip
 
 

@@ -1,0 +1,96 @@
+"""How sure a mean is: 95% bootstrap intervals over examples, for tasks, categories and levels.
+
+The tasks are taken as given: an interval says how far the score would move with other examples of the same
+tasks, not with other tasks. Within a task the examples are drawn with replacement, each with the prompts of
+all its templates, since these share what makes an example hard; tasks are drawn independently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from iml_jax.evaluation.results import Prediction
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+_CELLS = 1 << 22  # drawn numbers in memory at once
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Resampled:
+    """Scores of every task on resampled examples.
+
+    Attributes:
+      scores: task name -> [RESAMPLES], points.
+    """
+
+    scores: Mapping[str, np.ndarray]
+
+    def interval(self, weights: Mapping[str, float]) -> tuple[float, float] | None:
+        """The middle 95% of a weighted mean of task scores; None where a task has no predictions.
+
+        Args:
+          weights: task name -> its part, as ``levels.Average.weights``.
+        """
+        if not weights or not weights.keys() <= self.scores.keys():
+            return None
+        mean = np.zeros(())
+        for name, weight in weights.items():
+            mean = mean + weight * self.scores[name]
+        low, high = np.quantile(mean, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return float(low), float(high)
+
+
+def resample(predictions: Iterable[Prediction], resamples: int = RESAMPLES) -> Resampled:
+    """Draws the examples of every task anew, ``resamples`` times.
+
+    The draws are seeded by the task's name: the same predictions give the same intervals.
+
+    Args:
+      predictions: of any number of tasks, with their points.
+      resamples: how often.
+    """
+    by_task: dict[str, list[Prediction]] = {}
+    for one in predictions:
+        by_task.setdefault(one.task, []).append(one)
+    return Resampled({name: _scores(name, members, resamples) for name, members in by_task.items()})
+
+
+def _scores(name: str, predictions: Sequence[Prediction], resamples: int) -> np.ndarray:
+    """[resamples]: the mean over templates of each template's mean points."""
+    identities = {
+        identity: n for n, identity in enumerate(dict.fromkeys(one.example_id for one in predictions))
+    }
+    templates = {template: n for n, template in enumerate(dict.fromkeys(one.template for one in predictions))}
+    rows = np.asarray([identities[one.example_id] for one in predictions])
+    columns = np.asarray([templates[one.template] for one in predictions])
+    points, prompts = np.zeros((2, len(identities), len(templates)))  # what each example adds, by template
+    np.add.at(points, (rows, columns), [one.score for one in predictions])
+    np.add.at(prompts, (rows, columns), 1.0)
+    # Examples that add the same are drawn as one kind: under accuracy there are two of them, not thousands.
+    kinds, counts = np.unique(np.hstack([points, prompts]), axis=0, return_counts=True)
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    points, prompts = np.hsplit(_draw(random, counts, resamples) @ kinds, 2)
+    # A template that a draw misses altogether does not count in it.
+    means = np.divide(points, prompts, out=np.zeros_like(points), where=prompts > 0)
+    return means.sum(axis=1) / (prompts > 0).sum(axis=1)
+
+
+def _draw(random: np.random.Generator, counts: np.ndarray, resamples: int) -> np.ndarray:
+    """How often each kind comes up among sum(counts) draws with replacement: [resamples, kinds]."""
+    total = int(counts.sum())
+    if len(counts) * 8 < total:
+        return random.multinomial(total, counts / total, size=resamples).astype(np.float64)
+    kind_of = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    found = []
+    step = max(1, _CELLS // total)
+    for start in range(0, resamples, step):
+        many = min(step, resamples - start)
+        chosen = kind_of[random.integers(total, size=(many, total), dtype=np.int32)]
+        chosen += np.arange(many, dtype=np.int32)[:, None] * np.int32(len(counts))
+        found.append(np.bincount(chosen.ravel(), minlength=many * len(counts)).reshape(many, -1))
+    return np.concatenate(found).astype(np.float64)

@@ -1,0 +1,83 @@
+"""What an evaluated task counts as: part of which task, in which category, with how many shots.
+
+OPT-IML (section 4.1) takes sub-tasks together as one task (the 57 subjects of MMLU, the variants of
+Winobias), averages a dataset that several benchmarks have (COPA) and keeps 0-shot and 5-shot apart. The table
+``grouping.tsv`` says which tasks belong together; it is applied to names, so it holds for any prepared data.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import fnmatch
+import functools
+import re
+from pathlib import Path
+
+_TABLE = Path(__file__).with_name("grouping.tsv")
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_SHOTS = re.compile(rf"({'|'.join(_WORDS)}|\d+)_shot")
+ZERO_SHOT = "zero_shot"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a task's score enters the averages.
+
+    Attributes:
+      unit: the task that it is, or is a part of; tasks of several benchmarks with one unit are one dataset.
+      category: the category to report it under.
+      variant: its prompts, e.g. ``zero_shot``; what has another variant is never averaged with it.
+      shots: demonstrations that these show; None where the variant does not fix it.
+    """
+
+    unit: str
+    category: str
+    variant: str
+    shots: int | None
+
+
+@functools.cache
+def _rows() -> tuple[dict[str, str], ...]:
+    with _TABLE.open(encoding="utf-8", newline="") as stream:
+        return tuple(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def place(name: str, benchmark: str, task: str, category: str) -> Place:
+    """The place of a task.
+
+    Args:
+      name: ``benchmark:task:variant``; a name without variant counts as 0-shot.
+      benchmark, task, category: as in the manifest.
+    """
+    variant = name.rpartition(":")[2] if ":" in name else ZERO_SHOT
+    unit = f"{benchmark}:{task}"
+    for row in _rows():
+        if row["benchmark"] == benchmark and fnmatch.fnmatchcase(task, row["task"]):
+            unit, category = row["unit"], row["category"] or category
+            break
+    return Place(unit, category, variant, shots_of(variant))
+
+
+def shots_of(variant: str) -> int | None:
+    """Demonstrations of ``zero_shot``, ``five_shot_n2``, ``32_shot_options``...; None for ``metaicl_a2``."""
+    found = _SHOTS.match(variant)
+    if not found:
+        return None
+    return _WORDS.index(found[1]) if found[1] in _WORDS else int(found[1])
+
+
+def variant_order(variant: str) -> tuple[int, str]:
+    """Sorts columns: fewest shots first, those that fix none last."""
+    shots = shots_of(variant)
+    return (10**6 if shots is None else shots), variant
+
+
+def variant_title(variant: str) -> str:
+    """A column's title: ``0-shot``, ``5-shot``, ``5-shot, n2``, ``metaicl_a2``."""
+    found = _SHOTS.match(variant)
+    if not found:
+        return variant
+    rest = variant[found.end() :].strip("_").replace("_", ", ")
+    return f"{shots_of(variant)}-shot" + (f", {rest}" if rest else "")
