@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from iml_jax.models.blocked_attention import MASKED, attend_blocked
+from iml_jax.models.blocked_attention import MASKED, attend_blocked, same_branch
 
 
 class Visibility(NamedTuple):
@@ -22,6 +22,8 @@ class Visibility(NamedTuple):
         padding only; an unwritten cache slot has -1, which no query has.
       query_slots, key_slots: int32 [t] and [s], the place in the row (not OPT's position).
       within_rows: queries and keys are the same whole rows, which spares what lies in the future.
+      branches: int32 [batch, t] of whole rows, or None where segments do not fork: a token of branch 0 is
+        seen by all of its segment that follows, one of another branch by that branch only.
     """
 
     query_segments: jax.Array
@@ -29,17 +31,20 @@ class Visibility(NamedTuple):
     query_slots: jax.Array
     key_slots: jax.Array
     within_rows: bool = False
+    branches: jax.Array | None = None
 
 
-def within_rows(segment_ids: jax.Array) -> Visibility:
-    """Visibility of packed rows, ``segment_ids`` [batch, length]."""
+def within_rows(segment_ids: jax.Array, branches: jax.Array | None = None) -> Visibility:
+    """Visibility of packed rows, ``segment_ids`` [batch, length], whose segments may fork."""
     slots = jnp.arange(segment_ids.shape[1], dtype=jnp.int32)
-    return Visibility(segment_ids, segment_ids, slots, slots, within_rows=True)
+    return Visibility(segment_ids, segment_ids, slots, slots, within_rows=True, branches=branches)
 
 
 def dense_mask(visibility: Visibility) -> jax.Array:
     """The same as a bool array [batch, t, s]."""
     same = visibility.query_segments[:, :, None] == visibility.key_segments[:, None, :]
+    if visibility.branches is not None:
+        same &= same_branch(visibility.branches, visibility.branches)
     return same & (visibility.query_slots[:, None] >= visibility.key_slots[None, :])
 
 
@@ -65,7 +70,15 @@ def attend(
     """
     if visibility.within_rows:
         segment_ids = visibility.query_segments
-        return attend_blocked(query, key, value, segment_ids, dropout=dropout, dropout_key=dropout_key)
+        return attend_blocked(
+            query,
+            key,
+            value,
+            segment_ids,
+            branches=visibility.branches,
+            dropout=dropout,
+            dropout_key=dropout_key,
+        )
     mask = dense_mask(visibility)[:, None]
     return attend_dense(query, key, value, mask, dropout=dropout, dropout_key=dropout_key)
 

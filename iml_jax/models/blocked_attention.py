@@ -32,6 +32,7 @@ def attend_blocked(
     value: jax.Array,
     segment_ids: jax.Array,
     *,
+    branches: jax.Array | None = None,
     dropout: float = 0.0,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
@@ -41,6 +42,7 @@ def attend_blocked(
       query: [batch, t, heads, head_dim], already scaled.
       key, value: [batch, t, heads, head_dim].
       segment_ids: int32 [batch, t]; a query sees the keys of its own segment up to its own position.
+      branches: int32 [batch, t] as in ``attention.Visibility``, or None.
       dropout: share of probabilities dropped, when ``dropout_key`` is given.
 
     Returns:
@@ -48,7 +50,7 @@ def attend_blocked(
     """
     query, key, value = (jnp.swapaxes(array, 1, 2) for array in (query, key, value))
     rate = dropout if dropout_key is not None else 0.0
-    return jnp.swapaxes(_attend(rate, _Rows(query, key, value, segment_ids, dropout_key)), 1, 2)
+    return jnp.swapaxes(_attend(rate, _Rows(query, key, value, segment_ids, dropout_key, branches)), 1, 2)
 
 
 def _blocks(length: int) -> list[tuple[int, int]]:
@@ -57,12 +59,20 @@ def _blocks(length: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def _scores(query: jax.Array, key: jax.Array, segment_ids: jax.Array, start: int, stop: int) -> jax.Array:
+def same_branch(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """Whether a query [batch, t] may see a key [batch, s] by their branches: bool [batch, t, s]."""
+    return (keys[:, None, :] == 0) | (queries[:, :, None] == keys[:, None, :])
+
+
+def _scores(rows: _Rows, start: int, stop: int) -> jax.Array:
     """float32 [batch, heads, stop - start, stop]; MASKED where the query may not see the key."""
+    query, key, segment_ids, branches = rows.query, rows.key, rows.segment_ids, rows.branches
     scores = jnp.einsum(
         "bhtd,bhsd->bhts", query[:, :, start:stop], key[:, :, :stop], preferred_element_type=jnp.float32
     )
     same = segment_ids[:, start:stop, None] == segment_ids[:, None, :stop]
+    if branches is not None:
+        same &= same_branch(branches[:, start:stop], branches[:, :stop])
     earlier = jnp.arange(start, stop)[:, None] >= jnp.arange(stop)
     return jnp.where((same & earlier)[:, None], scores, MASKED)
 
@@ -83,6 +93,7 @@ class _Rows(NamedTuple):
     value: jax.Array
     segment_ids: jax.Array
     dropout_key: jax.Array | None
+    branches: jax.Array | None = None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -92,10 +103,10 @@ def _attend(rate: float, rows: _Rows) -> jax.Array:
 
 def _forward(rate: float, rows: _Rows) -> tuple[jax.Array, tuple[_Rows, jax.Array, jax.Array]]:
     """The output [batch, heads, t, head_dim], and what the backward pass needs."""
-    query, key, value, segment_ids, dropout_key = rows
+    query, key, value, dropout_key = rows.query, rows.key, rows.value, rows.dropout_key
     outputs, logs = [], []
     for start, stop in _blocks(query.shape[2]):
-        scores = _scores(query, key, segment_ids, start, stop)
+        scores = _scores(rows, start, stop)
         highest = jnp.max(scores, axis=-1, keepdims=True)
         weights = jnp.exp(scores - highest)
         # The denominator divides the [.., head_dim] result, not the [.., s] weights: fewer wide passes.
@@ -116,21 +127,22 @@ def _forward(rate: float, rows: _Rows) -> tuple[jax.Array, tuple[_Rows, jax.Arra
 
 def _backward(rate: float, kept: tuple[_Rows, jax.Array, jax.Array], gradient: jax.Array) -> tuple[_Rows]:
     """Gradients in query, key and value."""
-    (query, key, value, segment_ids, dropout_key), output, logs = kept
+    rows, output, logs = kept
+    query, key, value, dropout_key = rows.query, rows.key, rows.value, rows.dropout_key
     wide = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     inner = jnp.sum(gradient.astype(jnp.float32) * output, axis=-1, keepdims=True)
     queries: list[jax.Array] = []
     keys, values = jnp.zeros(key.shape, jnp.float32), jnp.zeros(value.shape, jnp.float32)
     for start, stop in _blocks(query.shape[2]):
-        rows = slice(start, stop)
-        probabilities = jnp.exp(_scores(query, key, segment_ids, start, stop) - logs[:, :, rows])
+        block = slice(start, stop)
+        probabilities = jnp.exp(_scores(rows, start, stop) - logs[:, :, block])
         factor = _kept(probabilities.shape, rate, dropout_key, start)
         dropped = (probabilities * factor).astype(value.dtype)
-        values = values.at[:, :, :stop].add(wide("bhts,bhtd->bhsd", dropped, gradient[:, :, rows]))
-        downstream = wide("bhtd,bhsd->bhts", gradient[:, :, rows], value[:, :, :stop])
-        scores = (probabilities * (downstream * factor - inner[:, :, rows])).astype(query.dtype)
+        values = values.at[:, :, :stop].add(wide("bhts,bhtd->bhsd", dropped, gradient[:, :, block]))
+        downstream = wide("bhtd,bhsd->bhts", gradient[:, :, block], value[:, :, :stop])
+        scores = (probabilities * (downstream * factor - inner[:, :, block])).astype(query.dtype)
         queries.append(wide("bhts,bhsd->bhtd", scores, key[:, :, :stop]).astype(query.dtype))
-        keys = keys.at[:, :, :stop].add(wide("bhts,bhtd->bhsd", scores, query[:, :, rows]))
+        keys = keys.at[:, :, :stop].add(wide("bhts,bhtd->bhsd", scores, query[:, :, block]))
     by_query = jnp.concatenate(queries, axis=2)
     return (_Rows(by_query, keys.astype(key.dtype), values.astype(value.dtype), None, None),)  # type: ignore[arg-type]
 

@@ -124,12 +124,15 @@ def forward(
     positions: jax.Array,
     segment_ids: jax.Array,
     *,
+    branches: jax.Array | None = None,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
     """Packed rows of token ids to the vectors that the vocabulary table is multiplied by.
 
     Args:
       inputs, positions, segment_ids: int32 [batch, t]; a token sees the earlier tokens of its own segment.
+      branches: int32 [batch, t] where segments fork, as options do after their prompt: branch 0 is seen by
+        all of its segment, any other by itself only. None: segments do not fork.
       dropout_key: this step's key; without it nothing is dropped.
 
     Returns:
@@ -147,7 +150,7 @@ def forward(
         keys = jax.random.split(layer_key, config.layers)
     array = model.embed(inputs, positions, embedding_key)
     graph, weights = nnx.split(model.layers)
-    apply = _layer_function(config, graph, within_rows(segment_ids))
+    apply = _layer_function(config, graph, within_rows(segment_ids, branches))
     if config.scan_layers:
         array = jax.lax.scan(lambda a, wk: (apply(a, *wk), None), array, (weights, keys))[0]
     else:

@@ -1,0 +1,230 @@
+"""Rows in which every prompt stands once, followed by all its options.
+
+A segment is a prompt with options behind it. The prompt is branch 0 of its segment, each option a branch of
+its own that sees the prompt and itself (``models.attention.Visibility``), and the positions of each start
+again right after the prompt. Segments are packed into rows of a few lengths, so that a set of questions of
+any lengths is computed with little padding in few compiled shapes.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from iml_jax.data.tokenizer import PAD
+
+SMALLEST_ROW = 32
+SMALLEST_COUNT = 16  # scored tokens of a row are padded to a power of two, this at least
+BATCH_COST = 256  # a call of the compiled function costs about as much as so many slots
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A prompt and some of its options.
+
+    Attributes:
+      question: the index of its question.
+      prompt: the ids before the options, those of the prefix included.
+      options: the indices of these options in the question.
+      tokens: the ids of each of them.
+    """
+
+    question: int
+    prompt: Sequence[int]
+    options: tuple[int, ...]
+    tokens: tuple[Sequence[int], ...]
+
+    @property
+    def slots(self) -> int:
+        """Places in a row. An option's last token is only predicted, never read."""
+        return len(self.prompt) + sum(len(tokens) - 1 for tokens in self.tokens)
+
+    @property
+    def scored(self) -> int:
+        """Tokens that are predicted by one before them: all but the first ones after an empty prompt."""
+        return sum(len(tokens) - (not self.prompt) for tokens in self.tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One call of the compiled function.
+
+    Attributes:
+      length, rows, count: its shape: slots of a row, rows, scored tokens of a row.
+      segments: the indices of the segments in each row; rows at the end may be missing.
+    """
+
+    length: int
+    rows: int
+    count: int
+    segments: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """What the compiled function reads.
+
+    Attributes:
+      inputs, positions, segments, branches: int32 [rows, length].
+      sources, targets: int32 [rows, count]: the slot that predicts, and the id that it should predict.
+      owners: (row, first, one past the last of ``sources``, question, option), one an option.
+    """
+
+    inputs: np.ndarray
+    positions: np.ndarray
+    segments: np.ndarray
+    branches: np.ndarray
+    sources: np.ndarray
+    targets: np.ndarray
+    owners: tuple[tuple[int, int, int, int, int], ...]
+
+
+def split(question: int, prompt: Sequence[int], options: Sequence[Sequence[int]], room: int) -> list[Segment]:
+    """The segments of one question: one, unless all its options do not fit into ``room`` slots.
+
+    Raises:
+      ValueError: an option does not fit even alone.
+    """
+    groups: list[list[int]] = []
+    used = room
+    for index, tokens in enumerate(options):
+        if len(prompt) + len(tokens) - 1 > room:
+            raise ValueError(f"option {index} of question {question} does not fit {room} slots")
+        if not groups or used + len(tokens) - 1 > room:
+            groups.append([])
+            used = len(prompt)
+        groups[-1].append(index)
+        used += len(tokens) - 1
+    return [Segment(question, prompt, tuple(group), tuple(options[i] for i in group)) for group in groups]
+
+
+def row_lengths(largest: int) -> list[int]:
+    """The lengths of rows that are compiled for: powers of two and 1.5 times these, up to ``largest``."""
+    found, power = {largest}, SMALLEST_ROW
+    while power <= largest:
+        found |= {length for length in (power, power * 3 // 2) if length <= largest}
+        power *= 2
+    return sorted(found)
+
+
+def pack(sizes: Sequence[int], base: int, lengths: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Best-fit decreasing: (row length, the items in it) for every row.
+
+    Args:
+      sizes: slots of each item, none over ``lengths[-1]``.
+      base: the length of a new row, unless its first item needs a longer one of ``lengths``.
+    """
+    rows: list[tuple[int, list[int]]] = []
+    room: list[tuple[int, int]] = []  # (free slots, row), sorted
+    for item in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        size = sizes[item]
+        place = bisect.bisect_left(room, (size, -1))
+        if place < len(room):
+            free, row = room.pop(place)
+        else:
+            length = base if size <= base else lengths[bisect.bisect_left(lengths, size)]
+            free, row = length, len(rows)
+            rows.append((length, []))
+        rows[row][1].append(item)
+        if free > size:
+            bisect.insort(room, (free - size, row))
+    return rows
+
+
+def plan(segments: Sequence[Segment], largest: int, hidden: int, parts: int, most_rows: int) -> list[Plan]:
+    """Which segments are computed together, the largest shapes first (what does not fit fails at once).
+
+    Args:
+      segments: none larger than ``largest`` slots.
+      largest: the longest row, in slots.
+      hidden: the width of the model, which says what attention over longer rows costs.
+      parts: every call has a multiple of so many rows (the mesh's batch axes).
+      most_rows: at most so many rows a call, a multiple of ``parts``.
+    """
+    lengths = row_lengths(largest)
+    sizes = [segment.slots for segment in segments]
+
+    def cost(rows: list[tuple[int, list[int]]]) -> float:
+        # Over the 24 hidden^2 of a slot's matrices attention costs 4 hidden times the mean of length / 2
+        # keys, and its wide, slow passes about as much again.
+        return sum(length * (1 + length / (6 * hidden)) for length, _ in rows)
+
+    packed = min((pack(sizes, base, lengths) for base in lengths), key=cost) if sizes else []
+    by_length: dict[int, list[list[int]]] = {}
+    for length, members in packed:
+        by_length.setdefault(length, []).append(members)
+    plans = []
+    for length in sorted(by_length, reverse=True):
+        counted = [
+            (_power(sum(segments[i].scored for i in members), SMALLEST_COUNT), members)
+            for members in by_length[length]
+        ]
+        for count in sorted({count for count, _ in counted}, reverse=True):
+            rows = [tuple(members) for size, members in counted if size == count]
+            height = _height(len(rows), length, parts, most_rows)
+            plans += [
+                Plan(length, height, count, tuple(rows[start : start + height]))
+                for start in range(0, len(rows), height)
+            ]
+    return plans
+
+
+def _power(value: int, least: int) -> int:
+    return max(least, 1 << max(0, value - 1).bit_length())
+
+
+def _height(rows: int, length: int, parts: int, most: int) -> int:
+    """Rows of a call, such that all calls together cost least; one height a shape, for one compilation."""
+    allowed = [size * parts for size in row_heights(most // parts)]
+
+    def cost(height: int) -> int:
+        return -(-rows // height) * (height * length + BATCH_COST)
+
+    return min(allowed, key=lambda height: (cost(height), -height))
+
+
+def row_heights(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16 ... and ``most``."""
+    found, power = {1, most}, 2
+    while power <= most:
+        found |= {height for height in (power, power * 3 // 2) if height <= most}
+        power *= 2
+    return sorted(found)
+
+
+def build(plan: Plan, segments: Sequence[Segment]) -> Arrays:
+    """The arrays of one call."""
+    shape = (plan.rows, plan.length)
+    inputs = np.full(shape, PAD, np.int32)
+    positions, numbers, branches = (np.zeros(shape, np.int32) for _ in range(3))
+    sources = np.zeros((plan.rows, plan.count), np.int32)
+    targets = np.full((plan.rows, plan.count), PAD, np.int32)
+    owners = []
+    for row, members in enumerate(plan.segments):
+        slot = scored = 0
+        for number, member in enumerate(members, start=1):
+            segment = segments[member]
+            start, size = slot, len(segment.prompt)
+            inputs[row, start : start + size] = segment.prompt
+            positions[row, start : start + size] = np.arange(size)
+            slot += size
+            for branch, (option, tokens) in enumerate(
+                zip(segment.options, segment.tokens, strict=True), start=1
+            ):
+                read = len(tokens) - 1
+                inputs[row, slot : slot + read] = tokens[:-1]
+                positions[row, slot : slot + read] = np.arange(size, size + read)
+                branches[row, slot : slot + read] = branch
+                seen = 0 if size else 1  # the first token after nothing is predicted by nothing
+                end = scored + len(tokens) - seen
+                if size:
+                    sources[row, scored] = start + size - 1
+                sources[row, scored + 1 - seen : end] = np.arange(slot, slot + read)
+                targets[row, scored:end] = tokens[seen:]
+                owners.append((row, scored, end, segment.question, option))
+                slot, scored = slot + read, end
+            numbers[row, start:slot] = number
+    return Arrays(inputs, positions, numbers, branches, sources, targets, tuple(owners))
