@@ -17,7 +17,6 @@ from iml_jax.evaluation.results import Prediction
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-_CELLS = 1 << 22  # drawn numbers in memory at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,23 +73,25 @@ def _scores(name: str, predictions: Sequence[Prediction], resamples: int) -> np.
     # Examples that add the same are drawn as one kind: under accuracy there are two of them, not thousands.
     kinds, counts = np.unique(np.hstack([points, prompts]), axis=0, return_counts=True)
     random = np.random.default_rng(zlib.crc32(name.encode()))
-    points, prompts = np.hsplit(_draw(random, counts, resamples) @ kinds, 2)
+    points, prompts = np.hsplit(_sums(random, kinds, counts, resamples), 2)
     # A template that a draw misses altogether does not count in it.
     means = np.divide(points, prompts, out=np.zeros_like(points), where=prompts > 0)
     return means.sum(axis=1) / (prompts > 0).sum(axis=1)
 
 
-def _draw(random: np.random.Generator, counts: np.ndarray, resamples: int) -> np.ndarray:
-    """How often each kind comes up among sum(counts) draws with replacement: [resamples, kinds]."""
+def _sums(random: np.random.Generator, kinds: np.ndarray, counts: np.ndarray, resamples: int) -> np.ndarray:
+    """Sums over as many examples as there are, drawn with replacement: [resamples, columns of kinds].
+
+    Args:
+      kinds: [kinds, columns], what one example of a kind adds.
+      counts: [kinds], how many examples are of it.
+    """
     total = int(counts.sum())
-    if len(counts) * 8 < total:
-        return random.multinomial(total, counts / total, size=resamples).astype(np.float64)
+    if len(counts) * 8 < total:  # many examples of few kinds: how often each comes up is drawn at once
+        return random.multinomial(total, counts / total, size=resamples) @ kinds
     kind_of = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    found = []
-    step = max(1, _CELLS // total)
-    for start in range(0, resamples, step):
-        many = min(step, resamples - start)
-        chosen = kind_of[random.integers(total, size=(many, total), dtype=np.int32)]
-        chosen += np.arange(many, dtype=np.int32)[:, None] * np.int32(len(counts))
-        found.append(np.bincount(chosen.ravel(), minlength=many * len(counts)).reshape(many, -1))
-    return np.concatenate(found).astype(np.float64)
+    sums = np.empty((resamples, kinds.shape[1]))
+    for number in range(resamples):  # one by one: the counts stay in the processor's cache
+        drawn = kind_of[random.integers(total, size=total, dtype=np.int32)]
+        sums[number] = np.bincount(drawn, minlength=len(counts)) @ kinds
+    return sums

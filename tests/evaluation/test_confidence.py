@@ -75,11 +75,3 @@ def test_it_is_repeatable_and_says_where_it_knows_nothing(rng: np.random.Generat
     assert confidence.resample(predictions).interval({"t": 0.5, "gone": 0.5}) is None
     assert confidence.resample([]).interval({}) is None
     assert confidence.resample(made("t", np.array([70.0]))).interval({"t": 1.0}) == (70.0, 70.0)
-
-
-def test_draws_are_kept_in_pieces(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictions = made("t", rng.uniform(0, 100, 100))
-    whole = confidence.resample(predictions, 50).scores["t"]
-    monkeypatch.setattr(confidence, "_CELLS", 700)
-    pieces = confidence.resample(predictions, 50).scores["t"]
-    np.testing.assert_array_equal(whole, pieces)
