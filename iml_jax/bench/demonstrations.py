@@ -48,6 +48,10 @@ class Demonstrator:
             by_template[example.template].append(example)
         return by_template
 
+    def can_show(self, example: Example) -> bool:
+        """Whether there is anything to show for a task's examples, be it this one itself."""
+        return bool(example.demonstrations or self._pool)
+
     def draw(self, example: Example, count: int) -> list[Example]:
         """``count`` demonstrations, fewer if the task has no more; the same on every machine.
 

@@ -16,6 +16,7 @@ from iml_jax.bench.variants import MetaICL, Variant
 
 NO_PROMPT = "empty prompt or no reference"
 NO_LOSS = "no loss token (empty target)"
+NO_SHOTS = "no demonstration (the task has no rows to show)"
 # What became of the demonstrations that a split's prompts should have shown.
 SHOWN = "shown"
 CUT = "left out to fit the row"
@@ -61,7 +62,7 @@ def prompted_rows(
     source, info, variant = planned.source, planned.info, planned.variant
     fates = collections.Counter() if demonstrations is None else demonstrations
     demonstrator = Demonstrator(
-        lambda: source.demonstrations(info, collections.Counter()),
+        lambda: _solved(planned, split),
         seed,
         own_in_order=not isinstance(variant, MetaICL),
     )
@@ -74,6 +75,9 @@ def prompted_rows(
     )
     for example in examples:
         wanted = variant.shots_of(example, seed) if example.source.strip() else 0
+        if wanted and variant.demanding and not demonstrator.can_show(example):
+            dropped[NO_SHOTS] += 1
+            continue
         shown = demonstrator.draw(example, wanted)
         try:
             prompted, kept = _fitted(planned, example, seed, shown, room)
@@ -94,6 +98,20 @@ def prompted_rows(
             "example_id": _utf8(example.example_id),
             "template": _utf8(example.template),
         }
+
+
+def _solved(planned: PlannedTask, split: str) -> Iterator[Example]:
+    """What prompts of a split may show: training rows, else validation rows, else, if asked, its own."""
+    source, info = planned.source, planned.info
+    found = False
+    for example in source.demonstrations(info, collections.Counter()):
+        found = True
+        yield example
+    if found or split == "train":
+        return
+    other = "validation" if "validation" in info.splits and split != "validation" else ""
+    if own := other or (split if planned.variant.evaluated_rows else ""):
+        yield from source.examples(info, own, collections.Counter())
 
 
 def _fitted(

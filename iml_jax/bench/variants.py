@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import itertools
+from typing import ClassVar
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import draw, stable_hash
@@ -24,11 +25,15 @@ class Variant(abc.ABC):
       options_block: list the options of a classification task where its input does not.
       suffix_loss: the loss begins at the first demonstration's label, not at the target.
       answer_tokens: positions that demonstrations leave to an answer that is generated.
+      demanding: an example of a task that has no demonstration at all has no prompt.
+      evaluated_rows: other examples of the split that is evaluated may be shown.
     """
 
     options_block: bool = False
     suffix_loss: bool = False
     answer_tokens: int = 0
+    demanding: ClassVar[bool] = False
+    evaluated_rows: bool = False
 
     @property
     @abc.abstractmethod
@@ -76,12 +81,18 @@ class FewShot(Variant):
       separators: what may stand between demonstrations; of several, one is drawn for each example.
       answer_tokens: positions that demonstrations leave to an answer that is generated.
       options_block: as ``ZeroShot.options_block``, in the demonstrations too.
+      evaluated_rows: a task without rows of its own to show (none to train on, no positive examples, no
+        validation split beside the one evaluated) shows other examples of the evaluated split, never the
+        example itself; else it is not evaluated in this variant.
     """
 
     shots: int = 5
     separators: tuple[str, ...] = DEFAULT_SEPARATORS
     answer_tokens: int = 256
     options_block: bool = False
+    evaluated_rows: bool = False
+
+    demanding: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.shots < 1:

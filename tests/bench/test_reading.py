@@ -106,6 +106,46 @@ def test_few_shot_evaluation_shows_the_train_split(tmp_path):
     assert found != read(task, seed=1, split="test")[0]
 
 
+def few_shot(folder, splits, variant=None):
+    """A task with these splits, as (split evaluated last) -> what its prompts show."""
+    for offset, split in enumerate(splits):
+        write_rows(folder, "t", split, simple_rows(4, offset=100 * offset))
+    source = FakeSource(str(folder))
+    info = source.tasks()[0]
+    caps = {splits[-1]: 0}
+    task = PlannedTask("t", info, source, False, splits[-1], caps, variant or FewShot(3))
+    fates = collections.Counter()
+    found, dropped = read(task, split=splits[-1], demonstrations=fates)
+    shown = {
+        int(part.split("?")[0].split()[-1]) for row in found for part in texts(row)[0].split("\n\n\n")[:-1]
+    }
+    return found, dropped, shown, fates
+
+
+def test_a_task_without_training_rows_shows_validation_rows(tmp_path):
+    found, dropped, shown, fates = few_shot(tmp_path, ["validation", "test"])
+    assert len(found) == 4 and not dropped
+    assert shown == {0, 1, 2, 3} and fates == {reading.SHOWN: 12}
+    _, _, shown, _ = few_shot(tmp_path / "b", ["train", "validation", "test"])
+    assert shown == {0, 1, 2, 3}
+
+
+def test_a_task_with_nothing_to_show_is_not_evaluated_with_demonstrations(tmp_path):
+    for folder, splits in (("a", ["test"]), ("b", ["validation"]), ("c", ["test", "validation"])):
+        found, dropped, _, fates = few_shot(tmp_path / folder, splits)
+        assert not found and not fates
+        assert dropped == {reading.NO_SHOTS: 4}
+    # where that is asked for, other rows of the same split; never the row itself
+    found, dropped, shown, fates = few_shot(tmp_path / "d", ["test"], FewShot(3, evaluated_rows=True))
+    assert len(found) == 4 and not dropped and fates == {reading.SHOWN: 12}
+    for row in found:
+        *parts, last = [part.split("?")[0].split()[-1] for part in texts(row)[0].split("\n\n\n")]
+        assert sorted([*parts, last]) == ["0", "1", "2", "3"]
+    # training rows come first even then
+    _, _, shown, _ = few_shot(tmp_path / "e", ["train", "test"], FewShot(3, evaluated_rows=True))
+    assert shown == {0, 1, 2, 3}
+
+
 @pytest.mark.parametrize("suffix_loss", [False, True])
 def test_demonstrations_that_do_not_fit_go_whole_and_first_ones_first(tmp_path, suffix_loss):
     variant = MetaICL(0, suffix_loss=suffix_loss)
