@@ -110,6 +110,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
         "--gin.Miniature.evaluation=6",
         f"--gin.Mixture.train={TASKS!r}",
         f"--gin.Mixture.evaluate={TASKS!r}",
+        *("--gin.Mixture.proportions={}", "--gin.Mixture.shares={}"),  # of benchmarks that are not here
         "--gin.Vocabulary.size=400",
         "--gin.Prepare.length=192",
         f"--gin.Prepare.output_dir={prepared}",

@@ -1,52 +1,58 @@
 """The embedded default: a small OPT-IML Bench, written from a seed in the public file formats.
 
-It is generated, so nothing of others is in the repository, and it is read by the same sources as the real
-thing. It holds categories that are never trained on, tasks held out of categories that are trained on, and
-held-out instances of every task that is trained on.
+It holds all eight meta-datasets, pre-training text and dialogue. It is generated, so nothing of others is in
+the repository, and it is read by the same sources as the real thing. There are categories that are never
+trained on, in no format, tasks held out of categories that are trained on, and held-out instances of every
+task that is trained on.
 """
 
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
-import gzip
-import io
-import json
+import functools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.hashing import draw, stable_hash
+from iml_jax.bench.sources import miniature_writers_corpora as corpora
+from iml_jax.bench.sources import miniature_writers_prompts as prompts
+from iml_jax.bench.sources import miniature_writers_rows as rows
 from iml_jax.bench.sources.base import Source, TaskInfo
-from iml_jax.bench.sources.miniature_tasks import (
-    PROMPTSOURCE,
-    REASONING,
-    SUPER_NATURAL,
-    Fields,
-    Spec,
-    generate,
+from iml_jax.bench.sources.corpora import Dialogue, PretrainingText
+from iml_jax.bench.sources.crossfit import CrossFit
+from iml_jax.bench.sources.exmix import ExMix
+from iml_jax.bench.sources.flan import Flan
+from iml_jax.bench.sources.miniature_makers import Sizes
+from iml_jax.bench.sources.miniature_more_tasks import (
+    CROSSFIT,
+    EXMIX,
+    FLAN_RENDERED,
+    FLAN_TEMPLATED,
+    T5_TASKS,
+    UNIFIEDSKG,
 )
+from iml_jax.bench.sources.miniature_tasks import PROMPTSOURCE, REASONING, SUPER_NATURAL
 from iml_jax.bench.sources.promptsource import PromptSource
 from iml_jax.bench.sources.reasoning import Reasoning
 from iml_jax.bench.sources.super_natural_instructions import SuperNaturalInstructions
+from iml_jax.bench.sources.t5 import T5
+from iml_jax.bench.sources.unifiedskg import UnifiedSKG
 from iml_jax.errors import Fault, UserError
 
 MARKER = "miniature.json"
-_FORMATS = ("jsonl", "csv", "parquet", "jsonl.gz")
+FLAN_COLLECTION = "flan_v2"  # the folder of FLAN's rendered prompts; its rows and patterns are in "flan"
+_DOCUMENT = 64  # characters of a pre-training text: a sentence or two, as short as the tasks' prompts
 
 
 @dataclasses.dataclass(frozen=True)
 class Miniature(Source):
-    """The miniature bench: writes its files where they are not yet, and reads them through three sources.
+    """The miniature bench: writes its files where they are not yet, and reads them through their sources.
 
-    A mixture takes it as one source; ``sources.expand`` turns it into its three parts, whose tasks carry the
-    names of their own benchmarks.
+    A mixture takes it as one source; ``sources.expand`` turns it into its parts, whose tasks carry the names
+    of their own benchmarks.
 
     Attributes:
       directory: the folder to write the files to; may exist only if it is empty or holds a miniature.
@@ -58,7 +64,7 @@ class Miniature(Source):
 
     directory: str
     seed: int = 0
-    instances: int = 150
+    instances: int = 120
     held_out: int = 12
     evaluation: int = 24
 
@@ -79,7 +85,7 @@ class Miniature(Source):
         }
 
     def parts(self) -> tuple[Source, ...]:
-        """The three sources that read the files; these are written first.
+        """The sources that read the files, one a folder; these are written first.
 
         Raises:
           UserError: the folder holds something else, or a count is too large for the task's words.
@@ -94,6 +100,7 @@ class Miniature(Source):
         folder = Path(self.directory)
         super_natural = folder / SuperNaturalInstructions.name
         promptsource = folder / PromptSource.name
+        crossfit = folder / CrossFit.name
         return (
             SuperNaturalInstructions(
                 data_dir=str(super_natural / "tasks"),
@@ -107,22 +114,40 @@ class Miniature(Source):
                 role_table=str(promptsource / "datasets.csv"),
                 seed=self.seed,
             ),
+            CrossFit(
+                data_dir=str(crossfit / "data"),
+                partition=str(crossfit / "partition.json"),
+                instructions=str(crossfit / "instructions.tsv"),
+            ),
+            Flan(data_dir=str(folder / Flan.name), form="v1"),
+            Flan(data_dir=str(folder / FLAN_COLLECTION), form="v2"),
+            ExMix(data_dir=str(folder / ExMix.name)),
+            T5(data_dir=str(folder / T5.name), prompts="sentence"),
+            UnifiedSKG(
+                data_dir=str(folder / UnifiedSKG.name),
+                evaluation_tasks=tuple(spec.name for spec in UNIFIEDSKG if spec.evaluation),
+            ),
             Reasoning(
                 data_dir=str(folder / Reasoning.name),
                 held_out_rows=self.held_out,
                 evaluation_tasks=tuple(spec.name for spec in REASONING if spec.evaluation),
             ),
+            PretrainingText(data_dir=str(folder / PretrainingText.name), document_characters=_DOCUMENT),
+            Dialogue(data_dir=str(folder / Dialogue.name)),
         )
 
+    @functools.cached_property
+    def _owners(self) -> dict[str, Source]:
+        """Key of a task -> the part that reads it."""
+        return {task.key: part for part in self._readers() for task in part.tasks()}
+
     def tasks(self) -> Sequence[TaskInfo]:
-        """The tasks of the three parts, each with its own benchmark's name."""
+        """The tasks of all parts, each with its own benchmark's name."""
         return tuple(task for part in self.parts() for task in part.tasks())
 
     def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.examples``, from the part that ``task`` belongs to."""
-        for part in self._readers():
-            if part.name == task.benchmark:
-                yield from part.examples(task, split, skipped)
+        yield from self._owners[task.key].examples(task, split, skipped)
 
 
 def write_miniature(directory: Path, settings: Miniature) -> None:
@@ -167,163 +192,21 @@ def _same(directory: Path, files: dict[str, bytes]) -> bool:
 
 def _files(settings: Miniature) -> dict[str, bytes]:
     """Relative path -> content; byte-identical for equal settings."""
-    files = {MARKER: _json({"settings": settings.settings()})}
-    files |= _super_natural(settings)
-    files |= _promptsource(settings)
-    files |= _reasoning(settings)
-    return files
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _super_natural(settings: Miniature) -> dict[str, bytes]:
-    files, roles = {}, {"train": "", "test": ""}
-    for number, spec in enumerate(SUPER_NATURAL, 1):
-        name = f"task{number:03d}_{spec.name}"
-        roles["test" if spec.evaluation else "train"] += f"{name}\n"
-        count = settings.instances + (settings.evaluation if spec.evaluation else settings.held_out)
-        rows = generate(spec, settings.seed, count + 2)
-        content = {
-            "Contributors": ["iml_jax"],
-            "Source": ["miniature"],
-            "URL": [""],
-            "Categories": [spec.category],
-            "Reasoning": [],
-            "Definition": [spec.text[0]],
-            "Input_language": ["English"],
-            "Output_language": ["English"],
-            "Instruction_language": ["English"],
-            "Domains": ["Miniature"],
-            "Positive Examples": [
-                {"input": row["input"], "output": row["output"], "explanation": ""} for row in rows[count:]
-            ],
-            "Negative Examples": [],
-            "Instances": [
-                {"id": f"{name}-{index}", "input": row["input"], "output": [row["output"]]}
-                for index, row in enumerate(rows[:count])
-            ],
-            "Instance License": ["Apache 2.0"],
-        }
-        files[f"super_natural_instructions/tasks/{name}.json"] = _json(content)
-    for role, names in roles.items():
-        files[f"super_natural_instructions/splits/default/{role}_tasks.txt"] = names.encode()
-    return files
-
-
-class _Tagged(dict[str, Any]):
-    """A mapping that YAML writes with a tag."""
-
-    tag = "!Template"
-
-
-class _TaggedMetadata(_Tagged):
-    tag = "!TemplateMetadata"
-
-
-class _Dumper(yaml.SafeDumper):
-    """A safe dumper that knows PromptSource's two tags."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Every value is written out: the reader refuses aliases."""
-        return True
-
-
-for _kind in (_Tagged, _TaggedMetadata):
-    _Dumper.add_representer(_kind, lambda dumper, value: dumper.represent_mapping(value.tag, value.items()))
-
-
-def _promptsource(settings: Miniature) -> dict[str, bytes]:
-    files = {}
-    table = ["HF_name,subset,task_by_convention,do_train,do_eval,train_size"]
-    for number, spec in enumerate(PROMPTSOURCE):
-        dataset, _, subset = spec.name.partition("/")
-        train, evaluate = ("", "BASE") if spec.evaluation else ("BASE", "")
-        table.append(f"{dataset},{subset},{spec.category},{train},{evaluate},{settings.instances}")
-        files[f"promptsource/templates/{spec.name}/templates.yaml"] = _templates(spec, dataset, subset)
-        kind = "jsonl" if spec.choices else _FORMATS[number % len(_FORMATS)]
-        cut = settings.evaluation if spec.evaluation else settings.held_out
-        count = cut if spec.evaluation else cut + settings.instances
-        rows = [_row(spec, row, settings.seed) for row in generate(spec, settings.seed, count)]
-        folder = f"promptsource/data/{dataset}/{subset or 'default'}"
-        files[f"{folder}/test.{kind}"] = _encoded(rows[:cut], kind)
-        if not spec.evaluation:
-            files[f"{folder}/train.{kind}"] = _encoded(rows[cut:], kind)
-    files["promptsource/datasets.csv"] = ("\n".join(table) + "\n").encode()
-    return files
-
-
-def _row(spec: Spec, fields: Fields, seed: int) -> dict[str, Any]:
-    """A dataset row: a label, or (with choices of its own) an answer, or a target text."""
-    text, output = fields["input"], fields["output"]
-    if spec.choices:
-        others = sorted(
-            (label for label in spec.labels if label != output),
-            key=lambda label: stable_hash(seed, spec.name, text, label),
-        )
-        choices = others[: spec.choices - 1]
-        choices.insert(draw(range(spec.choices), seed, spec.name, text), output)
-        return {"text": text, "choices": choices, "answer": output}
-    if spec.closed:
-        return {"text": text, "label": spec.labels.index(output)}
-    return {"text": text, "target": output}
-
-
-def _encoded(rows: Sequence[dict[str, Any]], kind: str) -> bytes:
-    if kind == "csv":
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue().encode()
-    if kind == "parquet":
-        import pyarrow
-        from pyarrow import parquet
-
-        stream = io.BytesIO()
-        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), stream)
-        return stream.getvalue()
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    return gzip.compress(lines, mtime=0) if kind.endswith(".gz") else lines
-
-
-def _templates(spec: Spec, dataset: str, subset: str) -> bytes:
-    if spec.choices:
-        choices, target = "{{ choices | join(' ||| ') }}", "{{ answer }}"
-    elif spec.closed:
-        choices, target = " ||| ".join(spec.labels), "{{ answer_choices[label] }}"
-    else:
-        choices, target = None, "{{ target }}"
-    texts = [(f"form_{number}", f"{text} ||| {target}", True) for number, text in enumerate(spec.text, 1)]
-    # Every dataset has a template that makes another task of it, as PromptSource's have.
-    texts.append(("write_text", f"Write a text: {target} ||| {{{{ text }}}}", False))
-    templates = {}
-    for name, jinja, original in texts:
-        digits = f"{stable_hash(spec.name, name):016x}{stable_hash(name, spec.name):016x}"
-        identity = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-        metadata = _TaggedMetadata(
-            choices_in_prompt=False,
-            languages=["en"],
-            metrics=["Accuracy"] if spec.closed and original else ["ROUGE"],
-            original_task=original,
-        )
-        templates[identity] = _Tagged(
-            answer_choices=choices, id=identity, jinja=jinja, metadata=metadata, name=name, reference=""
-        )
-    content = {"dataset": dataset} | ({"subset": subset} if subset else {}) | {"templates": templates}
-    return yaml.dump(content, Dumper=_Dumper, allow_unicode=True, sort_keys=False).encode()
-
-
-def _reasoning(settings: Miniature) -> dict[str, bytes]:
-    files = {}
-    for spec in REASONING:
-        cut = settings.evaluation if spec.evaluation else settings.held_out
-        count = cut if spec.evaluation else cut + settings.instances
-        lines = [
-            f"{row['input']}\t{row['output']}\t{row['rationale']}\n"
-            for row in generate(spec, settings.seed, count)
-        ]
-        split = "test" if spec.evaluation else "train"  # the reader takes held-out rows from the first
-        files[f"reasoning/{spec.name}_{split}.tsv"] = "".join(lines).encode()
-    return files
+    sizes = Sizes(settings.seed, settings.instances, settings.held_out, settings.evaluation)
+    folders = {
+        SuperNaturalInstructions.name: prompts.super_natural(SUPER_NATURAL, sizes),
+        PromptSource.name: prompts.promptsource(PROMPTSOURCE, sizes),
+        CrossFit.name: rows.crossfit(CROSSFIT, sizes),
+        Flan.name: rows.flan_templated(FLAN_TEMPLATED, sizes),
+        FLAN_COLLECTION: rows.flan_rendered(FLAN_RENDERED, sizes),
+        ExMix.name: rows.exmix(EXMIX, sizes),
+        T5.name: rows.t5(T5_TASKS, sizes),
+        UnifiedSKG.name: rows.unifiedskg(UNIFIEDSKG, sizes),
+        Reasoning.name: prompts.reasoning(REASONING, sizes),
+        PretrainingText.name: corpora.pretraining(sizes),
+        Dialogue.name: corpora.dialogue(sizes),
+    }
+    files = {MARKER: prompts.json_bytes({"settings": settings.settings()})}
+    return files | {
+        f"{folder}/{name}": content for folder, made in folders.items() for name, content in made.items()
+    }

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 KINDS = {
     "animal": "cat dog horse cow lion rabbit",
-    "fruit": "apple pear plum lemon grape melon",
-    "tool": "hammer spade drill rake ladder chisel",
-    "vehicle": "car tram boat truck van plane",
-    "clothing": "shirt hat coat glove sock boot",
-    "furniture": "chair table sofa desk lamp stool",
+    "fruit": "apple pear plum lemon",
+    "tool": "hammer spade drill rake",
+    "vehicle": "car tram boat truck",
+    "clothing": "shirt hat coat glove",
+    "furniture": "chair table sofa desk",
 }
 PLACES = {
-    "water": "lake river sea pond",
-    "nature": "forest hill field desert",
-    "town": "market station museum park",
-    "house": "kitchen garage attic cellar",
+    "water": "lake river",
+    "nature": "forest hill",
+    "town": "market station",
+    "house": "kitchen garage",
 }
 MOODS = {
-    "joy": "happy glad cheerful merry",
-    "anger": "angry mad furious cross",
-    "fear": "afraid scared nervous worried",
-    "sadness": "sad gloomy tearful unhappy",
+    "joy": "happy glad",
+    "anger": "angry furious",
+    "fear": "afraid scared",
+    "sadness": "sad gloomy",
 }
-OPPOSITES = "big small hot cold old new fast slow clean dirty heavy light wet dry hard soft"
+OPPOSITES = "big small hot cold old new fast slow"
 COLOURS = {
     "red": "rojo",
     "blue": "azul",
@@ -38,8 +38,6 @@ NUMBERS = {
     "five": "cinco",
     "six": "seis",
     "seven": "siete",
-    "eight": "ocho",
-    "nine": "nueve",
 }
 COUNTRIES = {
     "France": ("Paris", "French"),
@@ -64,8 +62,6 @@ VERBS = {  # past: (present, intent)
     "lost": ("lose", "search"),
     "drew": ("draw", "art"),
     "painted": ("paint", "art"),
-    "broke": ("break", "repair"),
-    "fixed": ("fix", "repair"),
 }
 YOUNG = {
     "cat": "kitten",
@@ -99,6 +95,7 @@ def _inverse(groups: dict[str, str]) -> dict[str, str]:
 
 
 KIND_OF = _inverse(KINDS)
+_MOOD_OF = _inverse(MOODS)
 _CYCLE = tuple(NUMBERS)
 _PAIRS = OPPOSITES.split()
 
@@ -129,7 +126,8 @@ MAPS: dict[str, dict[str, str]] = {
     "singular": {thing + "s": thing for thing in KIND_OF},
     "young": YOUNG,
     "area": _inverse(PLACES),
-    "feeling": _inverse(MOODS),
+    "feeling": _MOOD_OF,
+    "polarity": {mood: "positive" if feeling == "joy" else "negative" for mood, feeling in _MOOD_OF.items()},
     "opposite": {word: _PAIRS[index ^ 1] for index, word in enumerate(_PAIRS)},
     "spanish": COLOURS | NUMBERS,
     "digit": {word: str(value) for value, word in enumerate(NUMBERS, 2)},
@@ -153,4 +151,9 @@ FRAMES: dict[str, str] = {
     "note": "The {size} {thing} is in the {place} on {day}.",
     "zoo": "{person} saw {number} {colour} {things} and one {animal}.",
     "crew": "{number} {mood} people met the {job} at the {place}.",
+    "letter": "{person} from {country} wrote to the {job} in {month}.",
+    "shop": "The {job} {verb} {number} {things} on {day}.",
+    "shelf": "The {size} {thing} on the shelf is {colour}.",
+    "party": "{number} {mood} guests {verb} a {thing} in {month}.",
+    "talk": "The {mood} {job} spoke to {person} on {day}.",
 }

@@ -1,187 +1,39 @@
-"""The tasks of the miniature: a table, and the few generators behind it.
+"""The tasks of the miniature in three formats: Super-NaturalInstructions, PromptSource and reasoning.
 
-Every instance follows from its text by a fixed rule. Most tasks ask about one slot of a sentence, through a
-map of the lexicon that several tasks share, so that a very small model learns each fact often.
+Those of the five others are in ``miniature_more_tasks``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import random
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from iml_jax.bench.hashing import stable_hash
-from iml_jax.bench.sources.miniature_lexicon import FRAMES, KIND_OF, MAPS, PEOPLE, SLOTS, YOUNG
-from iml_jax.errors import UserError
-
-Fields = dict[str, str]
-Maker = Callable[[random.Random, str], Fields]
-
-
-@dataclasses.dataclass(frozen=True)
-class Spec:
-    """One task.
-
-    Attributes:
-      name: public name.
-      category: its one category.
-      text: the instruction (task-level), the templates (instance-level), or "" (reasoning).
-      labels: the answers to draw instances for, in turn, so that they are balanced; ("",) is free.
-      make: (generator, label) -> fields; always ``input`` and ``output``; reasoning also ``rationale``.
-      evaluation: it is never trained on.
-      closed: the labels are its answer choices.
-      choices: each row gives so many of the labels as its own answer choices; 0: all, in every row.
-    """
-
-    name: str
-    category: str
-    text: tuple[str, ...]
-    labels: tuple[str, ...]
-    make: Maker
-    evaluation: bool = False
-    closed: bool = True
-    choices: int = 0
-
-
-def generate(spec: Spec, seed: int, count: int) -> list[Fields]:
-    """``count`` instances with distinct inputs, labels in turn; any prefix is balanced.
-
-    Raises:
-      UserError: the task's words cannot make so many.
-    """
-    rng = random.Random(stable_hash(seed, spec.name))
-    made: dict[str, Fields] = {}
-    labels: list[str] = []
-    repeats = 0
-    while len(made) < count:
-        if not labels:
-            labels = rng.sample(spec.labels, len(spec.labels))
-        fields = spec.make(rng, labels[-1])
-        if fields["input"] not in made:
-            made[fields["input"]] = fields
-            labels.pop()
-            repeats = 0
-        elif (repeats := repeats + 1) > 1000:  # in a row
-            raise UserError(f"Miniature: {spec.name} cannot make {count} distinct instances; ask for fewer")
-    return list(made.values())
-
-
-def fill(rng: random.Random, frame: str, fixed: Fields | None = None) -> tuple[str, Fields]:
-    """A sentence of a frame and the words in its slots; ``fixed`` words are taken as they are."""
-    words = {slot: rng.choice(SLOTS[slot]) for slot in re.findall(r"{(\w+)}", FRAMES[frame])}
-    words |= fixed or {}
-    return re.sub(r"\ba (?=[aeiou])", "an ", FRAMES[frame].format_map(words)), words
-
-
-def labels_of(slot: str, mapping: str) -> tuple[str, ...]:
-    """Every answer that ``mapping`` gives for the words of ``slot``, in the lexicon's order."""
-    return tuple(dict.fromkeys(MAPS[mapping][word] for word in SLOTS[slot]))
-
-
-def asking(frame: str, slot: str, mapping: str) -> Maker:
-    """Sentences of a frame; the answer is ``mapping`` of the word in ``slot``."""
-
-    def make(rng: random.Random, label: str) -> Fields:
-        word = rng.choice([word for word in SLOTS[slot] if MAPS[mapping][word] == label])
-        sentence, _ = fill(rng, frame, {slot: word})
-        return {"input": sentence, "output": label}
-
-    return make
-
-
-def rewriting(frame: str, target: str) -> Maker:
-    """Sentences of a frame; the answer is ``target`` filled with the same words (and their maps)."""
-
-    def make(rng: random.Random, label: str) -> Fields:
-        sentence, words = fill(rng, frame)
-        for slot, word in list(words.items()):
-            words |= {f"{slot}_{name}": mapping[word] for name, mapping in MAPS.items() if word in mapping}
-        return {"input": sentence, "output": target.format_map(words)}
-
-    return make
-
-
-def listing(position: int) -> Maker:
-    """Three things; the answer is the one at ``position``."""
-
-    def make(rng: random.Random, label: str) -> Fields:
-        things = rng.sample(SLOTS["thing"], 3)
-        things[position] = label
-        return {"input": " ".join(things), "output": label}
-
-    return make
-
-
-def same_kind(rng: random.Random, label: str) -> Fields:
-    """Two things; are they of one kind?"""
-    first = rng.choice(SLOTS["thing"])
-    others = [word for word in SLOTS["thing"] if word != first]
-    second = rng.choice([word for word in others if (KIND_OF[word] == KIND_OF[first]) == (label == "yes")])
-    person, other = rng.sample(PEOPLE, 2)
-    return {"input": f"{person} has a {first}. {other} has a {second}.", "output": label}
-
-
-def entailed(rng: random.Random, label: str) -> Fields:
-    """A premise and a claim about the kind of its thing."""
-    sentence, words = fill(rng, "report")
-    kind = KIND_OF[words["thing"]]
-    if label == "no":
-        kind = rng.choice([other for other in dict.fromkeys(KIND_OF.values()) if other != kind])
-    return {"input": f"{sentence} Claim: {words['person']} {words['verb']} a {kind}.", "output": label}
-
-
-def analogy(slot: str, mapping: str) -> Maker:
-    """``a is to b as c is to``: the answer is ``mapping`` of c."""
-
-    def make(rng: random.Random, label: str) -> Fields:
-        relation = MAPS[mapping]
-        last = rng.choice([word for word in SLOTS[slot] if relation[word] == label])
-        first = rng.choice([word for word in SLOTS[slot] if word != last])
-        person = rng.choice(PEOPLE)
-        return {"input": f"{person} said {first} is to {relation[first]} as {last} is to", "output": label}
-
-    return make
-
-
-def cause(slot: str, mapping: str, ask: str) -> Maker:
-    """Why somebody went somewhere, or where they went because of what they had."""
-
-    def make(rng: random.Random, label: str) -> Fields:
-        word = rng.choice([word for word in SLOTS[slot] if MAPS[mapping][word] == label])
-        person, day = rng.choice(PEOPLE), rng.choice(SLOTS["day"])
-        return {"input": ask.format(person=person, word=word, day=day), "output": label}
-
-    return make
-
-
-def reasoned(question: str, answer: str, rationale: str) -> Maker:
-    """A sentence of a frame with a question; the answer and the steps to it use the same words.
-
-    The three may use ``{slot}`` and ``{slot_map}``.
-    """
-
-    def make(rng: random.Random, label: str) -> Fields:
-        words: Fields = {}
-        for slot in sorted(SLOTS):
-            words[slot] = rng.choice(SLOTS[slot])
-            words |= {
-                f"{slot}_{name}": mapping[words[slot]]
-                for name, mapping in MAPS.items()
-                if words[slot] in mapping
-            }
-        return {
-            "input": question.format_map(words),
-            "output": answer.format_map(words),
-            "rationale": rationale.format_map(words),
-        }
-
-    return make
+from iml_jax.bench.sources.miniature_lexicon import SLOTS, YOUNG
+from iml_jax.bench.sources.miniature_makers import (
+    Asking,
+    Spec,
+    analogy,
+    composed,
+    entailed,
+    labels_of,
+    listing,
+    rewriting,
+    same_kind,
+    telling,
+)
+from iml_jax.bench.sources.miniature_more_tasks import (
+    CROSSFIT,
+    EXMIX,
+    FLAN_RENDERED,
+    FLAN_TEMPLATED,
+    T5_TASKS,
+    UNIFIEDSKG,
+)
 
 
 def _slot_task(row: str) -> Spec:
     name, category, role, frame, slot, mapping, instruction = (cell.strip() for cell in row.split("|"))
-    make = asking(frame, slot, mapping)
+    make = Asking(frame, slot, mapping)
     return Spec(name, category, (instruction,), labels_of(slot, mapping), make, role == "held")
 
 
@@ -271,6 +123,14 @@ SUPER_NATURAL: tuple[Spec, ...] = (
         True,
     ),
     Spec(
+        "analogy_capital",
+        "Word Analogy",
+        ("Finish the pair.",),
+        labels_of("country", "capital"),
+        analogy("country", "capital"),
+        True,
+    ),
+    Spec(
         "claim_report",
         "Textual Entailment",
         ("Is the claim true? Say yes or no.",),
@@ -278,12 +138,26 @@ SUPER_NATURAL: tuple[Spec, ...] = (
         entailed,
         True,
     ),
+    *(
+        Spec(
+            f"speaker_{name}",
+            "Speaker Identification",
+            ("Which person said it?",),
+            SLOTS["person"],
+            telling(text, "person", "itself"),
+            True,
+        )
+        for name, text in (
+            ("first", '{person} said: "The {size} {thing} is near the {place}."'),
+            ("last", '"The {thing} is {colour}," said {person} on {day}.'),
+        )
+    ),
 )
 
 
 def _prompted(name: str, category: str, frame: str, slot: str, mapping: str, *texts: str) -> Spec:
     choices = 4 if category == "Question Answering" else 0
-    make = asking(frame, slot, mapping)
+    make = Asking(frame, slot, mapping)
     return Spec(name, category, texts, labels_of(slot, mapping), make, choices=choices)
 
 
@@ -308,13 +182,13 @@ PROMPTSOURCE: tuple[Spec, ...] = (
     ),
     dataclasses.replace(
         _prompted(
-            "mini_moods/work",
+            "mini_moods/party",
             "Sentiment Analysis",
-            "work",
+            "party",
             "mood",
             "feeling",
-            "{{text}}\nThe feeling at work is:",
-            "What is the feeling at work here?\n{{text}}",
+            "{{text}}\nThe feeling at the party is:",
+            "What is the feeling at the party here?\n{{text}}",
         ),
         evaluation=True,
     ),
@@ -350,7 +224,7 @@ PROMPTSOURCE: tuple[Spec, ...] = (
     _prompted(
         "mini_seasons",
         "Temporal Reasoning",
-        "trip",
+        "party",
         "month",
         "season",
         "{{text}}\nThe season is:",
@@ -379,7 +253,7 @@ PROMPTSOURCE: tuple[Spec, ...] = (
     _prompted(
         "mini_jobs",
         "Fill in The Blank",
-        "crew",
+        "letter",
         "job",
         "workplace",
         "{{text}}\nThis worker goes to the:",
@@ -413,7 +287,7 @@ PROMPTSOURCE: tuple[Spec, ...] = (
         "Cause Effect Classification",
         ("{{text}}\nSo the place was the:",),
         labels_of("thing", "store"),
-        cause("thing", "store", "On {day} {person} put away a {word}."),
+        telling("On {day} {person} put away a {thing}.", "thing", "store"),
         True,
     ),
     Spec(
@@ -421,14 +295,15 @@ PROMPTSOURCE: tuple[Spec, ...] = (
         "Cause Effect Classification",
         ("{{text}}\nSo the place was the:",),
         labels_of("job", "workplace"),
-        cause("job", "workplace", "On {day} {person} went to see a {word}."),
+        telling("On {day} {person} went to see a {job}.", "job", "workplace"),
         True,
     ),
 )
 
 
 def _steps(name: str, question: str, answer: str, rationale: str, evaluation: bool = False) -> Spec:
-    return Spec(name, "Reasoning", (), ("",), reasoned(question, answer, rationale), evaluation, False)
+    make = composed(question, answer, rationale=rationale)
+    return Spec(name, "Reasoning", (), ("",), make, evaluation, closed=False)
 
 
 REASONING: tuple[Spec, ...] = (
@@ -472,12 +347,21 @@ REASONING: tuple[Spec, ...] = (
 )
 
 
+# Benchmark -> its tasks. FLAN has two forms of files.
+BENCHMARKS: dict[str, tuple[Spec, ...]] = {
+    "super_natural_instructions": SUPER_NATURAL,
+    "promptsource": PROMPTSOURCE,
+    "crossfit": CROSSFIT,
+    "flan": (*FLAN_TEMPLATED, *FLAN_RENDERED),
+    "exmix": EXMIX,
+    "t5": T5_TASKS,
+    "unifiedskg": UNIFIEDSKG,
+    "reasoning": REASONING,
+}
+
+
 def all_specs() -> Iterator[tuple[str, Spec]]:
     """(benchmark, task) of the whole miniature."""
-    for benchmark, specs in (
-        ("super_natural_instructions", SUPER_NATURAL),
-        ("promptsource", PROMPTSOURCE),
-        ("reasoning", REASONING),
-    ):
+    for benchmark, specs in BENCHMARKS.items():
         for spec in specs:
             yield benchmark, spec
