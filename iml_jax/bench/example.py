@@ -31,6 +31,8 @@ class Example:
       options: the candidates of a classification task; empty means the task is generated.
       demonstrations: solved examples, for few-shot prompts.
       template: name of the prompt template that rendered ``source``; empty where there is one only.
+      completion: the target goes on where ``source`` stops, in the middle of a text or sentence: nothing but
+        a space comes between them.
     """
 
     benchmark: str
@@ -43,3 +45,4 @@ class Example:
     options: tuple[str, ...] = ()
     demonstrations: tuple[Demonstration, ...] = ()
     template: str = ""
+    completion: bool = False

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from iml_jax.bench import leakage_decisions, rates, roles, taxonomy
+from iml_jax.bench import known_tasks, leakage_decisions, rates, roles, taxonomy
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.subsets import Subset
@@ -41,6 +41,8 @@ class MixtureConfig:
       train_prompts: the prompts to train on: @ZeroShot(), or @MetaICL() for demonstrations.
       evaluation_prompts: each evaluated task is prepared with every one of these, e.g.
         (@ZeroShot(), @FewShot()).
+      evaluation_set: evaluate only OPT-IML's validation set (dev) or its test set (test), where ``roles`` is
+        not published; empty: both.
       evaluation_split: the split to evaluate where a task has both.
       maximum_eta: examples of a task that count at most for its rate (OPT-IML paper, table 4).
       benchmark_etas: the same for single benchmarks.
@@ -68,6 +70,7 @@ class MixtureConfig:
     subset: Subset = dataclasses.field(default_factory=Subset)
     train_prompts: Variant = ZERO_SHOT
     evaluation_prompts: tuple[Variant, ...] = (ZERO_SHOT,)
+    evaluation_set: str = dataclasses.field(default="", metadata={"choices": ("", "dev", "test")})
     evaluation_split: str = dataclasses.field(default="test", metadata={"choices": ("test", "validation")})
     maximum_eta: int = 4096
     benchmark_etas: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -102,6 +105,13 @@ class MixtureConfig:
                 raise UserError(
                     f"Mixture.{field} must be {' or '.join(allowed)}, not {getattr(self, field)!r}"
                 )
+        if self.evaluation_set not in ("", "dev", "test"):
+            raise UserError(f"Mixture.evaluation_set must be dev, test or empty, not {self.evaluation_set!r}")
+        if self.evaluation_set and self.roles == roles.PUBLISHED:
+            raise UserError(
+                f"Mixture.evaluation_set = {self.evaluation_set}: a set of OPT-IML's; bind "
+                'Mixture.roles = "opt_iml" as well'
+            )
         rates.check(self.proportions, self.shares)
         _check_prompts(self.train_prompts, self.evaluation_prompts)
 
@@ -286,15 +296,24 @@ def _planned(config: MixtureConfig, use: roles.Use, trained: bool) -> list[Plann
 
 
 def levels(trained: Iterable[TaskInfo], evaluated: Iterable[TaskInfo]) -> dict[str, str]:
-    """Generalization level of every evaluated task, by its key, from what is trained on."""
-    categories = {info.key: info.category for info in trained}
-    seen = set(categories.values())
-    return {info.key: taxonomy.level(info.key, info.category, set(categories), seen) for info in evaluated}
+    """Generalization level of every evaluated task, by its key, from what is trained on.
+
+    Where nothing is trained on (a suite of evaluation sets), from what OPT-IML is trained on.
+    """
+    kinds = {info.key: info.kind or info.category for info in trained}
+    if not kinds:
+        kinds = {known.key: known.category for known in known_tasks.training_set()}
+    seen = set(kinds.values())
+    return {
+        info.key: taxonomy.level(info.key, info.kind or info.category, set(kinds), seen) for info in evaluated
+    }
 
 
 def _evaluation_split(config: MixtureConfig, use: roles.Use) -> str:
     key = use.info.key
     if not use.evaluated or _matches(config.exclude, key) or not _matches(config.evaluate, key):
+        return ""
+    if config.evaluation_set and use.development != (config.evaluation_set == "dev"):
         return ""
     order = (config.evaluation_split, "test", "validation")
     return next((split for split in order if split in use.info.splits), "")

@@ -64,7 +64,8 @@ def prompt(
 
     Task-level examples join instruction, demonstrations and input, in one of the benchmark's surface forms;
     instance-level ones put the demonstrations, rendered as the example itself is, before it. A source that
-    does not end with ":" gets one of the eight ``DELIMITERS``, the demonstrations the same. Surface form,
+    does not end with ":" gets one of the eight ``DELIMITERS``, the demonstrations the same; a ``completion``
+    gets none. Surface form,
     delimiter and separator are drawn per example by a hash of (seed, benchmark, task, example_id, template),
     so they do not depend on the order, the process or the machine.
 
@@ -88,7 +89,7 @@ def prompt(
         text = example.references[0].rstrip()  # its beginning is the document's: only the end is cut
         return PromptedExample("", text, (text, *references[1:]), options)
     key = identity(example, seed)
-    delimiter = draw(DELIMITERS, "delimiter", *key)
+    delimiter = "" if example.completion else draw(DELIMITERS, "delimiter", *key)
     head, before_input = _head(example, key)
     if not (head + example.source).strip():
         raise ValueError(f"{example.benchmark}:{example.task} {example.example_id}: empty prompt")

@@ -20,10 +20,11 @@ SEARCH_CELLS = 20_000_000  # cells of the alignment tables that the search may f
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What of an example matters here: its correct answers, and its options if it has any."""
+    """What of an example matters here: its correct answers, its options if it has any, and its id."""
 
     references: tuple[str, ...]
     options: tuple[str, ...] = ()
+    example_id: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,8 @@ def best_constant(metric: str, questions: Sequence[Question]) -> Constant:
     Under ``accuracy`` and ``exact_match`` it is exact: the most frequent correct answer. Where every example
     has options, always choosing the option at one place (the first, say) is a constant answer too, and the
     better of both counts. Under ``rouge_l`` up to ``CANDIDATES`` distinct references, the most frequent
-    first, are compared on ``SEARCH_EXAMPLES`` examples; the winner is scored on all of them.
+    first, are compared on ``SEARCH_EXAMPLES`` examples; the winner is scored on all of them. Under
+    ``question_accuracy``, where the options name what is asked about, only places are compared.
 
     Args:
       metric: a manifest's metric name.
@@ -49,8 +51,11 @@ def best_constant(metric: str, questions: Sequence[Question]) -> Constant:
     """
     if not questions:
         raise ValueError("a task without examples has no best answer")
+    placed = all(question.options for question in questions)
+    if metric == "question_accuracy" and placed:
+        return _best_place(metric, questions)
     found = _rouge(questions) if metric == "rouge_l" else _most_frequent(questions)
-    if all(question.options for question in questions):
+    if placed:
         found = max(found, _best_place(metric, questions), key=lambda constant: constant.score)
     return found
 
@@ -65,10 +70,12 @@ def _most_frequent(questions: Sequence[Question]) -> Constant:
 
 def _best_place(metric: str, questions: Sequence[Question]) -> Constant:
     places = min(len(question.options) for question in questions)
-    means = [
-        float(np.mean([metrics.score(metric, one.options[place], one.references) for one in questions]))
-        for place in range(places)
-    ]
+    means = []
+    for place in range(places):
+        points = [
+            (one.example_id, metrics.score(metric, one.options[place], one.references)) for one in questions
+        ]
+        means.append(float(np.mean(metrics.per_question(metric, points))))
     place = int(np.argmax(means))
     return Constant(f"always option {place + 1}", means[place])
 

@@ -60,7 +60,24 @@ METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "accuracy": exact_match,
     "exact_match": exact_match,
     "rouge_l": rouge_l,
+    "question_accuracy": exact_match,
 }
+
+
+def per_question(metric: str, answers: Sequence[tuple[str, float]]) -> list[float]:
+    """The points that a task's mean is taken over, from (example_id, points) of every answer.
+
+    Under ``question_accuracy`` answers whose ids differ only after the last "/" belong to one question, which
+    counts as the least of them: all of its answers must be right. This is MultiRC's exact match, in T5
+    ``mean_group_metric(all_match)``. Under every other metric each answer counts.
+    """
+    if metric != "question_accuracy":
+        return [points for _, points in answers]
+    least: dict[str, float] = {}
+    for example_id, points in answers:
+        question = example_id.rpartition("/")[0] or example_id
+        least[question] = min(points, least.get(question, points))
+    return list(least.values())
 
 
 def score(metric: str, prediction: str, references: Sequence[str]) -> float:

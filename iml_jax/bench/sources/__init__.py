@@ -113,6 +113,30 @@ def _dialogue(folder: Path) -> Source:
     return Dialogue(data_dir=str(folder))
 
 
+def _mmlu(folder: Path) -> Source:
+    from iml_jax.bench.sources.mmlu import Mmlu
+
+    return Mmlu(data_dir=str(folder))
+
+
+def _bbh(folder: Path) -> Source:
+    from iml_jax.bench.sources.bbh import BigBenchHard
+
+    return BigBenchHard(data_dir=str(folder))
+
+
+def _raft(folder: Path) -> Source:
+    from iml_jax.bench.sources.raft import Raft
+
+    return Raft(data_dir=str(folder))
+
+
+def _opt14(folder: Path) -> Source:
+    from iml_jax.bench.sources.opt14 import Opt14
+
+    return Opt14(data_dir=str(folder))
+
+
 # Benchmark, which is its folder's name -> what makes its source of the folder.
 LAYOUT: Mapping[str, Callable[[Path], Source]] = {
     "super_natural_instructions": _natural_instructions,
@@ -125,4 +149,8 @@ LAYOUT: Mapping[str, Callable[[Path], Source]] = {
     "reasoning": _reasoning,
     "pretrain": _pretrain,
     "dialogue": _dialogue,
+    "mmlu": _mmlu,
+    "bbh": _bbh,
+    "raft": _raft,
+    "opt14": _opt14,
 }

@@ -12,7 +12,7 @@ from iml_jax.bench.example import Example
 from iml_jax.errors import UserError
 
 ROLES = ("train", "evaluation", "excluded")
-METRICS = ("accuracy", "exact_match", "rouge_l")
+METRICS = ("accuracy", "exact_match", "rouge_l", "question_accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,8 @@ class TaskInfo:
       splits: the splits that hold examples, a subset of ``example.SPLITS``.
       metric: how its answers are scored, one of ``METRICS``.
       files: every file its examples are made from (their content is part of its fingerprint).
+      kind: the category of the taxonomy that its generalization level hangs on, where tables show it under
+        another (MMLU's subjects are Question Answering and stand under MMLU); empty where it is ``category``.
     """
 
     benchmark: str
@@ -36,6 +38,7 @@ class TaskInfo:
     splits: tuple[str, ...]
     metric: str
     files: tuple[Path, ...]
+    kind: str = ""
 
     @property
     def key(self) -> str:

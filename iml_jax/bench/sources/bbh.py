@@ -1,0 +1,138 @@
+"""BIG-Bench Hard: 27 files of 23 tasks, answered in free text (suzgunmirac/BIG-Bench-Hard)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from iml_jax.bench.example import Demonstration, Example
+from iml_jax.bench.sources.base import BrokenTask, TaskInfo
+from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationOnly, has_canary, with_gz
+from iml_jax.bench.sources.files import directory, encodable, read_text
+from iml_jax.bench.sources.records import document
+from iml_jax.errors import UserError
+
+_PROMPTS = "cot-prompts"
+
+
+@dataclasses.dataclass(frozen=True)
+class BigBenchHard(EvaluationOnly):
+    """A clone of BIG-Bench-Hard: ``bbh/TASK.json`` and ``cot-prompts/TASK.txt``, plain or ``.gz``.
+
+    The prompt is the authors' answer-only one: the first paragraphs of the prompt file as the instruction,
+    its three solved questions as demonstrations without their reasoning, then ``Q: ... A:``; the answer is
+    generated. Without the prompt files there is neither instruction nor demonstration. The canary strings of
+    both kinds of files stay out of prompts. Never trained on.
+
+    Attributes:
+      data_dir: the folder with TASK.json, or the one above (``bbh`` below it).
+      prompt_dir: the folder with TASK.txt; empty: ``cot-prompts`` in the same folder or the one above.
+    """
+
+    data_dir: str
+    prompt_dir: str = ""
+
+    name = "bbh"
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        """Every file, sorted; no file is opened."""
+        names, info = self._find()
+        return tuple(map(info, names))
+
+    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
+        """As ``Source.survey``."""
+        return self.surveyed(*self._find())
+
+    def remedy(self, task: str) -> str:
+        """As ``Source.remedy``."""
+        return f"{self.data_dir}/bbh/{task}.json; clone github.com/suzgunmirac/BIG-Bench-Hard"
+
+    def _find(self):  # type: ignore[no-untyped-def]
+        """Names of the tasks, and what lists one."""
+        root = directory(self.data_dir, "BigBenchHard.data_dir")
+        folder = root / "bbh" if (root / "bbh").is_dir() else root
+        found: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()):
+            task = path.name.removesuffix(".gz").removesuffix(".json")
+            if path.name.endswith((".json", ".json.gz")) and path.is_file():
+                if task in found:
+                    raise UserError(f"{path}: the same task as {found[task]}; remove one of the two")
+                found[task] = path
+        if not found:
+            raise UserError(f"{folder}: no file TASK.json (or .json.gz); bind the folder bbh of the clone")
+        if self.prompt_dir:
+            prompts = directory(self.prompt_dir, "BigBenchHard.prompt_dir")
+        else:
+            beside = (folder / _PROMPTS, folder.parent / _PROMPTS)
+            prompts = next((place for place in beside if place.is_dir()), folder)
+        return sorted(found), lambda task: self._info(task, found[task], with_gz(prompts, f"{task}.txt"))
+
+    def _info(self, task: str, path: Path, prompt: Path | None) -> TaskInfo:
+        return TaskInfo(
+            benchmark=self.name,
+            task=task,
+            category="BBH",
+            role="evaluation",
+            splits=("test",),
+            metric="exact_match",
+            files=(path,) if prompt is None else (path, prompt),
+        )
+
+    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.examples``."""
+        instruction, shown = read_prompt(task.files[1]) if len(task.files) > 1 else ("", ())
+        content = document(task.files[0])
+        examples = content.records("examples")
+        if not examples:
+            raise UserError(f"{task.files[0]}: no list 'examples' with anything in it; is it a file of BBH?")
+        for number, record in enumerate(examples):
+            text, answer = record.text("input"), record.text("target")
+            if reason := _unusable(text, answer):
+                skipped[reason] += 1
+                continue
+            yield Example(
+                benchmark=self.name,
+                task=task.task,
+                example_id=str(number),
+                split=split,
+                instruction=instruction,
+                source=f"Q: {text}\nA:",
+                references=(answer,),
+                demonstrations=shown,
+            )
+
+
+def _unusable(text: str, answer: str) -> str:
+    if not text or not answer:
+        return "empty question or answer"
+    if has_canary(text, answer):
+        return CANARY
+    return "" if encodable(text, answer) else "text that is not valid Unicode"
+
+
+def read_prompt(path: Path) -> tuple[str, tuple[Demonstration, ...]]:
+    """The instruction of a prompt file, and its solved questions without their reasoning.
+
+    The file: a line with the canary, one of dashes, the instruction, then ``Q:`` and ``A:`` paragraphs; each
+    answer ends in ``the answer is X.``.
+
+    Raises:
+      UserError: a question has no answer of that form; names the file and the question.
+    """
+    lines = read_text(path).replace("\r\n", "\n").split("\n")
+    rule = next((number for number, line in enumerate(lines[:10]) if re.fullmatch(r"-{3,}\s*", line)), -1)
+    kept = "\n".join(line for line in lines[rule + 1 :] if not has_canary(line))
+    head, *blocks = re.split(r"(?:\A|\n)Q: ?", kept)
+    shown = []
+    for number, block in enumerate(blocks, start=1):
+        question, parted, answer = block.partition("\nA:")
+        stated = re.search(r"(?s).*answer is (.+?)\.?$", answer.strip()) if parted else None
+        if stated is None or not question.strip():
+            raise UserError(
+                f"{path}: question {number} has no answer that ends in 'the answer is X.'; mend the prompt"
+            )
+        shown.append(Demonstration(f"Q: {question.strip()}\nA:", stated[1].strip()))
+    return head.strip(), tuple(shown)

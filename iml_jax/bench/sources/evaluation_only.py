@@ -1,0 +1,85 @@
+"""What the evaluation sets have in common: they are never trained on, and their files are told by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.errors import UserError
+
+NO_LABEL = "no label (it is not public)"
+EMPTY = "empty question"
+CANARY = "holds the canary of BIG-bench"
+_SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+
+
+class EvaluationOnly(Source):
+    """A source whose tasks are never trained on, whatever a mixture asks."""
+
+    def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
+        """As ``Source.assigned``; asked to train on a task, it refuses it."""
+        return super().assigned(task, trained=False, evaluated=evaluated and not trained)
+
+
+def with_gz(folder: Path, name: str) -> Path | None:
+    """The file of that name, plain or with ``.gz``; None if neither is there.
+
+    Raises:
+      UserError: both are there.
+    """
+    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    if len(found) > 1:
+        raise UserError(f"{found[1]}: the same file as {found[0]}; remove one of the two")
+    return found[0] if found else None
+
+
+def split_files(folder: Path, files: Sequence[Path] | None = None) -> dict[str, tuple[Path, ...]]:
+    """Split -> its table files in a folder; shards (``-00000-of-00002``) count as one file.
+
+    A file's split is the one word of its name that names a split: ``validation.jsonl``,
+    ``ARC-Easy-Test.jsonl``, ``train-00000-of-00001.parquet``. Files without one are left alone.
+
+    Args:
+      folder: where they lie.
+      files: those to look at; None looks at all of ``folder``.
+
+    Raises:
+      UserError: two files hold one split.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir() if files is None else files):
+        stem, _, kind = path.name.removesuffix(".gz").rpartition(".")
+        named = {_SPLITS[word] for word in re.split(r"[-_.\s]", stem.lower()) if word in _SPLITS}
+        if kind in _FORMATS and len(named) == 1 and path.is_file():
+            found.setdefault(named.pop(), []).append(path)
+    for split, paths in found.items():
+        if len(paths) > 1 and not all(_SHARD.search(path.name) for path in paths):
+            raise UserError(
+                f"{paths[1]}: a second file of the {split} split beside {paths[0].name}; keep one of them"
+            )
+    return {split: tuple(paths) for split, paths in found.items()}
+
+
+def known_word(folder_name: str, words: Mapping[str, Sequence[str]]) -> str:
+    """The task whose name or alias a folder bears, whatever its case and punctuation; empty if none."""
+    plain = re.sub(r"[^a-z0-9]", "", folder_name.lower())
+    for task, aliases in words.items():
+        if plain in {re.sub(r"[^a-z0-9]", "", alias.lower()) for alias in (task, *aliases)}:
+            return task
+    return ""
+
+
+def has_canary(*texts: str) -> bool:
+    """Whether a text holds the canary string that marks BIG-bench's data (and BBH's)."""
+    return any("canary guid" in text.lower() for text in texts)

@@ -1,0 +1,161 @@
+"""MMLU: 57 subjects of four-way multiple choice, as the tables that its authors publish (hendrycks/test)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from iml_jax.bench.categories import category_of
+from iml_jax.bench.example import Demonstration, Example
+from iml_jax.bench.sources.base import BrokenTask, TaskInfo
+from iml_jax.bench.sources.evaluation_only import EMPTY, EvaluationOnly
+from iml_jax.bench.sources.files import directory
+from iml_jax.bench.sources.records import csv_lines
+from iml_jax.errors import UserError
+
+LETTERS = ("A", "B", "C", "D")
+# Folder of the archive, and end of its files' names -> split.
+_SPLITS = {"val": "validation", "test": "test"}
+_FEW_SHOT = "dev"
+_HEADER = {"question": "question", "answer": "answer", **{letter.lower(): letter for letter in LETTERS}}
+_ROW = "a row is the question, four choices and the letter of the right one"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mmlu(EvaluationOnly):
+    """MMLU's ``data`` folder: ``dev``, ``val`` and ``test`` with files ``SUBJECT_SPLIT.csv`` (or ``.gz``).
+
+    The prompt is the authors': a head that names the subject, question, lettered choices, ``Answer:``; the
+    letters are the options. Demonstrations are the subject's dev rows in their order, as the authors show
+    them. Never trained on.
+
+    Attributes:
+      data_dir: the folder with ``dev``, ``val`` and ``test``, or the one above (``data`` below it).
+    """
+
+    data_dir: str
+
+    name = "mmlu"
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        """Every subject with a file, sorted; no file is opened."""
+        return tuple(self._info(subject, files) for subject, files in self._find().items())
+
+    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
+        """As ``Source.survey``."""
+        found = self._find()
+        return self.surveyed(found, lambda subject: self._info(subject, found[subject]))
+
+    def remedy(self, task: str) -> str:
+        """As ``Source.remedy``."""
+        return f"{self.data_dir}/test/{task}_test.csv; data.tar that github.com/hendrycks/test links to"
+
+    def _find(self) -> dict[str, dict[str, Path]]:
+        """Subject -> {dev, val or test: file}, sorted."""
+        root = directory(self.data_dir, "Mmlu.data_dir")
+        places = [place for place in (root, root / "data") if (place / "test").is_dir()]
+        if not places:
+            raise UserError(
+                f"{root}: no folder test with SUBJECT_test.csv; bind MMLU's data folder (dev, val, test)"
+            )
+        found: dict[str, dict[str, Path]] = collections.defaultdict(dict)
+        for part in (_FEW_SHOT, *_SPLITS):
+            folder = places[0] / part
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                subject = path.name.removesuffix(".gz").removesuffix(f"_{part}.csv")
+                if subject == path.name.removesuffix(".gz") or not path.is_file():
+                    continue
+                if part in found[subject]:
+                    raise UserError(
+                        f"{path}: the same table as {found[subject][part]}; remove one of the two"
+                    )
+                found[subject][part] = path
+        if not found:
+            raise UserError(
+                f"{places[0]}: no file test/SUBJECT_test.csv (or .csv.gz); fetch MMLU's data again"
+            )
+        return dict(sorted(found.items()))
+
+    def _info(self, subject: str, files: Mapping[str, Path]) -> TaskInfo:
+        return TaskInfo(
+            benchmark=self.name,
+            task=subject,
+            category="MMLU",
+            role="evaluation",
+            splits=tuple(split for part, split in _SPLITS.items() if part in files),
+            metric="accuracy",
+            files=tuple(files.values()),
+            kind=category_of(self.name, subject),
+        )
+
+    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.examples``."""
+        files = {
+            path.name.removesuffix(".gz").removesuffix(".csv").rpartition("_")[2]: path for path in task.files
+        }
+        part = next(part for part, name in _SPLITS.items() if name == split)
+        shown = _solved(files[_FEW_SHOT]) if _FEW_SHOT in files else ()
+        subject = task.task.replace("_", " ")
+        for number, cells in rows(files[part]):
+            if not cells[0].strip():
+                skipped[EMPTY] += 1
+                continue
+            yield Example(
+                benchmark=self.name,
+                task=task.task,
+                example_id=str(number),
+                split=split,
+                instruction=f"The following are multiple choice questions (with answers) about {subject}.",
+                source=_question(cells),
+                references=(cells[5],),
+                options=LETTERS,
+                demonstrations=shown,
+            )
+
+
+def _question(cells: Sequence[str]) -> str:
+    choices = "".join(f"\n{letter}. {text.strip()}" for letter, text in zip(LETTERS, cells[1:5], strict=True))
+    return f"{cells[0].strip()}{choices}\nAnswer:"
+
+
+@functools.lru_cache(maxsize=4)
+def _solved(path: Path) -> tuple[Demonstration, ...]:
+    return tuple(Demonstration(_question(cells), cells[5]) for _, cells in rows(path) if cells[0].strip())
+
+
+def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Streams (line, [question, choice A, B, C, D, right letter]) of a table of MMLU.
+
+    The authors' tables have no header. One with a header that names ``question``, ``A``..``D`` and ``answer``
+    is read by it; its other columns are left out, and its answers may be 0..3.
+
+    Raises:
+      UserError: a row is of another form; names the line.
+    """
+    columns: list[int] | None = None
+    width = 6
+    for count, (number, found) in enumerate(csv_lines(path)):
+        if count == 0 and (columns := _header(found)) is not None:
+            width = len(found)
+            continue
+        if len(found) != width:
+            raise UserError(f"{path}:{number}: {len(found)} cells; {_ROW}; mend or remove the row")
+        cells = found if columns is None else [found[column] for column in columns]
+        answer = cells[5].strip().upper()
+        if columns is not None and answer in ("0", "1", "2", "3"):
+            answer = LETTERS[int(answer)]
+        if answer not in LETTERS:
+            raise UserError(
+                f"{path}:{number}: answer {cells[5][:40]!r} is none of A, B, C, D; {_ROW}; mend it"
+            )
+        yield number, [*cells[:5], answer]
+
+
+def _header(cells: Sequence[str]) -> list[int] | None:
+    """Where question, choices and answer stand, if these are the names of columns."""
+    names = [_HEADER.get(cell.strip().lower(), "") for cell in cells]
+    wanted = ("question", *LETTERS, "answer")
+    return [names.index(name) for name in wanted] if all(name in names for name in wanted) else None
