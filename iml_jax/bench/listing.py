@@ -14,6 +14,7 @@ from iml_jax.bench.known_tasks import KnownTask
 from iml_jax.bench.remedies import remedy
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
 
 PRESENT, MISSING, BROKEN = STATES = ("present", "missing", "broken")
@@ -99,6 +100,8 @@ def _surveyed(source: Source) -> tuple[dict[str, TaskInfo | BrokenTask], str]:
     """Task -> what the source says of it, and why it cannot say anything."""
     try:
         return {task.task: task for task in source.survey()}, ""
+    except NothingFoundError:
+        return {}, ""  # every task is missing, and the files that lie otherwise are told as not read
     except UserError as error:
         return {}, str(error)
 

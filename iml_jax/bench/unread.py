@@ -10,6 +10,7 @@ from pathlib import Path
 from iml_jax.bench import mixtures
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
 
 NO_TASK = "no task is made of it"
@@ -31,6 +32,7 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
     """The files below a source's ``data_dir`` that it does not read -> why, sorted.
 
     Where a source cannot tell since a task is broken, there are none: the task's reason says what is wrong.
+    Where it finds nothing at all, they are all there are.
 
     Args:
       source: one that reads a folder; another has none.
@@ -38,6 +40,8 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
     """
     try:
         own = told(source)
+    except NothingFoundError:
+        own = None
     except UserError:
         return {}
     folder = getattr(source, "data_dir", "")

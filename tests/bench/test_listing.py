@@ -134,10 +134,14 @@ def test_a_broken_task_does_not_hide_the_others(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_says_so_for_all_its_tasks(tmp_path: Path) -> None:
     natural_instructions(tmp_path)
     (tmp_path / "reasoning").mkdir()
+    (tmp_path / "flan").mkdir()
     rows = by_key(listing.survey(tmp_path))
-    reasoning = [row for key, row in rows.items() if key.startswith("reasoning:")]
-    assert len(reasoning) == 14 and {row.state for row in reasoning} == {BROKEN}
-    assert all(row.note.startswith(f"{tmp_path / 'reasoning'}: no file") for row in reasoning)
+    flan = [row for key, row in rows.items() if key.startswith("flan:")]
+    assert flan and {row.state for row in flan} == {BROKEN}
+    assert all(f"{tmp_path / 'flan'}: none of templates_v1.json" in row.note for row in flan)
+    reasoning = [row for key, row in rows.items() if key.startswith("reasoning:")]  # an empty folder
+    assert len(reasoning) == 14 and {row.state for row in reasoning} == {MISSING}
+    assert all(row.note.startswith(f"{tmp_path / 'reasoning'}/") for row in reasoning)
 
 
 def test_rows_without_templates_are_not_present(tmp_path: Path) -> None:

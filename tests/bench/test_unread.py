@@ -73,3 +73,36 @@ def test_both_listings_tell(crossfit: Path, capsys: pytest.CaptureFixture[str]) 
     words = ["--gin.Mixture.name='m'", "--gin.Mixture.sources=(@CrossFit(),)"]
     assert cli.main(["tasks", *words, f"--gin.CrossFit.data_dir='{crossfit}'"]) == 0
     assert line in capsys.readouterr().out.splitlines()[:-1]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "file"),
+    [
+        ("exmix", "StylePTB/data/TFU/train.tsv"),  # of another folder than styleptb
+        ("exmix", "gap-coreference/gap-development.tsv"),
+        ("t5", "CoLA/train.tsv"),  # GLUE's own archive
+        ("crossfit", "data/trec/train.txt"),
+        ("unifiedskg", "WikiTables/page.csv"),
+        ("flan", "mnli/train.csv"),
+        ("reasoning", "gsm8k.zip"),
+        ("super_natural_instructions", "tasks/README.md"),
+        ("promptsource", "data/notes.txt"),
+    ],
+)
+def test_files_that_lie_differently(
+    tmp_path: Path, benchmark: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every task is missing with a remedy, none broken, and the file is named."""
+    path = tmp_path / benchmark / file
+    path.parent.mkdir(parents=True)
+    path.write_text("a\tb\n")
+    if benchmark == "promptsource":
+        (tmp_path / benchmark / "templates").mkdir()
+    if benchmark == "flan":
+        (tmp_path / benchmark / "templates_v1.json").write_text('{"rte": [["{premise}", "{answer}"]]}')
+    assert cli.main(["tasks", f"--data_dir={tmp_path}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split("\t") for line in lines if line.startswith(f"{benchmark}:")]
+    assert rows and {row[1] for row in rows} == {"missing"}
+    assert all(row[7] for row in rows)
+    assert any(line.startswith(f"# not read: {path}: ") for line in lines)

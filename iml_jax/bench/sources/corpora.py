@@ -14,6 +14,7 @@ from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.corpus_files import CorpusFile
 from iml_jax.bench.sources.documents import documents
 from iml_jax.bench.sources.files import directory, encodable, read_lines
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.records import json_records
 from iml_jax.errors import UserError
 
@@ -44,7 +45,7 @@ class _Corpus(Source):
         found = self._find()
         if not found:
             splits = ", ".join(self.splits)
-            raise UserError(
+            raise NothingFoundError(
                 f"{self.data_dir}: no file of a set of {self.name} (of the splits {splits}); bind its folder"
             )
         return tuple(self._info(task, found[task]) for task in sorted(found))

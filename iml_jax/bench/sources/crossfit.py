@@ -15,6 +15,7 @@ from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.crossfit_rows import FILE, Row
 from iml_jax.bench.sources.crossfit_tasks import CLASSIFICATION, KnownTask
 from iml_jax.bench.sources.files import SPLIT_NAMES, directory, parse_json, read_text
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
 
 _PARTS = {"train": "train", "dev": "evaluation", "test": "evaluation"}
@@ -172,7 +173,9 @@ def _find(folder: Path) -> dict[str, list[Path]]:
                 found[match["task"]].append(path)
     if not found:
         remedy = f"bind {folder / 'data'}" if (folder / "data").is_dir() else "bind CrossFit's data folder"
-        raise UserError(f"{folder}: no file TASK_SHOTS_SEED_SPLIT.tsv (or .jsonl, or .gz of it); {remedy}")
+        raise NothingFoundError(
+            f"{folder}: no file TASK_SHOTS_SEED_SPLIT.tsv (or .jsonl, or .gz of it); {remedy}"
+        )
     return dict(found)
 
 

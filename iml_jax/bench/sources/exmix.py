@@ -18,6 +18,7 @@ from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.datasets import LocalDataset, locate
 from iml_jax.bench.sources.exmix_formats import NO_LABEL, SPLIT_WORDS, Format, Item, Outcome, TaskFiles
 from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.repeats import without_repeats
 from iml_jax.errors import UserError
 
@@ -161,7 +162,7 @@ class ExMix(Source):
         """Every task with files, sorted; of a test file whose labels may be hidden the first row is read."""
         found = self._found()
         if not found:
-            raise UserError(
+            raise NothingFoundError(
                 f"{self.data_dir}: no dataset of ExMix; put one into a folder such as {self.known()[0]}"
             )
         return tuple(self._info(task, found[task]) for task in sorted(found))

@@ -17,6 +17,7 @@ from iml_jax.bench.sources.flan_fields import Rendered, TaskForm, forms, render,
 from iml_jax.bench.sources.flan_patterns import Template
 from iml_jax.bench.sources.flan_rows import RowError
 from iml_jax.bench.sources.flan_splits import Slice, slices
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.rendering import text_length
 from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
@@ -81,7 +82,7 @@ class TemplatedRows:
                 found = True
             names += [task] if found else []
         if not names:
-            raise UserError(
+            raise NothingFoundError(
                 f"{self.folder}: holds none of FLAN's datasets, e.g. {remedy(self.folder, 'rte')}"
             )
         return sorted(names)

@@ -13,6 +13,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.p3_rows import Filled, Prompt, filled, find, has_options
 from iml_jax.bench.sources.promptsource_filter import asking_for_the_task, flat, removed_prompts
 from iml_jax.bench.sources.promptsource_roles import (
@@ -24,7 +25,6 @@ from iml_jax.bench.sources.promptsource_roles import (
     split_of,
 )
 from iml_jax.bench.sources.templates import load_templates
-from iml_jax.errors import UserError
 
 NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
 NO_OPTION = "target is not among the answer choices"
@@ -80,7 +80,7 @@ class P3(Source):
         for prompt in find(directory(self.data_dir, "P3.data_dir")):
             prompts[prompt.task].append(prompt)
         if not prompts:
-            raise UserError(
+            raise NothingFoundError(
                 f"{self.data_dir}: no prompts of P3 such as ag_news_classify.jsonl or ag_news_classify/"
             )
         roles = read_roles(Path(self.role_table), self.train_sets) if self.role_table else None

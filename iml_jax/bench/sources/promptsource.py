@@ -21,6 +21,7 @@ from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present, same_name
 from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.promptsource_filter import asking_for_the_task
 from iml_jax.bench.sources.promptsource_roles import (
     TRAIN_SETS,
@@ -156,7 +157,7 @@ class PromptSource(Source):
             if found is None or found.folder not in folders:
                 names.add(task)
         if not names:
-            raise UserError(
+            raise NothingFoundError(
                 f"{data}: no rows such as DATASET/SUBSET/train.jsonl; bind the folder that has them"
             )
         roles = read_roles(Path(self.role_table), self.train_sets) if self.role_table else None

@@ -14,6 +14,7 @@ from iml_jax.bench.sources import reasoning_formats as formats
 from iml_jax.bench.sources import reasoning_sets as sets
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.files import directory
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.reasoning_formats import Part
 from iml_jax.bench.sources.reasoning_questions import Question
 from iml_jax.bench.sources.reasoning_sets import Found
@@ -102,7 +103,7 @@ class Reasoning(Source):
         """Names of the tasks, and what lists one."""
         found = self._find().parts
         if not found:
-            raise UserError(
+            raise NothingFoundError(
                 f"{self.data_dir}: no file NAME_train.tsv (or .tsv.gz) and no raw file of a reasoning set; "
                 "bind the folder that has them"
             )

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.files import LINE_LIMIT, open_binary, parse_json, read_lines
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.skg_tasks import SPLIT, TASKS, SkgTask, by_name
 from iml_jax.errors import UserError
 
@@ -70,7 +71,9 @@ def find(folder: Path) -> dict[str, TaskFiles | UserError]:
     }
     found |= wrong
     if not found:
-        raise UserError(f"{folder}: no file of a UnifiedSKG task, e.g. spider_train.json{_nearby(folder)}")
+        raise NothingFoundError(
+            f"{folder}: no file of a UnifiedSKG task, e.g. spider_train.json{_nearby(folder)}"
+        )
     return {task: found[task] for task in sorted(found)}
 
 

@@ -15,6 +15,7 @@ from iml_jax.bench.sources import t5_files
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.datasets import LocalDataset, locate
 from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.parallel import language_name
 from iml_jax.bench.sources.repeats import without_repeats
 from iml_jax.bench.sources.rows import Row
@@ -144,7 +145,7 @@ class T5(Source):
         """Every task with data, sorted; of a raw SuperGLUE file the first row is read."""
         found, _ = self._found()
         if not found:
-            raise UserError(
+            raise NothingFoundError(
                 f"{self.data_dir}: no dataset of T5's tasks; put rows under e.g. glue/rte/train.jsonl"
             )
         return tuple(self._info(found[task]) for task in sorted(found))
