@@ -27,6 +27,7 @@ COMMANDS: dict[str, Command] = {
         ),
         Command("train", "Instruction-tune a model on a prepared directory; resumes where it stopped."),
         Command("evaluate", "Score a checkpoint on held-out tasks, per task, category and level."),
+        Command("report", "Compare evaluations example by example: tables and one HTML page."),
         Command("generate", "Answer prompts with a checkpoint."),
         Command("convert", "Convert checkpoints between Orbax and PyTorch (Hugging Face)."),
         Command("tasks", "List the tasks that the sources offer, with category, role and metric."),

@@ -19,6 +19,7 @@ from iml_jax.evaluation.levels import Scores
 INK, GRID = "#010203", "#040506"
 MODEL, CONSTANT, REFERENCE = "#0a0b0c", "#0d0e0f", "#101112"
 VARIABLES = {INK: "ink", GRID: "rule", MODEL: "model", CONSTANT: "constant", REFERENCE: "reference"}
+LABEL = 36  # characters
 # The file's own settings, so that a user's matplotlibrc changes nothing.
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "iml", "font.family": "sans-serif", "font.size": 11}
 
@@ -31,23 +32,43 @@ def bars(rows: Sequence[tuple[str, Scores]], reference_name: str) -> str:
     if with_reference:
         values = [one.reference if one.reference is not None else math.nan for _, one in rows]
         series.append((reference_name, REFERENCE, values))
+    return _grouped([name for name, _ in rows], series)
+
+
+def compared_bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str]) -> str:
+    """Horizontal bars 0..100, one group a row, one bar for each of the models ``names``."""
+    colours = (REFERENCE, MODEL, CONSTANT)  # the first is what the others are compared with
+    series = [
+        (name, colours[min(number, 2)], [values[number] for _, values in rows])
+        for number, name in enumerate(names)
+    ]
+    return _grouped([name for name, _ in rows], series)
+
+
+def _grouped(labels: Sequence[str], series: Sequence[tuple[str, str, list[float]]]) -> str:
+    """One group of bars a label; series are (name, colour, a value for each label, NaN for none)."""
     thick = 0.8 / len(series)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 1.0 + len(rows) * 0.26 * len(series)), layout="constrained")
+        figure = Figure(figsize=(7.2, 1.0 + len(labels) * 0.26 * len(series)), layout="constrained")
         axes = figure.add_subplot()
         for number, (label, colour, values) in enumerate(series):
-            places = [row + number * thick - 0.4 + thick / 2 for row in range(len(rows))]
-            axes.barh(places, values, height=thick * 0.9, color=colour, label=label)
+            places = [row + number * thick - 0.4 + thick / 2 for row in range(len(labels))]
+            axes.barh(places, values, height=thick * 0.9, color=colour, label=_plain(label))
             for place, value in zip(places, values, strict=True):
                 if math.isfinite(value):
                     axes.text(value + 0.8, place, f"{value:.1f}", va="center", color=INK, fontsize=9)
-        # matplotlib reads "$" as the start of a formula; task and category names are plain text.
-        axes.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name, _ in rows])
+        axes.set_yticks(range(len(labels)), [_plain(name) for name in labels])
         axes.invert_yaxis()
         axes.set_xlim(0, 108)
         axes.set_xlabel("points")
         figure.legend(loc="outside upper left", ncols=len(series), frameon=False, labelcolor=INK, fontsize=10)
         return _svg(figure, axes, "bars of scores")
+
+
+def _plain(name: str) -> str:
+    """A label: matplotlib reads "$" as the start of a formula, and a long one would leave bars no room."""
+    short = name if len(name) <= LABEL else name[: LABEL - 1] + "…"
+    return short.replace("$", r"\$")
 
 
 def loss_curve(metrics_file: Path) -> str:

@@ -1,0 +1,139 @@
+"""``iml report A B``: evaluations side by side, as tables and as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iml_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from iml_jax.config import Config
+    from iml_jax.evaluation.compare import Source
+
+HELP = "Compare evaluations example by example: tables and one HTML page."
+CONFIGS = ()
+EXAMPLE = "iml report run/evaluation/0.json run --output comparison.html"
+FOLDER = "evaluation"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of this command."""
+    parser.add_argument(
+        "evaluations",
+        nargs="+",
+        metavar="EVALUATION",
+        help="STEP.json as `iml evaluate` wrote it, a RUN or a directory (its newest); the first is what the "
+        "others are compared with. One RUN alone: its first and its newest evaluation",
+    )
+    parser.add_argument(
+        "--output", default="comparison.html", metavar="FILE.html", help="the page (comparison.html)"
+    )
+    parser.add_argument(
+        "--examples_per_task",
+        type=int,
+        default=6,
+        metavar="N",
+        help="examples shown with their answers (6; fewer where there are very many tasks)",
+    )
+
+
+def run(arguments: argparse.Namespace, config: Config) -> None:
+    """Prints the tables and writes the page.
+
+    Raises:
+      UserError: an evaluation is missing or damaged, or they share no example.
+      Fault: the page cannot be written.
+    """
+    from iml_jax.evaluation import compare, compare_page, compare_tables
+
+    if arguments.examples_per_task < 1:
+        raise UserError(f"--examples_per_task {arguments.examples_per_task}: must be at least 1")
+    if not arguments.output.endswith((".html", ".htm")):
+        raise UserError(f"--output {arguments.output}: must end in .html")
+    found = compare.compare(read_sources(arguments.evaluations))
+    compare_tables.print_tables(found)
+    page = compare_page.write_page(arguments.output, found, per_task=arguments.examples_per_task)
+    print(f"page: {page}")
+
+
+def read_sources(given: list[str]) -> list[Source]:
+    """Loads every evaluation, with a letter and a short name of its own.
+
+    Raises:
+      UserError: one is missing, damaged or named twice.
+    """
+    from iml_jax.evaluation import results
+    from iml_jax.evaluation.compare import Source
+
+    files = first_and_newest(Path(given[0])) if len(given) == 1 else [newest(Path(one)) for one in given]
+    if len({file.resolve() for file in files}) < len(files):
+        raise UserError(f"{', '.join(map(str, files))}: the same evaluation twice")
+    if len(files) > 26:
+        raise UserError(f"{len(files)} evaluations: at most 26 fit side by side")
+    return [
+        Source(chr(ord("A") + number), name, str(file), results.load(file, predictions=True))
+        for number, (file, name) in enumerate(zip(files, short_names(files), strict=True))
+    ]
+
+
+def newest(path: Path) -> Path:
+    """The evaluation that a path means.
+
+    Args:
+      path: an evaluation file; a run (its newest evaluation); a directory of evaluations (the newest).
+
+    Raises:
+      UserError: there is none.
+    """
+    return path if _is_file(path) else _by_step(path)[-1]
+
+
+def first_and_newest(path: Path) -> list[Path]:
+    """A run's two ends.
+
+    Raises:
+      UserError: it has fewer than two evaluations, or ``path`` is one evaluation.
+    """
+    if _is_file(path):
+        raise UserError(f"{path}: one evaluation alone; give a second to compare it with")
+    found = _by_step(path)
+    if len(found) < 2:
+        raise UserError(f"{found[0]}: the only evaluation there; give a second to compare it with")
+    return [found[0], found[-1]]
+
+
+def short_names(files: list[Path]) -> list[str]:
+    """``RUN, step N`` or ``RUN/SUITE, step N``; more of the path where that does not tell the files apart."""
+    whole = [file.resolve().with_suffix("") for file in files]
+    parts = [[part for part in file.parts if part != FOLDER] for file in whole]
+    least = [3 if file.parent.parent.name == FOLDER else 2 for file in whole]  # RUN/evaluation/SUITE/STEP
+    tails: list[list[str]] = []
+    for more in range(max(map(len, parts))):
+        tails = [one[-(few + more) :] for one, few in zip(parts, least, strict=True)]
+        if len(set(map(tuple, tails))) == len(tails):
+            break
+    return [
+        f"{'/'.join(tail[:-1])}, step {tail[-1]}" if tail[-1].isdecimal() else "/".join(tail)
+        for tail in tails
+    ]
+
+
+def _is_file(path: Path) -> bool:
+    if path.name.endswith(".predictions.jsonl"):
+        raise UserError(f"{path}: name the .json beside it")
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory")
+    return path.is_file()
+
+
+def _by_step(path: Path) -> list[Path]:
+    """The evaluations of a run or directory, by the number of updates."""
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    found = [file for file in folder.glob("*.json") if file.stem.isdecimal()]
+    if not found:
+        below = sorted(str(file) for file in folder.glob("*/*.json"))
+        there = f"; there is {below[0]}" if below else ""
+        raise UserError(f"{folder}: holds no evaluation STEP.json{there}; `iml evaluate` writes one")
+    return sorted(found, key=lambda file: int(file.stem))
