@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.shortening import kept, lost
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, write_atomically
 
 _COUNTS = ("examples", "tokens", "loss_tokens", "left_truncated")
@@ -44,7 +45,12 @@ _TASK_FIELDS = ("name", "category", "role", "level", "metric", "trained", "evalu
 
 def _row(content: SplitEntry) -> dict[str, Any]:
     counts = {name: getattr(content, name) for name in _COUNTS}
-    return {**counts, "dropped": content.dropped, "demonstrations": content.demonstrations}
+    return {
+        **counts,
+        "dropped": lost(content.dropped),
+        "shortened": kept(content.dropped),
+        "demonstrations": content.demonstrations,
+    }
 
 
 def _total(contents: list[SplitEntry]) -> dict[str, Any]:
@@ -55,7 +61,14 @@ def _total(contents: list[SplitEntry]) -> dict[str, Any]:
         for content in contents:
             counts.update(getattr(content, name))
         reasons[name] = dict(sorted(counts.items()))
-    return {"splits": len(contents), **sums, **reasons}
+    dropped = reasons["dropped"]
+    return {
+        "splits": len(contents),
+        **sums,
+        "dropped": lost(dropped),
+        "shortened": kept(dropped),
+        "demonstrations": reasons["demonstrations"],
+    }
 
 
 def render(manifest: Manifest) -> str:
@@ -88,13 +101,15 @@ def render(manifest: Manifest) -> str:
     console.print(f"\n{len(manifest.tasks)} tasks: {trained} trained, {evaluated} evaluated")
     for reason, count in record["totals"]["all"]["dropped"].items():
         console.print(f"dropped {count:,}: {reason}")
+    for reason, count in record["totals"]["all"]["shortened"].items():
+        console.print(f"shortened {count:,}: {reason} (of all prompts rendered)")
     for fate, count in record["totals"]["all"]["demonstrations"].items():
         console.print(f"demonstrations {count:,}: {fate}")
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
 def _cells(content: SplitEntry) -> list[str]:
-    return [*(f"{getattr(content, name):,}" for name in _COUNTS), f"{sum(content.dropped.values()):,}"]
+    return [*(f"{getattr(content, name):,}" for name in _COUNTS), f"{sum(lost(content.dropped).values()):,}"]
 
 
 def _rate_cells(entry: TaskEntry, split: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from iml_jax.bench import mixture_table
+from iml_jax.bench.sources.shortening import shortened
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 
 NAME = "b" * 40 + ":" + "t" * 60 + ":zero_shot"
@@ -30,7 +31,8 @@ def entry(name, trained, splits):
 
 
 def manifest():
-    train = SplitEntry((), 1000, 70_000, 3_000, 7, {"no reference": 2})
+    reasons = {"no reference": 2, shortened("a value"): 30}
+    train = SplitEntry((), 1000, 70_000, 3_000, 7, reasons)
     test = SplitEntry((), 50, 3_500, 150, 1, {"no reference": 1, "too odd": 4}, {"shown": 600})
     tasks = (entry(NAME, True, {"train": train, "test": test}), entry("b:u:zero_shot", False, {"test": test}))
     return Manifest(name="m", length=64, vocabulary=VocabularyEntry(500, 504, "v"), tasks=tasks)
@@ -45,6 +47,7 @@ def test_totals():
         "loss_tokens": 3_300,
         "left_truncated": 9,
         "dropped": {"no reference": 4, "too odd": 8},
+        "shortened": {"a value": 30},
         "demonstrations": {"shown": 1200},
     }
     assert record["totals"]["test"]["examples"] == 100
@@ -57,6 +60,7 @@ def test_text():
     assert lines[0].split() == [NAME, "train", "1,000", "70,000", "3,000", "7", "2", "4", "1.00000"]
     assert lines[1].split() == [NAME, "test", "50", "3,500", "150", "1", "5"]
     assert "dropped 8: too odd" in text
+    assert "shortened 30: a value (of all prompts rendered)\n" in text and "32" not in text
     assert "demonstrations 1,200: shown" in text
     assert "2 tasks: 1 trained, 2 evaluated" in text
 

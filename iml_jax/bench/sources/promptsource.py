@@ -34,6 +34,7 @@ from iml_jax.bench.sources.promptsource_roles import (
 from iml_jax.bench.sources.rendering import Rendered, Renderer, text_length
 from iml_jax.bench.sources.rows import Row
 from iml_jax.bench.sources.sandbox import MissingColumnError
+from iml_jax.bench.sources.shortening import shortened
 from iml_jax.bench.sources.templates import PromptTemplate, load_templates
 from iml_jax.errors import UserError
 
@@ -286,6 +287,8 @@ class PromptSource(Source):
                 elif split != "train" and outcome.options and outcome.references[0] not in outcome.options:
                     skipped[NO_CHOICE] += 1
                 else:
+                    if outcome.cut:
+                        skipped[shortened(f"a value of more than {self.value_limit} characters")] += 1
                     yield _example(task, split, identity, renderer, outcome)
 
     def _render(self, task: str, identity: str, renderer: Renderer, row: Row, place: str) -> Rendered | str:

@@ -10,7 +10,7 @@ import jinja2
 
 from iml_jax.bench.sources.rows import Row
 from iml_jax.bench.sources.sandbox import ForbiddenTemplateError, TemplateSandbox
-from iml_jax.bench.sources.template_limits import TooMuchWorkError
+from iml_jax.bench.sources.template_limits import TooMuchWorkError, budget
 from iml_jax.bench.sources.templates import SEPARATOR, PromptTemplate
 from iml_jax.errors import UserError
 
@@ -21,11 +21,15 @@ RESERVED = "answer_choices"  # the variable that holds a template's answer choic
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rendered:
-    """Stripped prompt, distinct targets (at least one), and distinct answer choices (maybe none)."""
+    """Stripped prompt, distinct targets (at least one), and distinct answer choices (maybe none).
+
+    ``cut`` says whether a printed value was cut to the renderer's limit.
+    """
 
     prompt: str
     references: tuple[str, ...]
     options: tuple[str, ...]
+    cut: bool = False
 
 
 class Renderer:
@@ -97,11 +101,12 @@ class Renderer:
         prompt, *targets = (
             _restored(part) for part in self._sandbox.render(self._body, context, seed).split(SEPARATOR)
         )
+        cut = bool(budget.cuts)
         references = tuple(dict.fromkeys(target for target in targets if target))
         if not prompt or not references:
             return None
         distinct = dict.fromkeys(_restored(option) for option in options if self.ranks_choices)
-        return Rendered(prompt, references, tuple(option for option in distinct if option))
+        return Rendered(prompt, references, tuple(option for option in distinct if option), cut)
 
 
 def _protected(value: Any) -> Any:

@@ -25,13 +25,15 @@ class TooMuchWorkError(Exception):
 
 
 class _Budget(threading.local):
-    """What the rendering under way may still do, and where its random draws come from."""
+    """What the rendering under way may still do, where its random draws come from, and values it has cut."""
 
     left = WORK_LIMIT
+    cuts = 0
     draws = random.Random(0)
 
     def start(self, seed: int) -> None:
         self.left = WORK_LIMIT
+        self.cuts = 0
         self.draws = random.Random(seed)
 
     def charge(self, amount: int) -> None:
@@ -131,6 +133,7 @@ def cut(value: Any, limit: int) -> str:
     text = text_of(value)
     if len(text) <= limit + 5:
         return text
+    budget.cuts += 1
     return text[: max(limit - 3, 0)].rsplit(" ", 1)[0] + "..."
 
 

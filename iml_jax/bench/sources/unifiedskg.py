@@ -13,6 +13,7 @@ from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import skg_requests, skg_sql, skg_tables, skg_texts, skg_wikisql
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.shortening import shortened
 from iml_jax.bench.sources.skg_files import find, holds_items, plain, split_of
 from iml_jax.bench.sources.skg_items import Item, Outcome, Reader, Request, preprocessed
 from iml_jax.bench.sources.skg_linearise import cut
@@ -172,6 +173,8 @@ class UnifiedSKG(Source):
             if isinstance(outcome, str):
                 skipped[outcome] += 1
                 continue
+            if 0 < self.structure_characters < len(outcome.struct_in):
+                skipped[shortened(f"a structure of more than {self.structure_characters} characters")] += 1
             yield Example(
                 benchmark=self.name,
                 task=task.task,

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from iml_jax.bench.example import Example
+from iml_jax.bench.sources import shortening
 from iml_jax.bench.sources.promptsource import PARTIAL, PromptSource, metric_of
 from iml_jax.bench.sources.templates import PromptTemplate
 from iml_jax.errors import UserError
@@ -156,13 +157,15 @@ def test_templates_without_choices_are_not_scored_by_accuracy(tmp_path: Path) ->
 
 def test_values_are_cut_as_promptsource_cuts_them(tmp_path: Path) -> None:
     _templates(tmp_path, "d", {"jinja": "q {{text}} {{text}} ||| {{text}}"})
-    _rows(tmp_path, "d/train.jsonl", [{"text": "word " * 1000}])
+    _rows(tmp_path, "d/train.jsonl", [{"text": "word " * 1000}, {"text": "short"}])
     kept = ("word " * 409).strip() + "..."
     assert len(kept) == 2047
-    (example,), _ = _examples(_source(tmp_path), "d", "train")
+    (example, _), counted = _examples(_source(tmp_path), "d", "train")
     assert (example.source, example.references) == (f"q {kept} {kept}", (kept,))
-    (example,), _ = _examples(_source(tmp_path, value_limit=0), "d", "train")
-    assert len(example.source) == 10_002
+    assert shortening.kept(counted) == {"a value of more than 2048 characters": 1}
+    assert not shortening.lost(counted)
+    (example, _), counted = _examples(_source(tmp_path, value_limit=0), "d", "train")
+    assert len(example.source) == 10_002 and not counted
     with pytest.raises(UserError, match="value_limit"):
         _source(tmp_path, value_limit=-1)
 

@@ -205,9 +205,12 @@ def test_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
 def test_structures_are_cut_where_a_bound_is_set(tmp_path: Path) -> None:
     table = "col : n " + " ".join(f"row {number} : {number}" for number in range(1, 2000))
     _items(tmp_path, "wikitq_dev.json", _item("who?", table, "x"))
-    (whole,) = _all(UnifiedSKG(str(tmp_path)))[0]["wikitq", "validation"]
-    assert table in whole.source
-    (example,) = _all(UnifiedSKG(str(tmp_path), structure_characters=4096))[0]["wikitq", "validation"]
+    found, counted = _all(UnifiedSKG(str(tmp_path)))
+    (whole,) = found["wikitq", "validation"]
+    assert table in whole.source and not counted
+    found, counted = _all(UnifiedSKG(str(tmp_path), structure_characters=4096))
+    (example,) = found["wikitq", "validation"]
+    assert counted == {"shortened: a structure of more than 4096 characters": 1}
     assert len(example.source) < 4200
     assert example.source.startswith("table: col : n row 1 : 1 row 2 : 2")
     assert example.source.endswith(" ...\nquestion: who?\nanswer:")
