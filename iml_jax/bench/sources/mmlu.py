@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -121,7 +120,6 @@ def _question(cells: Sequence[str]) -> str:
     return f"{cells[0].strip()}{choices}\nAnswer:"
 
 
-@functools.lru_cache(maxsize=4)
 def _solved(path: Path) -> tuple[Demonstration, ...]:
     return tuple(Demonstration(_question(cells), cells[5]) for _, cells in rows(path) if cells[0].strip())
 

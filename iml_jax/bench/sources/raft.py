@@ -209,7 +209,6 @@ def _known() -> dict[str, _Known]:
         }
 
 
-@functools.lru_cache(maxsize=4)
 def _settings(path: Path) -> dict[str, tuple[tuple[str, ...], str]]:
     """Task -> (columns, instruction) of the baseline's settings: its first line and its second.
 

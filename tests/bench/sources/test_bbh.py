@@ -1,0 +1,148 @@
+"""BIG-Bench Hard's files: the authors' answer-only prompt, and no canary in it."""
+
+from __future__ import annotations
+
+import collections
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from iml_jax.bench.example import Example
+from iml_jax.bench.mixtures import MixtureConfig, plan
+from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.sources.bbh import BigBenchHard, read_prompt
+from iml_jax.bench.variants import FewShot
+from iml_jax.errors import UserError
+
+CANARY = "DATA SHOULD NEVER APPEAR. canary GUID 1234-5678"
+PROMPT = f"""{CANARY}
+-----
+Say whether the answer is here.
+
+More of the instruction.
+
+Q: First?
+Options:
+- yes
+- no
+A: Let's think step by step.
+One might say the answer is no. It is not. So the answer is yes.
+
+Q: Second. [
+A: Let's think step by step.
+Brackets. So the answer is ] }}.
+"""
+
+
+def clone(folder: Path, *examples: dict[str, object], prompt: str = PROMPT) -> Path:
+    (folder / "bbh").mkdir()
+    content = {"canary": CANARY, "examples": examples or ({"input": "Third?", "target": "yes"},)}
+    with gzip.open(folder / "bbh/own.json.gz", "wt") as stream:
+        json.dump(content, stream)
+    if prompt:
+        (folder / "cot-prompts").mkdir()
+        (folder / "cot-prompts/own.txt").write_text(prompt)
+    return folder
+
+
+def examples(source: BigBenchHard, task: str = "own") -> tuple[list[Example], dict[str, int]]:
+    skipped: collections.Counter[str] = collections.Counter()
+    (info,) = [info for info in source.tasks() if info.task == task]
+    return list(source.examples(info, "test", skipped)), dict(skipped)
+
+
+def test_prompt_file(tmp_path: Path) -> None:
+    clone(tmp_path)
+    instruction, shown = read_prompt(tmp_path / "cot-prompts/own.txt")
+    assert instruction == "Say whether the answer is here.\n\nMore of the instruction."
+    assert [(one.source, one.target) for one in shown] == [
+        ("Q: First?\nOptions:\n- yes\n- no\nA:", "yes"),
+        ("Q: Second. [\nA:", "] }"),
+    ]
+
+
+def test_task_and_prompt(tmp_path: Path) -> None:
+    clone(tmp_path)
+    for place in (tmp_path, tmp_path / "bbh"):
+        (info,) = BigBenchHard(str(place)).tasks()
+        assert (info.task, info.metric, info.role, info.splits) == (
+            "own",
+            "exact_match",
+            "evaluation",
+            ("test",),
+        )
+        assert len(info.files) == 2
+    config = MixtureConfig(
+        "m",
+        (BigBenchHard(str(tmp_path)),),
+        evaluation_prompts=(FewShot(shots=2, separators=("\n\n",)),),
+    )
+    (planned,) = plan(config)
+    (row,) = prompted_rows(planned, "test", 0, collections.Counter())
+    text = row["inputs_pretokenized"].decode()
+    assert text == (
+        "Say whether the answer is here.\n\nMore of the instruction.\n\n"
+        "Q: First?\nOptions:\n- yes\n- no\nA: yes\n\nQ: Second. [\nA: ] }\n\nQ: Third?\nA:"
+    )
+    assert (row["references"], row["options"]) == ([b"yes"], [])
+
+
+def test_without_prompt_files(tmp_path: Path) -> None:
+    (one,), _ = examples(BigBenchHard(str(clone(tmp_path, prompt=""))))
+    assert (one.instruction, one.source, one.demonstrations) == ("", "Q: Third?\nA:", ())
+
+
+def test_canary_and_blanks_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"input": "a", "target": "b"},
+        {"input": f"a\n{CANARY}", "target": "b"},
+        {"input": " ", "target": "b"},
+        {"input": "\ud800", "target": "b"},
+    ]
+    found, skipped = examples(BigBenchHard(str(clone(tmp_path, *rows))))
+    assert [one.example_id for one in found] == ["0"]
+    assert sum(skipped.values()) == 3
+    assert skipped["holds the canary of BIG-bench"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "told"),
+    [
+        ({"input": "a"}, PROMPT, r"own\.json\.gz: examples\[0\]: 'target' must be a string"),
+        ({"input": "a", "target_scores": {}}, PROMPT, "'target' must be a string"),
+        ({"input": "a", "target": "b"}, "Do.\n\nQ: q\nA: no end", r"own\.txt: question 1 has no answer"),
+    ],
+)
+def test_malformed(tmp_path: Path, row: dict[str, object], prompt: str, told: str) -> None:
+    clone(tmp_path, row, prompt=prompt)
+    with pytest.raises(UserError, match=told):
+        examples(BigBenchHard(str(tmp_path)))
+
+
+def test_other_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file TASK\.json"):
+        BigBenchHard(str(tmp_path)).tasks()
+    (tmp_path / "own.json").write_text('{"examples": []}')
+    with pytest.raises(UserError, match="no list 'examples'"):
+        examples(BigBenchHard(str(tmp_path)))
+
+
+def test_real_files(shared: Path) -> None:
+    source = BigBenchHard(str(shared / "data/bbh"))
+    tasks = source.tasks()
+    assert len(tasks) >= 20
+    for info in tasks:
+        found, skipped = examples(source, info.task)
+        with gzip.open(info.files[0], "rt", encoding="utf-8") as stream:
+            rows = json.load(stream)["examples"]
+        assert not skipped
+        assert [one.references[0] for one in found] == [row["target"].strip() for row in rows]
+        assert {len(one.demonstrations) for one in found} == {3}
+        wanted = {row["target"] for row in rows}
+        for shown in found[0].demonstrations:
+            assert "think step" not in shown.source + shown.target
+            if len(wanted) < 10:
+                assert shown.target in wanted  # the exemplars answer in the form that is asked for
+        assert "canary" not in (found[0].instruction + found[0].source).lower()
