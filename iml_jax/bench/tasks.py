@@ -147,8 +147,10 @@ def register(
     *,
     seed: int,
     length: int = 2048,
-) -> seqio.Mixture:
+) -> seqio.Mixture | None:
     """Registers a planned mixture with SeqIO: its tasks, and a seqio.Mixture of the trained ones.
+
+    Without a trained one (a suite of evaluation sets) there is no mixture: SeqIO has none without tasks.
 
     Args:
       name: of the mixture; an older one is replaced.
@@ -162,4 +164,4 @@ def register(
         build_task(task, vocabulary_dir, seed, length)
     if name in seqio.MixtureRegistry.names():
         seqio.MixtureRegistry.remove(name)
-    return seqio.MixtureRegistry.add(name, list(rates.items()))
+    return seqio.MixtureRegistry.add(name, list(rates.items())) if rates else None
