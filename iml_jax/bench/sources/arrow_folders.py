@@ -96,7 +96,7 @@ def arrow_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     for row in batch.slice(start, _BATCH).to_pylist():
                         number += 1
                         yield number, row
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: unreadable after row {number} ({reason}); copy the file again") from error
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import LINE_LIMIT, open_binary, parse_json
+from iml_jax.bench.sources.files import LINE_LIMIT, is_name, open_binary, parse_json
 from iml_jax.errors import UserError
 
 COLUMNS = ("inputs", "targets", "task_name")
@@ -170,7 +170,7 @@ def _json_places(path: Path, column: str) -> Iterator[tuple[str, str, int, int]]
 
 
 def _name(value: Any, place: str, column: str) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not is_name(value):
         raise UserError(f"{place}: {column!r} must be the name of a task; mend or remove the row")
     return value
 
@@ -192,7 +192,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(path) as file:
             yield file
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: no readable Parquet file ({reason}); fetch it again") from error
 

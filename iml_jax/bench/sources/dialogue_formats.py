@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import parse_json, read_lines
+from iml_jax.bench.sources.files import Block, parse_json, read_lines
 from iml_jax.bench.sources.records import Record, csv_records, json_records
 from iml_jax.bench.sources.xml_records import xml_records
 from iml_jax.errors import UserError
@@ -53,8 +53,15 @@ def sgd(path: Path) -> Dialogues:
 
 def meld(path: Path) -> Dialogues:
     """MELD's CSV: rows with the same ``Dialogue_ID`` follow each other; ``Utterance`` is a turn."""
+    block = Block(path, "a dialogue")
     for identity, rows in itertools.groupby(csv_records(path), key=lambda row: row.text("Dialogue_ID")):
-        yield Talk(identity, [row.text("Utterance") for row in rows])
+        yield Talk(identity, [_held(row.text("Utterance"), row, block) for row in rows])
+        block.end()
+
+
+def _held(text: str, row: Record, block: Block) -> str:
+    block.add(row.number, text)
+    return text
 
 
 def numbered(path: Path) -> Dialogues:
@@ -65,9 +72,11 @@ def numbered(path: Path) -> Dialogues:
     """
     turns: list[str] = []
     start = previous = 0
+    block = Block(path, "a dialogue")
     for number, line in read_lines(path):
         if not line.strip():
             continue
+        block.add(number, line)
         if not (match := _NUMBERED.fullmatch(line)):
             raise UserError(f"{path}:{number}: does not begin with a number and a space; mend the line")
         count = int(match[1][:9])
@@ -75,6 +84,7 @@ def numbered(path: Path) -> Dialogues:
             if turns:
                 yield Talk(str(start), turns)
             turns, start = [], number
+            block.end()
         start, previous = start or number, count
         said, tab, rest = match[2].partition("\t")
         if tab:
@@ -85,8 +95,9 @@ def numbered(path: Path) -> Dialogues:
 
 def nps_chat(path: Path) -> Dialogues:
     """An NPS chat session: each ``<Post>`` is a turn, but for the class System (who joins, who leaves)."""
-    posts = xml_records(path, "Post")
-    yield Talk("1", [post.text("") for post in posts if post.text("class", "") != "System"])
+    posts, block = xml_records(path, "Post"), Block(path, "a session")
+    said = (_held(post.text(""), post, block) for post in posts if post.text("class", "") != "System")
+    yield Talk("1", list(said))
 
 
 def parlai_text(path: Path) -> Dialogues:
@@ -100,9 +111,11 @@ def parlai_text(path: Path) -> Dialogues:
     turns: list[str] = []
     before: list[str] = []
     start, light = 0, False
+    block = Block(path, "a dialogue")
     for number, line in read_lines(path):
         if not line.strip():
             continue
+        block.add(number, line)
         fields = dict(field.partition(":")[::2] for field in line.rstrip().split("\t"))
         if "text" not in fields:
             raise UserError(f"{path}:{number}: no field 'text:'; is it in ParlAI's text form?")
@@ -114,6 +127,7 @@ def parlai_text(path: Path) -> Dialogues:
             repeated = light and turns == before[: len(turns)]
             yield Talk(str(start), turns, REPEATED if repeated else "")
             turns, before, start = [], turns, 0
+            block.end()
     if turns:
         yield Talk(str(start), turns)
 

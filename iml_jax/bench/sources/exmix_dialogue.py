@@ -23,11 +23,12 @@ from iml_jax.bench.sources.exmix_formats import (
     spans_of,
     text_of,
 )
-from iml_jax.bench.sources.files import read_lines
+from iml_jax.bench.sources.files import Block, read_lines
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
 
 _INTENT = re.compile(r"\[IN:\w+")
+_CODE = re.compile(r"[0-9]{1,9}")
 
 
 def _intent_rows(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -80,7 +81,10 @@ def _clinc(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     seen = {intent for rows in content.values() for _, intent in rows}
     if listed := files.beside("domains.json"):
         domains = load_json(listed, dict)
-        if not all(isinstance(names, list) for names in domains.values()):
+        if not all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names)
+            for names in domains.values()
+        ):
             raise UserError(f"{listed}: must map a domain to a list of intents; mend it")
         named = dict.fromkeys(itertools.chain(*domains.values()))
         options = (*named, *sorted(seen - named.keys()))  # "oos" is of no domain
@@ -151,7 +155,9 @@ def _tagged(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 def _bio(path: Path) -> Iterator[Outcome]:
     block: list[tuple[str, str]] = []
     start = 1
+    sentence = Block(path, "a sentence")
     for number, line in itertools.chain(read_lines(path), [(0, "")]):
+        sentence.add(number, line)
         if line.strip():
             tag, tab, token = line.partition("\t")
             if not tab or not re.fullmatch(r"O|[BI]-\S+", tag):
@@ -162,6 +168,7 @@ def _bio(path: Path) -> Iterator[Outcome]:
             tokens, tags = zip(*block, strict=True)
             yield str(start), Item(" ".join(tokens), (slots_text(spans_of(tokens, tags)),))
             block = []
+            sentence.end()
 
 
 def _top(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
@@ -232,13 +239,13 @@ def _act(action: Any, place: str) -> str:
 
 def _vocabulary(files: TaskFiles, path: Path, kind: str) -> list[str]:
     listed = files.needed(f"atis.dict.{kind}.csv", path)
-    return [line for _, line in read_lines(listed)]
+    return [line.strip() for _, line in read_lines(listed)]
 
 
 def _coded(path: Path, names: list[str]) -> Iterator[tuple[int, list[str]]]:
     for number, line in read_lines(path):
         codes = line.split()
-        if not all(code.isascii() and code.isdigit() and int(code) < len(names) for code in codes):
+        if not all(_CODE.fullmatch(code) and int(code) < len(names) for code in codes):
             raise UserError(f"{path}:{number}: an index that the vocabulary of {len(names)} has not; mend it")
         yield number, [names[int(code)] for code in codes]
 

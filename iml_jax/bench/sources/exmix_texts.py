@@ -15,6 +15,7 @@ from iml_jax.bench.sources.exmix_formats import (
     Outcome,
     TaskFiles,
     list_of,
+    objects,
     text_of,
 )
 from iml_jax.bench.sources.files import read_lines
@@ -74,7 +75,7 @@ def _kilt(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     del files, split
     for number, row in read_rows(path):
         place = f"{path}:{number}"
-        outputs = [output for output in list_of(row, "output", place) if "answer" in output]
+        outputs = [output for _, output in objects(list_of(row, "output", place), path) if "answer" in output]
         answers = [text_of(output, "answer", place) for output in outputs]
         yield str(number), _item(text_of(row, "input", place), *answers)
 

@@ -12,9 +12,15 @@ from typing import IO, Any
 
 from iml_jax.errors import Fault, UserError
 
-# Longest line and largest whole file held in memory; public task files stay far below (about 60 MB).
+# Longest line and largest whole file held in memory, in bytes; public task files stay far below (about 60
+# MB). A text takes up to four times its bytes in memory, so that a file and what it is parsed into stay below
+# some 1.2 GiB together.
 LINE_LIMIT = 1 << 24
-FILE_LIMIT = 1 << 29
+FILE_LIMIT = 3 << 25
+# Commas, colons and opening brackets of a JSON text. As Python objects each costs up to 80 bytes ("[],[],[]"
+# becomes 25 times as large), so this is about 600 MiB; the densest public files have one for every 8 bytes.
+JSON_LIMIT = 1 << 23
+NAME_LIMIT = 200  # characters of a task or category that a file names; the longest known one has 85
 SPLIT_NAMES = {"train": "train", "validation": "validation", "dev": "validation", "test": "test"}
 
 
@@ -69,6 +75,34 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, str]]
             yield number, _decode(line, path, number).removesuffix("\n").removesuffix("\r")
 
 
+class Block:
+    """What is put together from several lines (a row, a sentence, a dialogue), which must end some time.
+
+    In a malformed file it need not: the file's whole content would be held in memory, many times over.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        """``path`` and ``what`` it is are for the message."""
+        self._path, self._what, self._size = path, what, 0
+
+    def add(self, line: int, text: str) -> None:
+        """Counts a line's text, and some characters for keeping it.
+
+        Raises:
+          UserError: more than ``LINE_LIMIT`` characters are held.
+        """
+        self._size += len(text) + 32
+        if self._size > LINE_LIMIT:
+            what = f"{self._what} of more than {LINE_LIMIT} characters"
+            raise UserError(
+                f"{self._path}:{line}: {what} ends here or later; mend what parts it from the next"
+            )
+
+    def end(self) -> None:
+        """The next one begins."""
+        self._size = 0
+
+
 def _decode(content: bytes, path: Path, line: int) -> str:
     try:
         text = content.decode("utf-8")
@@ -84,8 +118,11 @@ def parse_json(text: str, path: Path, line: int = 1) -> Any:
     """Parses JSON that starts at ``line`` of ``path``.
 
     Raises:
-      UserError: malformed, nested too deeply, or a number too large; names the line.
+      UserError: malformed, nested too deeply, a number too large, or more than ``JSON_LIMIT`` values; names
+        the line.
     """
+    if sum(map(text.count, ",:[{")) > JSON_LIMIT:
+        raise UserError(f"{path}:{line}: JSON of more than {JSON_LIMIT} commas, colons and brackets; cut it")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -121,3 +158,8 @@ def encodable(*texts: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a task or category: not blank, on one line of a table, and valid Unicode."""
+    return bool(text.strip()) and len(text) <= NAME_LIMIT and text.isprintable()

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import functools
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,10 @@ def _loaded(path: Path, size: int, changed: int) -> dict[str, Any]:
 
 def _literal(text: str, path: Path) -> Any:
     try:
-        for node in ast.parse(text).body:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes, which the file's own users do not see either
+            tree = ast.parse(text)
+        for node in tree.body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             if any(isinstance(target, ast.Name) and target.id == "PATTERNS" for target in targets):
                 return ast.literal_eval(node.value)  # type: ignore[attr-defined]  # an Assign has a value

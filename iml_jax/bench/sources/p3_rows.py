@@ -189,6 +189,8 @@ def _filled(row: Mapping[str, Any], place: str) -> Filled | str:
         return "empty target"
     given = row.get("answer_choices") or ()
     texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list | tuple):
+        raise UserError(f"{place}: 'answer_choices' is a {type(given).__name__}; it must be a list of texts")
     options = tuple(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))
     return Filled(prompt, targets, options)
 

@@ -28,7 +28,7 @@ _LINES = re.compile(r"(?P<stem>.+)\.(?P<language>[a-z]{2})")
 _SOURCE, _TARGET = ("src", "source"), ("ref", "reference")
 _SEGMENT_ID = re.compile(r"""\sid\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
 _SEGMENT_END = re.compile("</seg>", re.IGNORECASE)
-_SGML_LIMIT = 1 << 26  # bytes; WMT's largest test sets have some 2 MB
+_SGML_LIMIT = 1 << 24  # bytes; WMT's largest test sets have some 2 MB
 _MARKS = (("&quot;", '"'), ("&apos;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from iml_jax.bench.sources.files import LINE_LIMIT, open_binary, parse_json, read_lines, read_text
+from iml_jax.bench.sources.files import LINE_LIMIT, Block, open_binary, parse_json, read_lines, read_text
 from iml_jax.errors import UserError
 
 _CHUNK = 1 << 16
@@ -129,7 +129,7 @@ def json_records(path: Path) -> Iterator[Record]:
     """
     first = next((text.lstrip()[:1] for _, text in read_lines(path) if text.strip()), "")
     if first == "[":
-        for count, (place, value) in enumerate(_array(path), start=1):
+        for count, (place, value) in enumerate(json_array(path), start=1):
             yield _checked(value, f"{path}:{place}", count)
         return
     for number, line in read_lines(path):
@@ -143,8 +143,12 @@ def _checked(value: object, place: str, number: int) -> Record:
     return Record(place, number, value)
 
 
-def _array(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line where it starts, element) of a JSON array."""
+def json_array(path: Path) -> Iterator[tuple[int, Any]]:
+    """Streams (line where it starts, element) of a file that is one JSON array, however large.
+
+    Raises:
+      UserError: malformed, or an element is larger than ``LINE_LIMIT``; names the line.
+    """
     with open_binary(path) as stream:
         text = _Text(stream, path)
         text.take("[")
@@ -240,19 +244,36 @@ def csv_records(path: Path) -> Iterator[Record]:
         yield Record(f"{path}:{number}", number, values)
 
 
-def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(path: Path, *, tabs: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Streams (line where it starts, cells) of every row of a CSV file; empty lines are left out.
 
+    Args:
+      path: the file.
+      tabs: it is TSV: cells stand between tabs, and quotes are characters like others.
+
     Raises:
-      UserError: malformed.
+      UserError: malformed, or a row of more than ``LINE_LIMIT`` characters (quoted cells may hold line ends,
+        so that a quote too few or too many makes one row of what follows).
     """
     csv.field_size_limit(LINE_LIMIT)
-    reader = csv.reader((f"{line}\n" for _, line in read_lines(path)), strict=True)
+    row = Block(path, "a row")
+
+    def lines() -> Iterator[str]:
+        for number, line in read_lines(path):
+            row.add(number, line)
+            yield f"{line}\n"
+
+    if tabs:
+        reader = csv.reader(lines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines(), strict=True)
     start = 1
     try:
         for cells in reader:
+            row.end()
             if cells:
                 yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}:{start}: malformed CSV ({error}); mend the row") from error
+        kind = "TSV" if tabs else "CSV"
+        raise UserError(f"{path}:{start}: malformed {kind} ({error}); mend the row") from error

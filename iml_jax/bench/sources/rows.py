@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import FILE_LIMIT, LINE_LIMIT, open_binary, parse_json, read_lines, read_text
+from iml_jax.bench.sources.files import FILE_LIMIT, open_binary, parse_json, read_lines
+from iml_jax.bench.sources.records import csv_lines, json_array
 from iml_jax.errors import UserError
 
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ def _json(path: Path) -> Iterator[tuple[int, Row]]:
     if not first.startswith("["):
         yield from _jsonl(path)
         return
-    for number, row in enumerate(parse_json(read_text(path), path), start=1):
+    for number, (_, row) in enumerate(json_array(path), start=1):
         if not isinstance(row, dict):
             raise UserError(f"{path}: item {number} is a {type(row).__name__}; each must be a JSON object")
         yield number, row
@@ -92,28 +92,17 @@ def _wider(known: type, cell: str) -> type:
 
 def _cells(path: Path, kind: str) -> Iterator[tuple[int, dict[str, str]]]:
     """(first line, column -> text) of each row under the header."""
-    csv.field_size_limit(LINE_LIMIT)
-    lines = (line + "\n" for _, line in read_lines(path))
-    if kind == "tsv":
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
-    start = 1
-    try:
-        for fields in reader:
-            if header is None:
-                header = fields
-                if len(set(header)) != len(header) or not all(header):
-                    raise UserError(f"{path}:1: empty or repeated column names; the first line is the header")
-            elif fields:
-                if len(fields) != len(header):
-                    wanted = f"{len(fields)} cells, the header has {len(header)}"
-                    raise UserError(f"{path}:{start}: {wanted}; mend the row")
-                yield start, dict(zip(header, fields, strict=True))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{path}:{start}: malformed {kind.upper()} ({error}); mend the row") from error
+    for start, fields in csv_lines(path, tabs=kind == "tsv"):
+        if header is None:
+            header = fields
+            if start > 1 or len(set(header)) != len(header) or not all(header):
+                raise UserError(f"{path}:1: empty or repeated column names; the first line is the header")
+            continue
+        if len(fields) != len(header):
+            wanted = f"{len(fields)} cells, the header has {len(header)}"
+            raise UserError(f"{path}:{start}: {wanted}; mend the row")
+        yield start, dict(zip(header, fields, strict=True))
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
@@ -133,6 +122,6 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: no readable Parquet file ({reason}); fetch it again") from error

@@ -16,6 +16,7 @@ from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import super_natural_schemas as schemas
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.files import SPLIT_NAMES, directory, encodable, read_lines
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_contamination import contaminated
 from iml_jax.errors import UserError
 
@@ -140,8 +141,7 @@ class SuperNaturalInstructions(Source):
         """As ``Source.examples``; the rows of ``skipped`` are instances."""
         files = _named(task)
         options = _options(files)
-        path, chosen, held_out_inputs = self._select(task, files, split)
-        content = schemas.load(path)
+        path, content, chosen, held_out_inputs = self._select(task, files, split)
         instruction = schemas.instruction(content, path)
         demonstrations = tuple(schemas.demonstrations(content))
         used: collections.Counter[str] = collections.Counter()
@@ -168,20 +168,24 @@ class SuperNaturalInstructions(Source):
 
     def _select(
         self, task: TaskInfo, files: dict[str, Path], split: str
-    ) -> tuple[Path, list[tuple[int, Any]], set[str]]:
-        """The file, its (index, instance) pairs of this split, and inputs that training must not show."""
+    ) -> tuple[Path, dict[str, Any], list[tuple[int, Any]], set[str]]:
+        """The file, what is in it, its (index, instance) pairs of this split, inputs not to train on."""
         if task.role == "evaluation":
             path = next(files[name] for name in ("test", "validation", "", "train") if name in files)
-            return path, schemas.enumerated(path)[: self.evaluation_instances or None], set()
+            content = schemas.load(path)
+            return path, content, schemas.enumerated(content)[: self.evaluation_instances or None], set()
         if split in files and split != "train":
-            return files[split], schemas.enumerated(files[split]), set()
+            content = schemas.load(files[split])
+            return files[split], content, schemas.enumerated(content), set()
         path = files.get("train") or files[""]
-        rows = schemas.enumerated(path)
+        content = schemas.load(path)
+        rows = schemas.enumerated(content)
         held_out = task.role == "train" and "test" in task.splits and "test" not in files
         cut = (self.held_out_instances or min(self.evaluation_instances, len(rows) // 2)) if held_out else 0
         if split == "test":
-            return path, rows[:cut], set()
-        return path, rows[cut:], {schemas.checked(instance, index, path)[0] for index, instance in rows[:cut]}
+            return path, content, rows[:cut], set()
+        held_out_inputs = {schemas.checked(instance, index, path)[0] for index, instance in rows[:cut]}
+        return path, content, rows[cut:], held_out_inputs
 
 
 def _find(folder: Path) -> dict[str, dict[str, Path]]:
@@ -198,7 +202,7 @@ def _find(folder: Path) -> dict[str, dict[str, Path]]:
     if not found:
         inside = folder / "tasks"
         remedy = f"bind {inside}" if inside.is_dir() else "bind the folder with the task*.json files"
-        raise UserError(f"{folder}: no task file (NAME.json or NAME.json.gz); {remedy}")
+        raise NothingFoundError(f"{folder}: no task file (NAME.json or NAME.json.gz); {remedy}")
     return dict(found)
 
 

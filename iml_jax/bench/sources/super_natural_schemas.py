@@ -20,7 +20,7 @@ from typing import Any
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Demonstration
-from iml_jax.bench.sources.files import encodable, open_binary, parse_json, read_text
+from iml_jax.bench.sources.files import encodable, is_name, open_binary, parse_json, read_text
 from iml_jax.errors import UserError
 
 BENCHMARK = "super_natural_instructions"
@@ -75,8 +75,8 @@ def category(path: Path, task: str) -> str:
         match = _VERSION_1.fullmatch(task)
         successor = _first_of_number().get(int(match["number"])) if match else None
         return category_of(BENCHMARK, successor or task)
-    if not isinstance(first, str) or not first.strip():
-        raise UserError(f"{path}: Categories must be a string or a list of strings; mend it")
+    if not isinstance(first, str) or not is_name(first):
+        raise UserError(f"{path}: Categories must be a string on one line, or a list of these; mend it")
     return first.strip()
 
 
@@ -121,14 +121,14 @@ def demonstrations(content: dict[str, Any]) -> Iterator[Demonstration]:
             yield Demonstration(source.strip(), target.strip())
 
 
-def enumerated(path: Path) -> list[tuple[int, Any]]:
-    """(index, instance) of a task file, unchecked; raises as ``load``."""
-    return list(enumerate(load(path)["Instances"]))
+def enumerated(content: dict[str, Any]) -> list[tuple[int, Any]]:
+    """(index, instance) of what ``load`` gave, unchecked."""
+    return list(enumerate(content["Instances"]))
 
 
 def instances(paths: Iterable[Path]) -> list[Instance]:
     """Input and references of every instance of the files; raises as ``load`` and ``checked``."""
-    return [checked(instance, index, path) for path in paths for index, instance in enumerated(path)]
+    return [checked(instance, index, path) for path in paths for index, instance in enumerated(load(path))]
 
 
 def checked(instance: Any, index: int, path: Path) -> Instance:

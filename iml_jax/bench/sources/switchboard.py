@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iml_jax.bench.sources.dialogue_formats import Dialogues, Talk
-from iml_jax.bench.sources.files import read_lines
+from iml_jax.bench.sources.files import Block, read_lines
 from iml_jax.errors import UserError
 
 _DISCOURSE = re.compile(r"\s*\S+\s+(?P<speaker>[AB])\.\d+\s+utt\d+:(?P<said>.*)")
@@ -37,11 +37,14 @@ def _calls(path: Path, pattern: re.Pattern[str], clean: Callable[[str], str]) ->
     speaker = ""
     start = 0
     any_line = False
+    call = Block(path, "a call")
     for number, line in read_lines(path):
+        call.add(number, line)
         if not line.strip():
             if any(turns):
                 yield Talk(str(start), turns)
             turns, speaker, start = [], "", 0
+            call.end()
         elif match := pattern.fullmatch(line):
             any_line = True
             start = start or number
