@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from iml_jax.evaluation import metrics
 from iml_jax.evaluation.results import Prediction
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+_Row = tuple[str, str, float]  # example_id, template, points
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,32 +46,53 @@ class Resampled:
         return float(low), float(high)
 
 
-def resample(predictions: Iterable[Prediction], resamples: int = RESAMPLES) -> Resampled:
+def resample(
+    predictions: Iterable[Prediction],
+    metrics_of: Mapping[str, str] | None = None,
+    resamples: int = RESAMPLES,
+) -> Resampled:
     """Draws the examples of every task anew, ``resamples`` times.
 
     The draws are seeded by the task's name: the same predictions give the same intervals.
 
     Args:
       predictions: of any number of tasks, with their points.
+      metrics_of: task name -> its metric; under ``question_accuracy`` questions are drawn, not answers
+        (``metrics.per_question``).
       resamples: how often.
     """
     by_task: dict[str, list[Prediction]] = {}
     for one in predictions:
         by_task.setdefault(one.task, []).append(one)
-    return Resampled({name: _scores(name, members, resamples) for name, members in by_task.items()})
+    scores = {}
+    for name, members in by_task.items():
+        rows = [(one.example_id, one.template, one.score) for one in members]
+        if (metrics_of or {}).get(name) == "question_accuracy":
+            rows = _questions(rows)
+        scores[name] = _scores(name, rows, resamples)
+    return Resampled(scores)
 
 
-def _scores(name: str, predictions: Sequence[Prediction], resamples: int) -> np.ndarray:
+def _questions(rows: Sequence[_Row]) -> list[_Row]:
+    """A row for every question and template, with the least of its answers' points."""
+    answers: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    for identity, template, points in rows:
+        question = identity.rpartition("/")[0] or identity
+        answers.setdefault((question, template), []).append((identity, points))
+    return [
+        (question, template, min(metrics.per_question("question_accuracy", members)))
+        for (question, template), members in answers.items()
+    ]
+
+
+def _scores(name: str, rows: Sequence[_Row], resamples: int) -> np.ndarray:
     """[resamples]: the mean over templates of each template's mean points."""
-    identities = {
-        identity: n for n, identity in enumerate(dict.fromkeys(one.example_id for one in predictions))
-    }
-    templates = {template: n for n, template in enumerate(dict.fromkeys(one.template for one in predictions))}
-    rows = np.asarray([identities[one.example_id] for one in predictions])
-    columns = np.asarray([templates[one.template] for one in predictions])
+    identities = {identity: n for n, identity in enumerate(dict.fromkeys(one for one, _, _ in rows))}
+    templates = {template: n for n, template in enumerate(dict.fromkeys(one for _, one, _ in rows))}
+    at = ([identities[one] for one, _, _ in rows], [templates[one] for _, one, _ in rows])
     points, prompts = np.zeros((2, len(identities), len(templates)))  # what each example adds, by template
-    np.add.at(points, (rows, columns), [one.score for one in predictions])
-    np.add.at(prompts, (rows, columns), 1.0)
+    np.add.at(points, at, [one for _, _, one in rows])
+    np.add.at(prompts, at, 1.0)
     # Examples that add the same are drawn as one kind: under accuracy there are two of them, not thousands.
     kinds, counts = np.unique(np.hstack([points, prompts]), axis=0, return_counts=True)
     random = np.random.default_rng(zlib.crc32(name.encode()))

@@ -126,10 +126,11 @@ def macro_f1(answers: Sequence[Answered]) -> float:
 def positive_f1(answers: Sequence[Answered]) -> float:
     """F1 of the positive class, a label in ``POSITIVE``; a text that is no label is a wrong answer.
 
-    As ``t5.evaluation.metrics.f1_score_with_invalid`` (GLUE's MRPC and QQP; over all of MultiRC's answers).
+    As ``t5.evaluation.metrics.f1_score_with_invalid`` (GLUE's MRPC and QQP; over all of MultiRC's answers,
+    whose labels in GPT-3's prompts stand before the answer, ``[True] ...``).
     """
     right, given = _labels(answers)
-    wanted = [label.casefold() in POSITIVE for label in right]
+    wanted = [label.casefold() in POSITIVE or label.startswith("[True] ") for label in right]
     # Of two classes a wrong answer is the other one; so is, as in T5, a text that is no label.
     chosen = [truth == (a == b) for truth, a, b in zip(wanted, right, given, strict=True)]
     both = sum(a and b for a, b in zip(wanted, chosen, strict=True))

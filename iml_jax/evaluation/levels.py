@@ -101,6 +101,25 @@ def template_mean(templates: Mapping[str, TemplateScore]) -> float:
     return _mean([template.score for template in templates.values()])
 
 
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """How a task's score varies with the prompt: least, most and standard deviation (population), points."""
+
+    least: float
+    most: float
+    deviation: float
+
+
+def template_spread(templates: Mapping[str, TemplateScore]) -> Spread | None:
+    """The spread of a task's score over its templates; None where there is one only."""
+    scores = [template.score for template in templates.values()]
+    if len(scores) < 2:
+        return None
+    mean = _mean(scores)
+    deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores))
+    return Spread(min(scores), max(scores), deviation)
+
+
 def aggregate(
     tasks: Sequence[TaskScore], reference: Mapping[str, float] | None = None
 ) -> tuple[LevelScore, ...]:

@@ -38,7 +38,7 @@ def test_it_covers_the_truth_as_often_as_it_says(rng: np.random.Generator) -> No
     held = 0
     for _ in range(200):
         points = (rng.random(150) < 0.3) * 100.0
-        low, high = confidence.resample(made("t", points), 400).interval({"t": 1.0}) or (0.0, 0.0)
+        low, high = confidence.resample(made("t", points), resamples=400).interval({"t": 1.0}) or (0.0, 0.0)
         held += low <= 30.0 <= high
     assert (
         175 <= held <= 200
@@ -75,3 +75,17 @@ def test_it_is_repeatable_and_says_where_it_knows_nothing(rng: np.random.Generat
     assert confidence.resample(predictions).interval({"t": 0.5, "gone": 0.5}) is None
     assert confidence.resample([]).interval({}) is None
     assert confidence.resample(made("t", np.array([70.0]))).interval({"t": 1.0}) == (70.0, 70.0)
+
+
+def test_questions_are_drawn_where_questions_are_scored(rng: np.random.Generator) -> None:
+    """MultiRC: of 100 questions with 5 answers each, those with every answer right."""
+    points = (rng.random((100, 5)) < 0.85) * 100.0
+    answers = [
+        Prediction("t", f"{question}/{answer}", "", "", "", ("x",), (), (), float(value), 0)
+        for question, row in enumerate(points)
+        for answer, value in enumerate(row)
+    ]
+    got = confidence.resample(answers, {"t": "question_accuracy"}).scores["t"]
+    wanted = confidence.resample(made("t", points.min(axis=1))).scores["t"]
+    np.testing.assert_array_equal(got, wanted)
+    assert confidence.resample(answers, {"t": "accuracy"}).scores["t"].mean() > got.mean() + 10

@@ -124,6 +124,12 @@ def test_f1_and_matthews_equal_t5(rng: np.random.Generator) -> None:
     assert corpus_metrics.macro_f1(pairs) == pytest.approx(expected, abs=1e-9)
 
 
+def test_multirc_labels_before_the_answer() -> None:
+    right = ["[True] x", "[False] y", "[True] z"]
+    given = ["[True] x", "[True] y", "[False] z"]
+    assert corpus_metrics.positive_f1(answers(right, given)) == pytest.approx(50)  # 1 hit, 1 false, 1 missed
+
+
 def test_macro_f1_by_hand() -> None:
     # class a: 1 hit of 2, nothing false: F1 2/3; class b: 1 of 1, nothing false: F1 1; "c" is no class.
     assert corpus_metrics.macro_f1(answers(["a", "a", "b"], ["a", "c", "b"])) == pytest.approx(100 * 5 / 6)
