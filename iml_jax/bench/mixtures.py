@@ -194,11 +194,11 @@ def offered(config: MixtureConfig) -> list[tuple[Source, TaskInfo]]:
     Raises:
       UserError: a source is malformed.
     """
-    sources = [_located(source, config.data_dir) for source in config.sources]
+    sources = [located(source, config.data_dir) for source in config.sources]
     return [(source, info) for source in expand(sources) for info in source.tasks()]
 
 
-def _located(source: Source, data_dir: str) -> Source:
+def located(source: Source, data_dir: str) -> Source:
     """The source with its relative paths below ``data_dir``."""
     if not data_dir or not dataclasses.is_dataclass(source):
         return source

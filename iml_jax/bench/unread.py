@@ -85,7 +85,7 @@ def note(mixture: MixtureConfig) -> str:
     Sources without a word of their own are left out: they would have to be listed once more.
     """
     unread: dict[Path, str] = {}
-    for source in (mixtures._located(source, mixture.data_dir) for source in mixture.sources):
+    for source in (mixtures.located(source, mixture.data_dir) for source in mixture.sources):
         try:
             unread |= told(source) or {}
         except UserError:

@@ -85,6 +85,7 @@ def test_both_listings_tell(crossfit: Path, capsys: pytest.CaptureFixture[str]) 
         ("unifiedskg", "WikiTables/page.csv"),
         ("flan", "mnli/train.csv"),
         ("reasoning", "gsm8k.zip"),
+        ("super_natural_instructions", "tasks/README.md"),
         ("promptsource", "data/notes.txt"),
     ],
 )
