@@ -12,6 +12,7 @@ from iml_jax.bench.sources.records import Record
 from iml_jax.errors import UserError
 
 _CHUNK = 1 << 16
+_DEPTH = 1000  # open elements; expat keeps some 100 bytes of each, the public files have below 10
 
 
 def xml_records(path: Path, element: str, *, doctype: bool = False) -> Iterator[Record]:
@@ -60,7 +61,7 @@ class _Reader:
         self._inside: list[str] = []  # names from the element down to where we are
         self._attributes: dict[str, str] = {}
         self._texts: dict[str, list[str]] = {}
-        self._line = self._length = self._number = self._fed = 0
+        self._line = self._length = self._number = self._fed = self._depth = 0
         self._done: list[Record] = []
 
     def feed(self, chunk: bytes, *, final: bool) -> None:
@@ -95,6 +96,9 @@ class _Reader:
         self._refuse(f"unknown entity &{name[:40]};; write the character itself")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _DEPTH:
+            self._refuse(f"elements nested deeper than {_DEPTH}; close them")
         if self._inside:
             if tag == self._element:
                 self._refuse(f"a <{tag}> inside a <{tag}>; close the first")
@@ -116,6 +120,7 @@ class _Reader:
 
     def _end(self, tag: str) -> None:
         del tag
+        self._depth -= 1
         if not self._inside:
             return
         self._inside.pop()
