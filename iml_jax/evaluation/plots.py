@@ -58,7 +58,7 @@ def _grouped(labels: Sequence[str], series: Sequence[tuple[str, str, list[float]
                 if math.isfinite(value):
                     axes.text(value + 0.8, place, f"{value:.1f}", va="center", color=INK, fontsize=9)
         axes.set_yticks(range(len(labels)), [_plain(name) for name in labels])
-        axes.invert_yaxis()
+        axes.set_ylim(len(labels) - 0.5, -0.5)  # downwards, without matplotlib's margins
         axes.set_xlim(0, 108)
         axes.set_xlabel("points")
         figure.legend(loc="outside upper left", ncols=len(series), frameon=False, labelcolor=INK, fontsize=10)
