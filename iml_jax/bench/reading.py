@@ -117,15 +117,28 @@ def _solved(planned: PlannedTask, split: str) -> Iterator[Example]:
 def _fitted(
     planned: PlannedTask, example: Example, seed: int, shown: list[Example], room: Room | None
 ) -> tuple[PromptedExample, int]:
-    """The prompt with as many of the last demonstrations as fit, and how many these are."""
-    variant = planned.variant
-    for first in range(len(shown) + 1):
-        prompted = prompt(example, seed, variant, shown[first:])
-        if planned.generated and example.split != "train":
-            prompted = dataclasses.replace(prompted, options=())
-        if first == len(shown) or room is None or _fits(prompted, variant, example.split, room):
-            return prompted, len(shown) - first
-    raise AssertionError("the loop ends with no demonstration at the latest")
+    """The prompt with as many of the last demonstrations as fit, and how many these are.
+
+    Every demonstration lengthens the prompt, so the first one to keep is found by halving: of 32 that are
+    longer than the row together, six prompts are rendered and tokenised, not all.
+    """
+
+    def made(first: int) -> PromptedExample:
+        prompted = prompt(example, seed, planned.variant, shown[first:])
+        generated = planned.generated and example.split != "train"
+        return dataclasses.replace(prompted, options=()) if generated else prompted
+
+    prompted = made(0)
+    if room is None or not shown or _fits(prompted, planned.variant, example.split, room):
+        return prompted, len(shown)
+    too_many, first = 0, len(shown)  # with none of them the prompt is taken as it is
+    while first - too_many > 1:
+        middle = (too_many + first) // 2
+        if _fits(made(middle), planned.variant, example.split, room):
+            first = middle
+        else:
+            too_many = middle
+    return made(first), len(shown) - first
 
 
 def _fits(prompted: PromptedExample, variant: Variant, split: str, room: Room) -> bool:

@@ -24,6 +24,7 @@ SOURCES: dict[str, str] = {
     "UnifiedSKG": "iml_jax.bench.sources.unifiedskg:UnifiedSKG",
     "Mmlu": "iml_jax.bench.sources.mmlu:Mmlu",
     "BigBenchHard": "iml_jax.bench.sources.bbh:BigBenchHard",
+    "BigBench": "iml_jax.bench.sources.bigbench:BigBench",
     "Raft": "iml_jax.bench.sources.raft:Raft",
     "Opt14": "iml_jax.bench.sources.opt14:Opt14",
     "PretrainingText": "iml_jax.bench.sources.corpora:PretrainingText",

@@ -125,6 +125,12 @@ def _bbh(folder: Path) -> Source:
     return BigBenchHard(data_dir=str(folder))
 
 
+def _bigbench(folder: Path) -> Source:
+    from iml_jax.bench.sources.bigbench import BigBench
+
+    return BigBench(data_dir=str(folder))
+
+
 def _raft(folder: Path) -> Source:
     from iml_jax.bench.sources.raft import Raft
 
@@ -151,6 +157,7 @@ LAYOUT: Mapping[str, Callable[[Path], Source]] = {
     "dialogue": _dialogue,
     "mmlu": _mmlu,
     "bbh": _bbh,
+    "bigbench": _bigbench,
     "raft": _raft,
     "opt14": _opt14,
 }

@@ -129,7 +129,7 @@ def read_prompt(path: Path) -> tuple[str, tuple[Demonstration, ...]]:
     shown = []
     for number, block in enumerate(blocks, start=1):
         question, parted, answer = block.partition("\nA:")
-        stated = re.search(r"(?s).*answer is (.+?)\.?$", answer.strip()) if parted else None
+        stated = re.search(r"(?s:.*)answer is ([^\n]+?)\.?$", answer.strip()) if parted else None
         if stated is None or not question.strip():
             raise UserError(
                 f"{path}: question {number} has no answer that ends in 'the answer is X.'; mend the prompt"
