@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +24,6 @@ from iml_jax.errors import UserError
 __all__ = ["Loader", "LoaderConfig", "make_loader", "merge_states", "read_split"]
 
 _STATE_FORMAT = 1
-# Decoding one record takes less than handing it from thread to thread; whole batches are prefetched.
-_NO_THREADS = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,12 +228,12 @@ def make_loader(
     streams = []
     for shard in own:
         order = MixtureOrder(rates, sizes, config.seed, shard, shards)
-        examples = grain.MapDataset.source(_Examples(order, records, length))
+        examples = _Stream(_Examples(order, records, length))
         packing_seed = int(mix_bits(np.uint64(config.seed % 2**64), np.uint64(shard))) % 2**32
         # Bins are filled all at once, then emptied row by row. Unequal numbers of them keep the shards
         # from being filled in the same step, each time.
         bins = config.packing_bins - shard % max(1, config.packing_bins // 4)
-        streams.append(pack(examples.to_iter_dataset(_NO_THREADS), length, bins, packing_seed))
+        streams.append(pack(examples, length, bins, packing_seed))
     batches: grain.IterDataset = _Batches(streams, config.batch_size // shards, len(tasks))
     if config.prefetch:
         batches = ThreadPrefetchIterDataset(batches, prefetch_buffer_size=config.prefetch)
@@ -274,15 +271,12 @@ def _check_divisible(config: LoaderConfig, shards: int, process_count: int) -> N
 
 
 class _Examples:
-    """Grain data source: the examples of one virtual shard, by index, ready to be packed."""
+    """The examples of one virtual shard, by index, ready to be packed."""
 
     def __init__(self, order: MixtureOrder, records: Sequence[RecordList], length: int) -> None:
         self._order = order
         self._records = records
         self._length = length
-
-    def __len__(self) -> int:
-        return sys.maxsize
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         task, record = self._order[index]
@@ -299,6 +293,41 @@ class _Examples:
             place = self._records[task].place(record)
             raise UserError(f"{place} lacks token ids in `inputs` or `targets`; run `iml prepare` again")
         return inputs, targets
+
+
+class _Stream(grain.IterDataset):
+    """The examples of a virtual shard in turn, without threads: whole batches are prefetched.
+
+    As ``MapDataset.source(examples).to_iter_dataset()``, whose bookkeeping takes several times what reading
+    a record takes.
+    """
+
+    def __init__(self, examples: _Examples) -> None:
+        super().__init__()
+        self._examples = examples
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return _StreamIterator(self._examples)
+
+
+class _StreamIterator(grain.DatasetIterator):
+    """State: the index of the next example."""
+
+    def __init__(self, examples: _Examples) -> None:
+        super().__init__()
+        self._examples = examples
+        self._next = 0
+
+    def __next__(self) -> dict[str, Any]:
+        example = self._examples[self._next]
+        self._next += 1
+        return example
+
+    def get_state(self) -> dict[str, int]:
+        return {"next_index": self._next}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self._next = state["next_index"]
 
 
 class _Batches(grain.IterDataset):

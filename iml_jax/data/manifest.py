@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -111,7 +112,7 @@ class Manifest:
     tasks: tuple[TaskEntry, ...]
     format: int = FORMAT
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over everything in the manifest."""
         return fingerprint_of(dataclasses.asdict(self))
@@ -217,7 +218,8 @@ def check_files(manifest: Manifest, directory: str | Path, names: Iterable[str] 
     Raises:
       UserError: a shard is missing, or shorter or longer than when it was written.
     """
-    entries = manifest.tasks if names is None else [manifest.task(name) for name in names]
+    wanted = None if names is None else set(names)
+    entries = [entry for entry in manifest.tasks if wanted is None or entry.name in wanted]
     for entry in entries:
         for split in entry.splits.values():
             for shard in split.files:
@@ -240,13 +242,19 @@ def _file(path: str | Path) -> Path:
     return path / FILE_NAME if path.is_dir() or path.suffix != ".json" else path
 
 
+@functools.cache
+def _hints(annotation: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields; working them out takes a millisecond, and tasks are thousands."""
+    return typing.get_type_hints(annotation)
+
+
 def _decode(annotation: Any, value: Any, where: str) -> Any:
     """Rebuilds dataclasses, tuples and dicts of them from JSON; ValueError names the place."""
     origin = typing.get_origin(annotation)
     if dataclasses.is_dataclass(annotation):
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} must be an object")
-        hints = typing.get_type_hints(annotation)
+        hints = _hints(typing.cast(Any, annotation))
         if set(value) != set(hints):
             missing, unknown = sorted(set(hints) - set(value)), sorted(set(value) - set(hints))
             raise ValueError(f"{where} has missing fields {missing} and unknown fields {unknown}")

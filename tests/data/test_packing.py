@@ -4,6 +4,7 @@ import itertools
 
 import grain
 import numpy as np
+from grain.experimental import FirstFitPackIterDataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,3 +146,38 @@ def test_batches_do_not_share_memory_with_the_packer():
     for row in rows:
         row["tokens"][:] = -1
     np.testing.assert_array_equal(batch.inputs, before)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=80),
+    bins=st.integers(1, 5),
+    seed=st.integers(0, 2**32 - 1),
+    kept=st.integers(0, 20),
+)
+def test_rows_order_and_state_are_grains(lengths, bins, seed, kept):
+    """Grain's own packer is the reference: runs saved under it go on under ours."""
+    source = grain.MapDataset.source(examples_of(lengths)).to_iter_dataset()
+    theirs = FirstFitPackIterDataset(
+        source,
+        length_struct={"tokens": 12},
+        num_packing_bins=bins,
+        seed=seed,
+        meta_features=("task",),
+        padding_struct={"tokens": PAD},
+    )
+    reference, found = iter(theirs), iter(pack(source, 12, bins, seed))
+    expected = list(reference)
+    states = []
+    for row in expected:
+        states.append(found.get_state())
+        ours = next(found)
+        assert ours.keys() == row.keys()
+        assert all(np.array_equal(ours[name], row[name]) for name in ours)
+    assert next(found, None) is None
+    place = kept % len(expected)
+    again, reference = iter(pack(source, 12, bins, seed)), iter(theirs)
+    again.set_state(states[place])
+    reference.set_state(states[place])
+    for row, ours in zip(reference, again, strict=True):
+        assert all(np.array_equal(ours[name], row[name]) for name in ours)
