@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from iml_jax.checkpoints import best
 from iml_jax.errors import Fault, UserError
 
 FOLDER = "checkpoints"
+BEST = "best"
 TOKENIZER = "tokenizer"
 COMMIT_MARKER = "commit_success.txt"  # Orbax writes it last, into each item and into the step
 INVENTORY = "inventory.json"
@@ -85,12 +87,20 @@ def latest_usable(folder: Path) -> tuple[int | None, dict[int, str]]:
 
 
 def resolve(path: str | Path) -> Path:
-    """The step directory meant by RUN (its newest usable one), RUN/checkpoints or RUN/checkpoints/STEP.
+    """The step directory meant by RUN (its newest usable one), RUN/best, RUN/checkpoints[/STEP].
 
     Raises:
       UserError: nothing there, no checkpoint in it, or the one named is unfinished or damaged.
     """
     place = Path(path).absolute()
+    if place.name == BEST and not place.exists() and (place.parent / FOLDER).is_dir():
+        known = best.read(place.parent)
+        if known is None:
+            raise UserError(
+                f"{path}: no evaluation has chosen a best checkpoint yet; `iml train` does with "
+                "Train.evaluate_every"
+            )
+        return resolve(place.parent / FOLDER / str(known.step))
     if not place.exists():
         raise UserError(f"{path}: no such run or checkpoint")
     folder = place / FOLDER if (place / FOLDER).is_dir() else place

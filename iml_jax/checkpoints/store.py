@@ -20,7 +20,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from iml_jax.checkpoints import locate
+from iml_jax.checkpoints import best, locate
 from iml_jax.checkpoints.metadata import check_same_model, model_of
 from iml_jax.checkpoints.restore import leaf_name, one_line, read_state, reading, restore_params
 from iml_jax.errors import Fault, UserError
@@ -38,10 +38,13 @@ class CheckpointConfig:
     Attributes:
       every: updates between two saves (the loop saves after the last update as well).
       keep: newest checkpoints that stay on disk.
+      keep_best: also keep the one that did best on its evaluation (``RUN/best`` names it to every command);
+        the loop then saves wherever it evaluates.
     """
 
     every: int = 1000
     keep: int = 2
+    keep_best: bool = True
 
     def __post_init__(self) -> None:
         for name in ("every", "keep"):
@@ -199,9 +202,12 @@ class CheckpointStore:
             save_when: list[Any] = [policies.FixedIntervalPolicy(self.config.every)]
             if jax.distributed.is_initialized():  # only then is there a service that announces preemption
                 save_when.append(policies.PreemptionCheckpointingPolicy())
+            stays: list[Any] = [policies.LatestN(self.config.keep)]
+            if self.config.keep_best:
+                stays.append(best.KeepBest(self.folder.parent))
             options = ocp.CheckpointManagerOptions(
                 save_decision_policy=policies.AnySavePolicy(save_when),
-                preservation_policy=policies.LatestN(self.config.keep),
+                preservation_policy=policies.AnyPreservationPolicy(stays),
                 cleanup_tmp_directories=True,
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 
     from iml_jax.data import manifest as manifests
     from iml_jax.errors import UserError
-    from iml_jax.evaluation import levels, results, runner
+    from iml_jax.evaluation import kept, levels, publish, report, results, runner
     from iml_jax.evaluation.checkpoint import load_model
 
     if arguments.output and not arguments.output.endswith(".json"):
@@ -66,12 +66,31 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     prepared = prepared_directory(loaded, evaluating)
     manifest = manifests.load(prepared)
     runner.check_vocabulary(loaded.metadata, manifest, prepared, str(loaded.place))
-    facts = {"checkpoint": str(loaded.place), "step": loaded.step}
-    found = runner.evaluate(loaded.config, loaded.params, loaded.mesh, prepared, evaluating, metadata=facts)
+    facts = {"checkpoint": str(loaded.place), "step": loaded.step, "config": config.resolved(CONFIGS)}
+    suite = publish.suite_of(str(loaded.metadata.get("manifest", "")), manifest)
+    if arguments.output:
+        file = Path(arguments.output)
+        page = file.with_suffix(".html")
+    else:
+        assert loaded.run is not None
+        file, page = (
+            publish.result_file(loaded.run, loaded.step, suite),
+            publish.report_file(loaded.run, suite),
+        )
+    found = runner.evaluate(
+        loaded.config, loaded.params, loaded.mesh, prepared, evaluating,
+        metadata=facts, keep=kept.folder_of(file),
+    )  # fmt: skip
     if given is not None:
         levels.reference_scores(found, given)
     if jax.process_index() == 0:
-        _write(arguments, loaded, found, given)
+        reference = given or _start_of_run(loaded, found, suite)
+        results.save(found, file)
+        kept.KeptAnswers(kept.folder_of(file)).clear()
+        curve = loaded.run / "metrics.jsonl" if loaded.run else ""
+        report.write_report(page, found, reference=reference, metrics_file=curve)
+        report.print_tables(found, reference)
+        print(f"scores: {file}\npredictions: {results.predictions_path(file)}\nreport: {page}")
 
 
 def make_mesh(config: Config) -> jax.sharding.Mesh:
@@ -122,22 +141,13 @@ def prepared_directory(loaded: LoadedModel, evaluating: EvaluateConfig) -> Path:
     return prepared
 
 
-def _write(arguments: argparse.Namespace, loaded: LoadedModel, found: Results, given: Results | None) -> None:
-    from iml_jax.evaluation import publish, report, results
+def _start_of_run(loaded: LoadedModel, found: Results, suite: str) -> Results | None:
+    """The run's evaluation before its first update, where there is a comparable one."""
+    from iml_jax.evaluation import publish
 
-    reference = given
-    if given is None and loaded.run is not None:
-        reference, reason = publish.start_of_run(loaded.run, found)
-        if reason:
-            print(f"note: {reason}", file=sys.stderr)
-    if arguments.output:
-        file = Path(arguments.output)
-        page = file.with_suffix(".html")
-    else:
-        assert loaded.run is not None
-        file, page = publish.result_file(loaded.run, loaded.step), loaded.run / publish.REPORT
-    results.save(found, file)
-    curve = loaded.run / "metrics.jsonl" if loaded.run else ""
-    report.write_report(page, found, reference=reference, metrics_file=curve)
-    report.print_tables(found, reference)
-    print(f"scores: {file}\npredictions: {results.predictions_path(file)}\nreport: {page}")
+    if loaded.run is None:
+        return None
+    start, reason = publish.start_of_run(loaded.run, found, suite)
+    if reason:
+        print(f"note: {reason}", file=sys.stderr)
+    return start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,27 +41,38 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
         for line in config.diff(previous):
             print(f"resume: {line}", file=sys.stderr)
 
-    run_dir = train(job, config.resolved(CONFIGS), on_resume, _evaluator)
+    resolved = config.resolved(CONFIGS)
+    run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, resolved))
     print(f"run: {run_dir}")
     if (run_dir / "report.html").is_file():
         print(f"report: {run_dir / 'report.html'}")
 
 
-def _evaluator(job: TrainingJob, mesh: jax.sharding.Mesh) -> Evaluator:
+def _evaluator(resolved: str, job: TrainingJob, mesh: jax.sharding.Mesh) -> Evaluator:
     """Binds evaluation to the training mesh: the same parameters, no copy."""
     import jax
 
-    from iml_jax.evaluation import levels, publish
-    from iml_jax.evaluation.runner import evaluate
+    from iml_jax.data import manifest as manifests
+    from iml_jax.evaluation import kept, levels, publish, runner
 
     run_dir = Path(job.train.run_dir)
-    prepared_dir = job.evaluate.prepared_dir or job.train.prepared_dir
+    prepared_dir = Path(job.evaluate.prepared_dir or job.train.prepared_dir)
+    trained_on = manifests.load(Path(job.train.prepared_dir))
+    manifest = manifests.load(prepared_dir)
+    suite = publish.suite_of(trained_on.fingerprint, manifest)
+    if job.train.evaluate_ends or job.train.evaluate_every:  # a mistake is told now, not hours later
+        vocabulary = {"vocabulary": {"fingerprint": trained_on.vocabulary.fingerprint}}
+        runner.check_vocabulary(vocabulary, manifest, prepared_dir, str(run_dir))
+        runner.check(job.evaluate, manifest)
 
     def at_step(step: int, params: Any, say: Callable[[str], None]) -> dict[str, float]:
-        facts = {"checkpoint": str(run_dir), "step": step}
-        found = evaluate(job.model, params, mesh, prepared_dir, job.evaluate, metadata=facts, say=say)
+        facts = {"checkpoint": str(run_dir), "step": step, "config": resolved}
+        keep = kept.folder_of(publish.result_file(run_dir, step, suite))
+        found = runner.evaluate(
+            job.model, params, mesh, prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep
+        )
         if jax.process_index() == 0:
-            publish.publish(run_dir, found)
+            publish.publish(run_dir, found, suite)
         return levels.level_metrics(found.tasks)
 
     return at_step

@@ -265,7 +265,7 @@ def reference_scores(results: Results, reference: Results) -> dict[str, float]:
     Raises:
       UserError: the reference was made on other prepared data, tasks, splits or numbers of examples.
     """
-    keys = ("manifest_fingerprint", "examples_per_task", "max_new_tokens")
+    keys = ("manifest_fingerprint", "examples_per_task", "max_new_tokens", "prefix", "option_scoring")
     for key in keys:
         ours, theirs = results.metadata.get(key), reference.metadata.get(key)
         if ours != theirs:

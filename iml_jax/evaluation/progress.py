@@ -52,6 +52,13 @@ class Meter:
                 self._bar.remove_task(task)
             self._bar.add_task(label, total=total)
 
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        if self._bar:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            self._say(text)
+
     def advance(self, rows: int) -> None:
         """``rows`` more are done."""
         self._done += rows

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from iml_jax.data.manifest import write_atomically
-from iml_jax.evaluation import levels, plots, wording
+from iml_jax.evaluation import averages, levels, plots, wording
 from iml_jax.evaluation.levels import TITLES, LevelScore, Scores
-from iml_jax.evaluation.results import Prediction, Results
+from iml_jax.evaluation.results import Prediction, Results, TaskScore
 
 CSS = Path(__file__).with_name("report.css")
 ANSWERS_PER_LEVEL = 8
@@ -71,6 +71,7 @@ def render(results: Results, reference: Results | None = None, metrics_file: Pat
             "The three levels", plots.bars([(TITLES[level.name], level.scores) for level in found], name)
         ),
         *(_categories(level, name) for level in found),
+        _section("Averages", _averages(averages.table(results.tasks, results.predictions))),
         _section("Training", loss) if loss else "",
         _section("Tasks", "".join(_task_table(level, name, by_task) for level in found)),
         _section("A sample of answers", "".join(_answers(level, results.predictions) for level in found)),
@@ -115,7 +116,10 @@ def _summary(found: Sequence[LevelScore], name: str, results: Results) -> str:
         for level in found
     )
     count = f"{len(results.tasks)} tasks, {sum(task.examples for task in results.tasks):,} examples."
-    scale = "Points run from 0 to 100; each stage (templates, task, category, level) is an unweighted mean."
+    scale = (
+        "Points run from 0 to 100; each stage (templates, task, category, level) is an unweighted mean. "
+        f"Selection score: {_number(levels.selection_score(results.tasks))}."
+    )
     return (
         f"<p class='lead'>{_text(count)} {_text(scale)}</p><div class='cards'>{''.join(cards)}</div>"
         f"<ul class='sentences'>{sentences}</ul>"
@@ -125,6 +129,24 @@ def _summary(found: Sequence[LevelScore], name: str, results: Results) -> str:
 def _categories(level: LevelScore, name: str) -> str:
     rows = [(category.name, category.scores) for category in level.categories]
     return _section(f"{TITLES[level.name]}: categories", plots.bars(rows, name))
+
+
+def _averages(table: averages.Table) -> str:
+    """Levels, categories and benchmarks by shots."""
+    rows = [_row([_text(title) for title in ("", *table.titles, "mean", "best constant answer")], "th")]
+    for row in table.rows:
+        cells = [row.cells[name].text if name in row.cells else "" for name in table.variants]
+        label = row.label if row.kind != "category" else f"– {row.label}"
+        texts = [label, *cells, row.score.text, _number(row.score.constant)]
+        style = "" if row.kind in ("category", "benchmark") else " class='category'"
+        rows.append(_row([_text(text) for text in texts], style=style))
+    note = (
+        "In brackets the middle 95% of the means on resampled examples (bootstrap; the same tasks). Parts "
+        "of a task (MMLU's subjects) count as one task, a dataset in several benchmarks once. Numbers of "
+        "shots are averaged apart; the mean and the selection score are over them. [In square brackets]: "
+        "not counted, since summaries count 0-shot only."
+    )
+    return f"<p class='note'>{_text(note)}</p><div class='scroll'><table>{''.join(rows)}</table></div>"
 
 
 def _row(cells: Sequence[str], kind: str = "td", style: str = "") -> str:
@@ -150,6 +172,8 @@ def _task_table(level: LevelScore, name: str, by_task: Mapping[str, float] | Non
             constant = f" <span class='note'>“{_text(_short(task.constant_answer, 40))}”</span>"
             values = scores(levels.task_scores(task, by_task))
             values[1] += constant
+            if task.interval:
+                values[0] += f" <span class='note'>({' to '.join(map(_number, task.interval))})</span>"
             label = f"<span class='task'>{_text(task.name)}</span>"
             cells = [label, _text(task.metric), f"{task.examples:,}", *values, _text(_notes(task))]
             rows.append(_row(cells))
@@ -157,10 +181,12 @@ def _task_table(level: LevelScore, name: str, by_task: Mapping[str, float] | Non
     return f"<h3>{_text(TITLES[level.name])}</h3>{table}"
 
 
-def _notes(task: Any) -> str:
+def _notes(task: TaskScore) -> str:
     notes = []
-    if len(task.templates) > 1:
-        notes.append(f"{len(task.templates)} templates")
+    if spread := levels.template_spread(task.templates):
+        least, most, deviation = map(_number, (spread.least, spread.most, spread.deviation))
+        notes.append(f"{len(task.templates)} templates: {least} to {most}, standard deviation {deviation}")
+    notes += [f"{name.replace('_', ' ')} {_number(points)}" for name, points in task.others.items()]
     if task.truncated:
         notes.append(f"{task.truncated} prompts shortened")
     if task.unfinished:
@@ -250,5 +276,24 @@ def print_tables(results: Results, reference: Results | None = None, console: Co
         if not console.is_terminal:  # in a log, 80 columns would break every task's name
             console.width = max(console.width, 80 + max(len(task.name) for task in results.tasks))
     console.print(table)
+    console.print(_averages_table(averages.table(results.tasks, results.predictions)))
     for level in found:
         console.print(Text(wording.level_sentence(level, name)))
+
+
+def _averages_table(found: averages.Table) -> Table:
+    """Levels, categories and benchmarks by shots, for the terminal."""
+    table = Table(title="averages (95% interval over examples)", header_style="bold")
+    table.add_column("level / category / benchmark", overflow="fold")
+    for title in (*found.titles, "mean"):
+        table.add_column(title, justify="right")
+    last = ""
+    for row in found.rows:
+        if row.kind in ("level", "total") or (row.kind == "benchmark" != last):
+            table.add_section()
+        cells = [row.cells[name].text if name in row.cells else "" for name in found.variants]
+        label = f"  {row.label}" if row.kind == "category" else row.label
+        style = "bold" if row.kind in ("level", "total") else ""
+        table.add_row(*(Text(text) for text in (label, *cells, row.score.text)), style=style)
+        last = row.kind
+    return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Prediction:
       log_likelihoods: one a candidate, nats, summed over its tokens and ``</s>``.
       score: points 0..100 under the task's metric.
       truncated_tokens: prompt tokens cut off on the left to fit the model.
+      normalised: what decided between the candidates, where that was not ``log_likelihoods``.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Prediction:
     log_likelihoods: tuple[float, ...]
     score: float
     truncated_tokens: int
+    normalised: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,8 @@ class TaskScore:
       constant_score, constant_answer: what the best single answer to every example would reach.
       examples: answered; dropped: not answered, by reason.
       truncated: answered after a prompt shortened on the left; unfinished: cut off at ``max_new_tokens``.
+      others: points under the benchmark's own metrics (``own_metrics``); they enter no average.
+      interval: 95% bootstrap interval of ``score`` (``confidence``); None in files of before it.
     """
 
     name: str
@@ -76,6 +80,8 @@ class TaskScore:
     truncated: int
     unfinished: int
     dropped: dict[str, int]
+    others: dict[str, float] = dataclasses.field(default_factory=dict)
+    interval: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,27 +155,48 @@ def load(path: str | Path, *, predictions: bool = False) -> Results:
 
 def _task(record: Mapping[str, Any]) -> TaskScore:
     templates = {str(name): TemplateScore(**score) for name, score in record["templates"].items()}
-    return TaskScore(**{**record, "templates": templates})
+    optional: dict[str, Any] = {}  # what older files lack
+    if "others" in record:
+        optional["others"] = {str(name): float(points) for name, points in record["others"].items()}
+    if record.get("interval") is not None:
+        low, high = map(float, record["interval"])
+        optional["interval"] = (low, high)
+    return TaskScore(**{**record, "templates": templates, **optional})
+
+
+def predictions_of_lines(path: Path, lines: Iterable[str], first: int = 1) -> tuple[Prediction, ...]:
+    """Predictions from their JSON lines.
+
+    Args:
+      path: the file, for messages.
+      lines: one prediction each.
+      first: the number in the file of the first of them.
+
+    Raises:
+      UserError: a line is no prediction; names it.
+    """
+    found: list[Prediction] = []
+    try:
+        for line in lines:
+            record = json.loads(line)
+            for name in ("references", "options", "log_likelihoods", "normalised"):
+                record[name] = tuple(record.get(name, ()))
+            found.append(Prediction(**record))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path}:{len(found) + first}: not a prediction ({error}); run `iml evaluate` again"
+        ) from None
+    return tuple(found)
 
 
 def _load_predictions(path: Path) -> tuple[Prediction, ...]:
-    found: list[Prediction] = []
     try:
         with path.open(encoding="utf-8") as file:
-            for line in file:
-                record = json.loads(line)
-                for name in ("references", "options", "log_likelihoods"):
-                    record[name] = tuple(record[name])
-                found.append(Prediction(**record))
+            return predictions_of_lines(path, file)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `iml evaluate` writes it beside the scores") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path}:{len(found) + 1}: not a prediction ({error}); run `iml evaluate` again"
-        ) from None
-    return tuple(found)
 
 
 def _read(path: Path, read: Any) -> Any:

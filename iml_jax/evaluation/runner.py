@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,17 +14,28 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.manifest import Manifest, TaskEntry
 from iml_jax.errors import UserError
-from iml_jax.evaluation import constant, generation, levels, metrics, questions, scoring
+from iml_jax.evaluation import (
+    confidence,
+    constant,
+    facts,
+    generation,
+    levels,
+    metrics,
+    normalising,
+    own_metrics,
+    questions,
+    scoring,
+)
 from iml_jax.evaluation.generation import GenerateConfig
+from iml_jax.evaluation.kept import KeptAnswers, TaskAnswers, key_of
 from iml_jax.evaluation.progress import Meter
 from iml_jax.evaluation.questions import Question
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
+from iml_jax.models.fingerprint import fingerprint
 from iml_jax.models.sizes import OptConfig
 
-CHUNK = 16384  # questions in memory at once
-PREFIX_POLICY = "none: prompts start without </s>, as in training"
-SCORING_POLICY = "sum of log-likelihoods over a candidate's tokens and </s>, not normalised by length"
-_PACKAGES = ("iml_jax", "jax", "flax", "numpy", "rouge-score", "tokenizers")
+# Questions in memory at once, and at most what a killed evaluation loses. Batches fill across its tasks.
+CHUNK = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +48,11 @@ class EvaluateConfig:
       split: ``validation`` or ``test``; empty means each task's own choice in the manifest.
       examples_per_task: at most so many, drawn once and for all; 0 means all.
       batch_size: candidates scored at once, rounded up to the mesh's batch axes.
+      prefix: what stands before every prompt, options' and written answers' alike: ``none`` (as OPT-IML
+        trains) or ``eos`` (a ``</s>``, as OPT was pre-trained); ``Generate.prefix`` is for `iml generate`.
+      normalisation: how options are compared: ``none`` (the paper's), ``per_token``, ``per_byte`` or
+        ``unconditional`` (less the option's log-likelihood after ``neutral_prompt``).
+      neutral_prompt: for ``unconditional``.
       generate: how answers are written.
     """
 
@@ -47,6 +61,9 @@ class EvaluateConfig:
     split: str = ""
     examples_per_task: int = 0
     batch_size: int = 32
+    prefix: str = "none"
+    normalisation: str = "none"
+    neutral_prompt: str = normalising.NEUTRAL_PROMPT
     generate: GenerateConfig = dataclasses.field(default_factory=GenerateConfig)
 
 
@@ -58,15 +75,6 @@ class _Model:
     tokenizer: tokenizers.Tokenizer
 
 
-@dataclasses.dataclass
-class _Outcome:
-    """What became of one task's questions."""
-
-    predictions: list[Prediction] = dataclasses.field(default_factory=list)
-    unfinished: int = 0
-    dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-
-
 def evaluate(
     model_config: OptConfig,
     params: Any,
@@ -76,11 +84,14 @@ def evaluate(
     *,
     metadata: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
+    keep: Path | None = None,
 ) -> Results:
     """Answers the held-out examples of every chosen task and scores the answers.
 
     An example with options is answered by the likeliest of them, any other by greedy generation
     (OPT-IML paper, section 4.1). Parameters are used where they are, without a copy; every process must call.
+    Every process reads all questions and each device answers its rows of every batch, so that the scores
+    are the same for any number of hosts.
 
     Args:
       model_config, params, mesh: the model, its parameters on the mesh.
@@ -88,43 +99,58 @@ def evaluate(
       config: what to evaluate (its own ``prepared_dir`` is not looked at here).
       metadata: added to the results' (checkpoint, step, ...).
       say: takes progress lines; None shows a bar on a terminal and plain lines on stderr elsewhere.
+      keep: a folder for each task's answers while others are still to come (``kept.folder_of``); an
+        evaluation of the same weights with the same settings goes on from there. Whoever saves the results
+        removes it (``KeptAnswers.clear``).
 
     Raises:
       UserError: the prepared data does not fit the model or the config.
-      Fault: the model's outputs are not finite.
+      Fault: the model's outputs are not finite, or the disk refuses.
     """
     started = time.perf_counter()
     prepared = Path(prepared_dir)
     manifest = manifests.load(prepared)
     check_model(model_config, manifest, prepared)
-    _check_config(config)
-    entries = questions.select_tasks(manifest, config.tasks)
-    splits = {entry.name: questions.split_of(entry, config.split) for entry in entries}
+    entries, splits = check(config, manifest)
     manifests.check_files(manifest, prepared, splits)
     tokenizer = tokenizers.load(prepared / manifest.vocabulary.directory)
     model = _Model(model_config, params, mesh, tokenizer)
+    weights = fingerprint(params)
+    keys = {one.name: _key(one, splits[one.name], weights, model_config, config) for one in entries}
+    with Meter(say) as meter:
+        kept = KeptAnswers(keep, meter.note)
+        answers = kept.read(keys)
+        waiting = [entry for entry in entries if entry.name not in answers]
+        for group in _chunks(prepared, waiting, splits, config.examples_per_task):
+            answers |= _answer(model, group, config, meter)
+            for entry, _ in group:
+                kept.write(entry.name, keys[entry.name], answers[entry.name])
     scores: list[TaskScore] = []
     predictions: list[Prediction] = []
     skipped = []
-    with Meter(say) as meter:
-        for group in _chunks(prepared, entries, splits, config.examples_per_task):
-            outcomes = _answer(model, group, config, meter)
-            for entry, _ in group:
-                outcome = outcomes[entry.name]
-                if outcome.predictions:
-                    scores.append(_task_score(entry, splits[entry.name], outcome))
-                    predictions.extend(outcome.predictions)
-                else:
-                    skipped.append({"task": entry.name, "dropped": dict(outcome.dropped)})
+    for entry in entries:
+        found = answers[entry.name]
+        if found.predictions:
+            scores.append(_task_score(entry, splits[entry.name], found))
+            predictions.extend(found.predictions)
+        else:
+            skipped.append({"task": entry.name, "dropped": dict(found.dropped)})
     if not scores:
         raise UserError(f"{prepared}: none of the chosen tasks has an example that can be evaluated")
-    facts = {
-        **_facts(model, manifest, config),
+    known = {
+        **facts.of_evaluation(
+            model_config, mesh, manifest, _generate(config), config.prefix, config.normalisation
+        ),
+        "split": config.split,
+        "tasks": list(config.tasks),
+        "examples_per_task": config.examples_per_task,
+        "batch_size": {"options": config.batch_size, "generation": config.generate.batch_size},
+        "weights": weights,
         "skipped_tasks": skipped,
         "seconds": round(time.perf_counter() - started, 3),
         **(metadata or {}),
     }
-    return Results(facts, tuple(scores), tuple(predictions))
+    return Results(known, tuple(scores), tuple(predictions))
 
 
 def check_model(model: OptConfig, manifest: Manifest, prepared: Path) -> None:
@@ -159,10 +185,31 @@ def check_vocabulary(checkpoint: Mapping[str, Any], manifest: Manifest, prepared
         )
 
 
-def _check_config(config: EvaluateConfig) -> None:
+def _key(entry: TaskEntry, split: str, weights: str, model: OptConfig, config: EvaluateConfig) -> str:
+    """Stands for everything that decides a task's answers; neither the mesh nor the batch sizes do."""
+    settings = dataclasses.asdict(config)
+    for name in ("prepared_dir", "tasks", "split", "batch_size"):
+        del settings[name]
+    del settings["generate"]["batch_size"]
+    asked = dataclasses.asdict(entry.splits[split])
+    return key_of([weights, dataclasses.asdict(model), entry.name, entry.metric, split, asked, settings])
+
+
+def check(config: EvaluateConfig, manifest: Manifest) -> tuple[tuple[TaskEntry, ...], dict[str, str]]:
+    """The tasks that are evaluated and the split of each.
+
+    Raises:
+      UserError: a setting is out of range, a pattern matches nothing, or a task has no such split.
+    """
     for name, least in (("batch_size", 1), ("examples_per_task", 0)):
         if getattr(config, name) < least:
             raise UserError(f"Evaluate.{name} is {getattr(config, name)}; it must be at least {least}")
+    scoring.check_prefix(config.prefix, "Evaluate.prefix")
+    normalising.check(config.normalisation, "Evaluate.normalisation")
+    if config.normalisation == "unconditional" and not config.neutral_prompt.strip():
+        raise UserError("Evaluate.neutral_prompt is empty; options need something to go on from")
+    entries = questions.select_tasks(manifest, config.tasks)
+    return entries, {entry.name: questions.split_of(entry, config.split) for entry in entries}
 
 
 def _chunks(
@@ -181,8 +228,8 @@ def _chunks(
 
 def _answer(
     model: _Model, group: Sequence[tuple[TaskEntry, list[Question]]], config: EvaluateConfig, meter: Meter
-) -> dict[str, _Outcome]:
-    outcomes = {entry.name: _Outcome() for entry, _ in group}
+) -> dict[str, TaskAnswers]:
+    outcomes = {entry.name: TaskAnswers() for entry, _ in group}
     to_score: list[tuple[str, Question]] = []
     to_write: list[tuple[str, Question]] = []
     for entry, asked in group:
@@ -193,13 +240,18 @@ def _answer(
             else:
                 (to_score if question.options else to_write).append((entry.metric, question))
     if to_write:  # before the options are scored, which may take hours
-        generation.check(model.config, config.generate)
+        generation.check(model.config, _generate(config))
     _score(model, to_score, config, outcomes, meter)
     _write(model, to_write, config, outcomes, meter)
     for entry, asked in group:
         order = {(one.example_id, one.template): number for number, one in enumerate(asked)}
         outcomes[entry.name].predictions.sort(key=lambda one: order[one.example_id, one.template])
     return outcomes
+
+
+def _generate(config: EvaluateConfig) -> GenerateConfig:
+    """One prefix for both kinds of questions."""
+    return dataclasses.replace(config.generate, prefix=config.prefix)
 
 
 def _unanswerable(question: Question, config: OptConfig) -> str:
@@ -216,43 +268,53 @@ def _score(
     model: _Model,
     asked: Sequence[tuple[str, Question]],
     config: EvaluateConfig,
-    outcomes: Mapping[str, _Outcome],
+    outcomes: Mapping[str, TaskAnswers],
     meter: Meter,
 ) -> None:
     candidates = [
         scoring.Candidates(one.prompt_ids.tolist(), [o.tolist() for o in one.option_ids]) for _, one in asked
     ]
     meter.begin("scoring options", sum(len(one.options) for one in candidates))
-    found = scoring.score(
-        model.config, model.params, model.mesh, candidates, config.batch_size, advance=meter.advance
-    )
-    for (metric, question), likelihoods in zip(asked, found, strict=True):
+    place = (model.config, model.params, model.mesh)
+    found = scoring.score(*place, candidates, config.batch_size, prefix=config.prefix, advance=meter.advance)
+    apart: list[tuple[float, ...]] = [()] * len(asked)
+    if config.normalisation == "unconditional":
+        neutral = model.tokenizer.encode(config.neutral_prompt)
+        apart = normalising.after_neutral_prompt(
+            *place, candidates, config.batch_size, neutral=neutral, prefix=config.prefix
+        )
+    for (metric, question), likelihoods, without in zip(asked, found, apart, strict=True):
+        compared = normalising.normalise(
+            likelihoods, config.normalisation, texts=question.options, unconditional=without
+        )
         wanted = {metrics.normalize(reference) for reference in question.references}
         correct = {i for i, option in enumerate(question.options) if metrics.normalize(option) in wanted}
-        best, right = scoring.choose(likelihoods.values, correct)
+        best, right = scoring.choose(compared, correct)
         chosen = question.options[best]
         points = metrics.rouge_l(chosen, question.references) if metric == "rouge_l" else 100.0 * right
-        outcomes[question.task].predictions.append(
-            _prediction(question, chosen, points, likelihoods.truncated_tokens, likelihoods.values)
-        )
+        one = _prediction(question, chosen, points, likelihoods.truncated_tokens, likelihoods.values)
+        if config.normalisation != "none":
+            one = dataclasses.replace(one, normalised=compared)
+        outcomes[question.task].predictions.append(one)
 
 
 def _write(
     model: _Model,
     asked: Sequence[tuple[str, Question]],
     config: EvaluateConfig,
-    outcomes: Mapping[str, _Outcome],
+    outcomes: Mapping[str, TaskAnswers],
     meter: Meter,
 ) -> None:
     if not asked:
         return
     prompts = [question.prompt_ids.tolist() for _, question in asked]
     meter.begin("writing answers", len(prompts))
-    answers = generation.generate_greedily(
-        model.config, model.params, model.mesh, prompts, config.generate, advance=meter.advance
-    )
+    answers = generation.write_answers(
+        model.config, model.params, model.mesh, prompts, _generate(config),
+        decode=model.tokenizer.decode, advance=meter.advance,
+    )  # fmt: skip
     for (metric, question), answer in zip(asked, answers, strict=True):
-        text = model.tokenizer.decode(answer.ids).strip()
+        text = (answer.text or "").strip()
         points = metrics.score(metric, text, question.references)
         outcome = outcomes[question.task]
         outcome.unfinished += not answer.finished
@@ -276,15 +338,17 @@ def _prediction(
     )
 
 
-def _task_score(entry: TaskEntry, split: str, outcome: _Outcome) -> TaskScore:
-    by_template: dict[str, list[float]] = {}
+def _task_score(entry: TaskEntry, split: str, outcome: TaskAnswers) -> TaskScore:
+    by_template: dict[str, list[tuple[str, float]]] = {}
     for one in outcome.predictions:
-        by_template.setdefault(one.template, []).append(one.score)
-    templates = {
-        name: TemplateScore(sum(points) / len(points), len(points)) for name, points in by_template.items()
-    }
-    asked = [constant.Question(one.references, one.options) for one in outcome.predictions]
+        by_template.setdefault(one.template, []).append((one.example_id, one.score))
+    templates = {}
+    for name, answers in by_template.items():
+        points = metrics.per_question(entry.metric, answers)
+        templates[name] = TemplateScore(sum(points) / len(points), len(points))
+    asked = [constant.Question(one.references, one.options, one.example_id) for one in outcome.predictions]
     best = constant.best_constant(entry.metric, asked)
+    drawn = confidence.resample(outcome.predictions, {entry.name: entry.metric})
     return TaskScore(
         name=entry.name,
         benchmark=entry.benchmark,
@@ -301,30 +365,6 @@ def _task_score(entry: TaskEntry, split: str, outcome: _Outcome) -> TaskScore:
         truncated=sum(one.truncated_tokens > 0 for one in outcome.predictions),
         unfinished=outcome.unfinished,
         dropped=dict(outcome.dropped),
+        others=own_metrics.compute(entry.benchmark, entry.task, outcome.predictions),
+        interval=drawn.interval({entry.name: 1.0}),
     )
-
-
-def _facts(model: _Model, manifest: Manifest, config: EvaluateConfig) -> dict[str, Any]:
-    """What was evaluated and how, for whoever reads the numbers later."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "model": dataclasses.asdict(model.config),
-        "mesh": dict(model.mesh.shape),
-        "device": model.mesh.devices.flat[0].device_kind,
-        "manifest": manifest.name,
-        "manifest_fingerprint": manifest.fingerprint,
-        "vocabulary": {"fingerprint": manifest.vocabulary.fingerprint, "tokens": manifest.vocabulary.tokens},
-        "split": config.split,
-        "tasks": list(config.tasks),
-        "examples_per_task": config.examples_per_task,
-        "max_new_tokens": config.generate.max_new_tokens,
-        "batch_size": {"options": config.batch_size, "generation": config.generate.batch_size},
-        "prefix": PREFIX_POLICY,
-        "option_scoring": SCORING_POLICY,
-        "versions": versions,
-    }

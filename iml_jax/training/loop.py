@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from iml_jax.checkpoints import locate
+from iml_jax.checkpoints import best, locate
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.data import manifest as manifests
@@ -19,6 +19,7 @@ from iml_jax.data import sampled
 from iml_jax.data.batch import Batch
 from iml_jax.data.loader import Loader, LoaderConfig, make_loader, merge_states
 from iml_jax.errors import Fault, UserError
+from iml_jax.evaluation import publish
 from iml_jax.evaluation.runner import EvaluateConfig
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import gather_json
@@ -29,6 +30,8 @@ from iml_jax.training.optimizer import OptimizerConfig
 from iml_jax.training.run_directory import check_run, write_run
 from iml_jax.training.state import TrainState
 from iml_jax.training.step import abstract_state, batch_sharding, init_state, make_train_step
+
+SELECTION = "selection"  # the evaluator's value by which the best checkpoint is chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,8 +297,24 @@ class _Parts:
         ends = config.evaluate_ends and step in (0, config.steps)
         return ends or (config.evaluate_every > 0 and step > 0 and step % config.evaluate_every == 0)
 
+    def save_due(self, step: int) -> bool:
+        config = self.job
+        evaluated = config.checkpoints.keep_best and self.evaluation_due(step)
+        # The store is asked first: it must hear of every step.
+        return self.store.due(step) or evaluated or step == config.train.steps
+
+    def evaluated(self, step: int) -> bool:
+        """Whether a process before, killed since, saved this step's evaluation; every process must call."""
+        found = publish.saved_steps(Path(self.job.train.run_dir))
+        return step in gather_json(found)[0]
+
     def run_evaluation(self, step: int, state: TrainState) -> None:
         values = self.evaluate(step, state.params, self.say)
+        if step and self.job.checkpoints.keep_best and SELECTION in values:
+            self.store.wait()  # the best checkpoint must be one that is there
+            if self.sink:
+                best.offer(Path(self.job.train.run_dir), step, values[SELECTION])
+            gather_json(step)  # nobody saves, and with that deletes, before it is named
         points = ", ".join(f"{name.replace('_', ' ')} {value:.1f}" for name, value in values.items())
         self.say(f"step {step}/{self.job.train.steps}  evaluation, points of 100: {points}")
         if self.sink:
@@ -311,13 +330,14 @@ def _loop(parts: _Parts, state: TrainState, first: int) -> None:
     progress = _Progress(job, parts.sink)
     if first:
         parts.say(f"resumed at step {first} of {job.train.steps}")
-    if first == 0 and parts.evaluation_due(0):
-        parts.run_evaluation(0, state)
+    # After a resume: the process before may have been killed while it evaluated this step.
+    if parts.evaluation_due(first) and not (first and parts.evaluated(first)):
+        parts.run_evaluation(first, state)
     for step in range(first + 1, job.train.steps + 1):
         state, metrics = parts.step_function(state, parts.to_device(next(parts.loader)))
         progress.push(step, metrics)
         parts.store.check()
-        if parts.store.due(step) or step == job.train.steps:
+        if parts.save_due(step):
             progress.flush()  # never save a state whose loss was not seen to be finite
             parts.save(step, state)
         if parts.evaluation_due(step):

@@ -188,3 +188,23 @@ def test_the_loss_curve_needs_two_points(tmp_path: Path) -> None:
     assert "var(--model)" in svg
     assert plots.MODEL not in svg
     assert svg == plots.loss_curve(file)  # the same numbers give the same bytes
+
+
+def test_averages_spread_and_other_metrics_are_shown(results: Results) -> None:
+    first = dataclasses.replace(
+        results.tasks[0],
+        templates={"a": TemplateScore(10.0, 3), "b": TemplateScore(20.0, 2)},
+        others={"squad_f1": 33.25, "bleu": 7.0},
+        interval=(11.0, 19.0),
+    )
+    shown = dataclasses.replace(results, tasks=(first, *results.tasks[1:]))
+    page = report.render(shown)
+    assert "2 templates: 10.0 to 20.0, standard deviation 5.0, squad f1 33.2, bleu 7.0" in page
+    assert "(11.0 to 19.0)" in page
+    selection = levels.selection_score(shown.tasks)
+    assert f"Selection score: {selection:.1f}" in page
+    assert "0-shot" in page
+    buffer = io.StringIO()
+    report.print_tables(shown, console=Console(file=buffer, width=200))
+    assert "Selection score" in buffer.getvalue()
+    assert f"{selection:.1f}" in buffer.getvalue()

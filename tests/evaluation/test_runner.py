@@ -13,7 +13,7 @@ from random_opt import PRE_NORM, on_mesh, random_params
 
 from iml_jax.data import manifest as manifests
 from iml_jax.errors import UserError
-from iml_jax.evaluation import metrics, results, runner, scoring
+from iml_jax.evaluation import facts, metrics, results, runner, scoring
 from iml_jax.evaluation.generation import GenerateConfig
 from iml_jax.evaluation.runner import EvaluateConfig, evaluate
 
@@ -92,7 +92,7 @@ def test_counts_and_metadata(found: results.Results, prepared: Path, model) -> N
         "step": 7,
         "manifest_fingerprint": manifest.fingerprint,
         "vocabulary": {"fingerprint": manifest.vocabulary.fingerprint, "tokens": manifest.vocabulary.tokens},
-        "prefix": runner.PREFIX_POLICY,
+        "prefix": facts.PREFIX_POLICY["none"],
         "model": dataclasses.asdict(model[0]),
         "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
     }.items():
@@ -107,6 +107,41 @@ def test_eight_devices_say_the_same(found: results.Results, prepared: Path, mode
     for one, same in zip(found.predictions, other.predictions, strict=True):
         np.testing.assert_allclose(one.log_likelihoods, same.log_likelihoods, atol=1e-4)
         assert dataclasses.replace(one, log_likelihoods=()) == dataclasses.replace(same, log_likelihoods=())
+
+
+@pytest.mark.parametrize("kind", ["per_token", "per_byte", "unconditional"])
+def test_normalised_options(found: results.Results, prepared: Path, model, kind: str) -> None:
+    params, mesh = on_mesh(*model)
+    config = dataclasses.replace(CONFIG, normalisation=kind, neutral_prompt="the answer")
+    other = evaluate(model[0], params, mesh, prepared, config, say=lambda text: None)
+    assert other.metadata["option_scoring"] == facts.SCORING_POLICY[kind]
+    choices = [
+        (one, same) for one, same in zip(found.predictions, other.predictions, strict=True) if one.options
+    ]
+    assert choices
+    for one, same in choices:
+        np.testing.assert_allclose(one.log_likelihoods, same.log_likelihoods, atol=1e-5)
+        gone = np.subtract(same.log_likelihoods, same.normalised)
+        if kind == "per_byte":
+            by = [len(option.encode()) for option in one.options]
+            np.testing.assert_allclose(same.normalised, np.divide(one.log_likelihoods, by), atol=1e-5)
+        elif kind == "unconditional":  # the same for every question with these options
+            np.testing.assert_allclose(
+                gone, np.subtract(choices[0][1].log_likelihoods, choices[0][1].normalised), atol=1e-4
+            )
+            assert np.abs(gone).min() > 0.1
+        assert same.prediction == one.options[int(np.argmax(same.normalised))]
+
+
+def test_a_prefix_changes_both_kinds_and_is_recorded(found: results.Results, prepared: Path, model) -> None:
+    params, mesh = on_mesh(*model)
+    config = dataclasses.replace(CONFIG, prefix="eos")
+    other = evaluate(model[0], params, mesh, prepared, config, say=lambda text: None)
+    assert other.metadata["prefix"] == facts.PREFIX_POLICY["eos"]
+    scored = [(a, b) for a, b in zip(found.predictions, other.predictions, strict=True) if a.options]
+    written = [(a, b) for a, b in zip(found.predictions, other.predictions, strict=True) if not a.options]
+    assert all(abs(a.log_likelihoods[0] - b.log_likelihoods[0]) > 1e-3 for a, b in scored)
+    assert any(a.prediction != b.prediction for a, b in written)
 
 
 def test_patterns_and_sampling(prepared: Path, model) -> None:
@@ -150,12 +185,53 @@ def test_mistakes_are_one_line(prepared: Path, model) -> None:
     refused("Evaluate.split is 'validation', but task .* can be evaluated on: test", split="validation")
     refused("Evaluate.split is 'train'", split="train")
     refused("Evaluate.batch_size is 0", batch_size=0)
+    refused("Evaluate.prefix is 'bos'; it must be one of none, eos", prefix="bos")
+    refused("Evaluate.normalisation is 'mean'; it must be one of", normalisation="mean")
+    refused("Evaluate.neutral_prompt is empty", normalisation="unconditional", neutral_prompt=" ")
     manifest = manifests.load(prepared)
     runner.check_vocabulary({"vocabulary": {"fingerprint": ""}}, manifest, prepared, "here")
     with pytest.raises(UserError, match="run/checkpoints/5 was trained with abcdef"):
         runner.check_vocabulary(
             {"vocabulary": {"fingerprint": "abcdef"}}, manifest, prepared, "run/checkpoints/5"
         )
+
+
+def test_killed_and_continued_it_is_the_same(
+    found: results.Results, prepared: Path, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, mesh = on_mesh(*model)
+    monkeypatch.setattr(runner, "CHUNK", 1)  # each task by itself
+    keep = tmp_path / "7.unfinished"
+    asked: list[int] = []
+    answered = runner.scoring.score
+
+    def killed_at_third(*arguments, **keywords):
+        asked.append(len(arguments[3]))
+        if len(asked) == 4:  # the fourth task has options again
+            raise KeyboardInterrupt
+        return answered(*arguments, **keywords)
+
+    monkeypatch.setattr(scoring, "score", killed_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model[0], params, mesh, prepared, CONFIG, say=lambda text: None, keep=keep)
+    assert len(list(keep.iterdir())) == 3
+    said: list[str] = []
+    again = evaluate(
+        model[0], params, mesh, prepared, CONFIG, metadata={"step": 7}, say=said.append, keep=keep
+    )
+    assert said[0] == "3 of 4 tasks were answered before; going on with the rest"
+    assert len(asked) == 5
+    assert (again.tasks, again.predictions) == (found.tasks, found.predictions)
+    # Other weights, settings or questions are answered anew.
+    other = random_params(model[0], np.random.default_rng(6))
+    for changed, config in (
+        (other, CONFIG),
+        (model[1], dataclasses.replace(CONFIG, examples_per_task=2)),
+        (model[1], dataclasses.replace(CONFIG, generate=GenerateConfig(max_new_tokens=4, batch_size=3))),
+    ):
+        said.clear()
+        evaluate(model[0], on_mesh(model[0], changed)[0], mesh, prepared, config, say=said.append, keep=keep)
+        assert not any("answered before" in line for line in said)
 
 
 def test_saved_and_read_back(found: results.Results, tmp_path: Path) -> None:

@@ -269,3 +269,44 @@ def test_complete_takes_what_the_prepared_data_decides(prepared, tmp_path):
     assert (job.model.vocab_rows, job.model.vocab_tokens) == (1000, 1000)
     assert job.loader.length == 64
     assert job.optimizer.total_steps == STEPS
+
+
+def test_the_best_checkpoint_stays_and_an_evaluation_cut_short_is_made_up_for(prepared, tmp_path):
+    """Points fall after step 4; the process is killed while it evaluates step 8."""
+    points = {4: 50.0, 8: 40.0, 12: 30.0}
+    evaluated: list[int] = []
+
+    def evaluator(kill_at):
+        def make(job, mesh):
+            def at_step(step, params, say):
+                if step == kill_at:
+                    raise KeyboardInterrupt
+                evaluated.append(step)
+                folder = tmp_path / "run" / "evaluation"
+                folder.mkdir(exist_ok=True)
+                (folder / f"{step}.json").write_text("{}")
+                return {"selection": points[step]}
+
+            return at_step
+
+        return make
+
+    job = make_job(
+        prepared,
+        tmp_path / "run",
+        train={"evaluate_every": 4},
+        checkpoints=CheckpointConfig(every=6, keep=1),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(job, "# resolved\n", lambda text: None, evaluator(8))
+    train(job, "# resolved\n", lambda text: None, evaluator(None))
+    assert evaluated == [4, 8, 12]
+    assert sorted(
+        int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdecimal()
+    ) == [
+        4,
+        12,
+    ]
+    assert json.loads((tmp_path / "run" / "best.json").read_text()) == {"step": 4, "selection_score": 50.0}
+    train(job, "# resolved\n", lambda text: None, evaluator(None))  # nothing is left to do
+    assert evaluated == [4, 8, 12]

@@ -1,0 +1,88 @@
+"""Which checkpoint of a run did best on its evaluations: ``RUN/best.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+
+from iml_jax.data.manifest import write_atomically
+from iml_jax.errors import UserError
+
+FILE = "best.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The step (updates done) with the highest selection score, in points 0..100."""
+
+    step: int
+    selection_score: float
+
+
+def read(run_dir: Path) -> Best | None:
+    """What the run knows; None where nothing was evaluated yet.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = run_dir / FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        best = Best(int(record["step"]), float(record["selection_score"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: does not name the best checkpoint ({error!r}); remove it, and the next evaluation "
+            "writes it anew"
+        ) from None
+    return best
+
+
+def offer(run_dir: Path, step: int, selection_score: float) -> Best:
+    """Makes ``step`` the best one if its score is higher than what was best; of equals the first stays.
+
+    Args:
+      run_dir: the run; only one process may call.
+      step: updates done; its checkpoint must be committed.
+      selection_score: points 0..100 (OPT-IML paper, section 4.1: mean over categories and shots).
+
+    Returns:
+      The best one now.
+
+    Raises:
+      UserError: the file there is damaged.
+      Fault: the disk refuses.
+    """
+    known = read(run_dir)
+    if known is not None and not selection_score > known.selection_score:
+        return known
+    best = Best(step, selection_score)
+    if math.isfinite(selection_score):
+        write_atomically(run_dir / FILE, json.dumps(dataclasses.asdict(best)) + "\n")
+    return best
+
+
+class KeepBest(ocp.checkpoint_managers.PreservationPolicy):
+    """Orbax's rule of what stays on disk: the step that ``RUN/best.json`` names."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[ocp.checkpoint_managers.PolicyCheckpointInfo],
+        *,
+        context: ocp.checkpoint_managers.PreservationContext,
+    ) -> Sequence[bool]:
+        """One answer a checkpoint. A damaged file preserves all: nothing is deleted on a guess."""
+        try:
+            best = read(self._run_dir)
+        except UserError:
+            return [True] * len(checkpoints)
+        return [best is not None and one.step == best.step for one in checkpoints]
