@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import grain
@@ -23,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixtures_prepared import SyntheticTask, write_prepared
+from measuring import clocks, rate, resident, steady, timed
 
-from iml_jax.data.loader import Loader, LoaderConfig, make_loader
+from iml_jax.data.loader import LoaderConfig, make_loader
 from iml_jax.data.manifest import Manifest, load
 from iml_jax.data.packing import batch_of_rows, pack, training_example
 from iml_jax.data.records import parse_example
@@ -51,42 +50,6 @@ def generate(directory: Path, tasks: int, examples: int, length: int, mean: floa
         rate = float(np.exp(rng.uniform(np.log(1), np.log(1000))))
         made.append(SyntheticTask(f"generated:task{task:05d}:zero_shot", {"train": rows}, rate))
     write_prepared(directory, made, length=length, tokens=50265)
-
-
-def resident() -> float:
-    """Resident memory of this process in GiB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
-
-
-def clocks() -> tuple[float, float]:
-    """Seconds of the wall clock and of this process's CPU; on a busy machine only the latter compares."""
-    return time.perf_counter(), time.process_time()
-
-
-def timed(name: str, start: tuple[float, float], note: str = "") -> tuple[float, float]:
-    """Prints the seconds and CPU seconds since ``start``, and the memory; returns the clocks now."""
-    wall, processor = (now - then for now, then in zip(clocks(), start, strict=True))
-    print(
-        f"{name:<28} {wall:8.3f} s   CPU {processor:7.3f} s   RSS {resident():.3f} GiB   {note}", flush=True
-    )
-    return clocks()
-
-
-def steady(loader: Loader, batches: int) -> None:
-    """Prints the speed over ``batches`` after the first."""
-    start = clocks()
-    tokens = cells = 0
-    for _ in range(batches):
-        segments = next(loader).segment_ids
-        tokens += int(np.count_nonzero(segments))
-        cells += segments.size
-    seconds, processor = (now - then for now, then in zip(clocks(), start, strict=True))
-    timed(
-        f"steady, {batches} batches",
-        start,
-        f"{tokens / seconds:,.0f} tokens/s   fill {tokens / cells:.4f}   "
-        f"{tokens / processor:,.0f} tokens/CPU s",
-    )
 
 
 def plain(directory: Path, manifest: Manifest, arguments: argparse.Namespace) -> None:
@@ -123,11 +86,7 @@ def plain(directory: Path, manifest: Manifest, arguments: argparse.Namespace) ->
     for _ in range(arguments.plain_batches):
         batch = batch_of_rows([next(rows) for _ in range(arguments.batch)])
         found += int(np.count_nonzero(batch.segment_ids))
-    seconds, processor = (now - then for now, then in zip(clocks(), start, strict=True))
-    note = (
-        f"{found / seconds:,.0f} tokens/s   fill {found / cells:.4f}   {found / processor:,.0f} tokens/CPU s"
-    )
-    timed("plain Grain: steady", start, note)
+    timed("plain Grain: steady", start, rate(found, cells, start))
 
 
 def main() -> None:

@@ -212,6 +212,12 @@ def choose_workers(config: PrepareConfig, work: Sequence[PlannedTask]) -> int:
     return max(1, min(os.cpu_count() or 1, len(work), size // _BYTES_PER_PROCESS))
 
 
+def _sizes(work: Sequence[PlannedTask]) -> dict[str, float]:
+    """Bytes of source files by task; tasks that share a file have equal parts of it."""
+    shared = collections.Counter(path for task in work for path in task.info.files)
+    return {task.name: sum(path.stat().st_size / shared[path] for path in task.info.files) for task in work}
+
+
 def _beam_options(config: PrepareConfig, work: Sequence[PlannedTask]) -> list[str]:
     if config.pipeline_options:
         return list(config.pipeline_options)
@@ -229,7 +235,11 @@ def _cache(
     with _hushed():
         from iml_jax.bench import caching
     job = caching.CacheJob(str(output_dir), str(output_dir / "tokenizer"), config.seed, config.length)
-    options = _beam_options(config, [task for task, _ in work])
+    planned = [task for task, _ in work]
+    options = _beam_options(config, planned)
+    # Largest first: runners deal the tasks out in this order, and none must begin the largest one last.
+    sizes = _sizes(planned)
+    work = sorted(work, key=lambda part: -sizes[part[0].name])
     with _progress(output_dir, len(work), say), _hushed():
         caching.run(job, work, options)
     cache_folders.finish(output_dir, len(work))

@@ -66,7 +66,10 @@ def serialise_example(features: Mapping[str, np.ndarray | Sequence[int] | Sequen
     example = _example_class()()
     for name, values in features.items():
         feature = example.features.feature[name]
-        if len(values) and isinstance(values[0], bytes):
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iu":  # token ids: most of all there is
+            feature.int64_list.SetInParent()
+            feature.int64_list.value.extend(values.tolist())
+        elif len(values) and isinstance(values[0], bytes):
             feature.bytes_list.value.extend(values)
         elif np.issubdtype(np.asarray(values).dtype, np.floating) and len(values):
             feature.float_list.value.extend(np.asarray(values).tolist())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from iml_jax.errors import UserError
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 BOS, PAD, EOS, UNK = range(4)
 ROW_MULTIPLE = 8  # OPT's 50265 ids become 50272 embedding rows
+# Two or more line ends between two ASCII characters that are no white space.
+_PARAGRAPHS = re.compile(r"(?<=[!-~])(\n\n+)(?=[!-~])")
 # As Hugging Face's OPT repositories have it: `</s>` is also the beginning and the unknown token.
 _CONFIG = {
     "tokenizer_class": "GPT2Tokenizer",
@@ -100,6 +103,17 @@ class Tokenizer:
         except (UnicodeEncodeError, TypeError):
             return self._tokenizer.encode(_without_surrogates(text), add_special_tokens=False).ids
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """``encode`` of each text; paragraphs that they share (an instruction) are encoded once."""
+        places: dict[str, int] = {}
+        parted = [[places.setdefault(part, len(places)) for part in _paragraphs(text)] for text in texts]
+        try:
+            encoded = self._tokenizer.encode_batch_fast(list(places), add_special_tokens=False)
+        except (UnicodeEncodeError, TypeError):
+            return [self.encode(text) for text in texts]
+        ids = [one.ids for one in encoded]
+        return [[index for part in parts for index in ids[part]] for parts in parted]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids, specials left out; bytes that are no UTF-8 become U+FFFD.
 
@@ -176,6 +190,20 @@ def train(texts: Iterable[str], size: int) -> Tokenizer:
     tokenizer.train_from_iterator((_without_surrogates(text) for text in texts), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     return Tokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], "trained vocabulary")
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Parts of a text that have the same ids alone as in it.
+
+    The byte-level BPE first cuts a text by GPT-2's pattern, and merges nothing across a cut. Of several line
+    ends between two words, the pattern cuts off all but the last (``\\s+(?!\\S)``), then the last (``\\s+``).
+    """
+    for number, part in enumerate(_PARAGRAPHS.split(text)):
+        if number % 2:
+            yield part[:-1]
+            yield "\n"
+        else:
+            yield part
 
 
 def _without_surrogates(text: str) -> str:

@@ -16,13 +16,23 @@ from iml_jax.errors import UserError
 def test_records_equal_seqios(tmp_path):
     rng = np.random.default_rng()
     for _ in range(20):
-        features = {
-            "inputs": tf.constant(rng.integers(0, 50_000, rng.integers(1, 9)), tf.int32),
-            "example_id": tf.constant(rng.bytes(5)),
-            "references": tf.constant([rng.bytes(3) for _ in range(rng.integers(1, 4))]),
+        row = {
+            "inputs": rng.integers(0, 50_000, rng.integers(1, 9), dtype=np.int32),
+            "example_id": [rng.bytes(5)],
+            "references": [rng.bytes(3) for _ in range(rng.integers(1, 4))],
         }
-        ours = serialise_example({name: caching._values(tensor) for name, tensor in features.items()})
-        assert tf.train.Example.FromString(ours) == seqio.dict_to_tfexample(features)
+        features = caching._tensors(row)
+        assert [features[name].shape.rank for name in row] == [1, 0, 1]
+        assert tf.train.Example.FromString(serialise_example(row)) == seqio.dict_to_tfexample(features)
+
+
+def test_features_are_described_without_a_value_too():
+    features = caching._tensors({"options": [], "option_ids": np.array([], np.int32), "template": [b""]})
+    assert {name: (tensor.dtype.name, tensor.shape.rank) for name, tensor in features.items()} == {
+        "options": ("string", 1),
+        "option_ids": ("int32", 1),
+        "template": ("string", 0),
+    }
 
 
 def test_shards_are_cut_and_named(tmp_path, monkeypatch):

@@ -44,6 +44,32 @@ def test_examples_follow_the_token_rule(prepared):
         ]
 
 
+def test_blocks_hold_the_rows(prepared, tmp_path, monkeypatch):
+    """Cut anywhere, blocks give the rows that SeqIO gives; with several references, or no option."""
+    rng = np.random.default_rng()
+    words = ["red", "deep blue", "é", ""]
+    drawn = [
+        {"source": f"{n}?", "references": [str(n), *rng.choice(words, rng.integers(0, 3))]} for n in range(11)
+    ]
+    write_rows(tmp_path / "src", "a", "test", [*drawn, *simple_rows(12)])
+    planned, folder = prepared
+    names = (*tasks.SINGLE, *tasks.SEVERAL, *tasks.TOKENIZED)
+    monkeypatch.setattr(tasks, "_BLOCK_ROWS", int(rng.integers(1, 9)))
+    monkeypatch.setattr(tasks, "_BLOCK_BYTES", int(rng.integers(1, 400)))
+    rows = list(tasks.build_task(planned[0], folder, 3).get_dataset(split="test", shuffle=False))
+    task = tasks.build_task(planned[0], folder, 3, in_blocks=True)
+    blocks = task.preprocess_precache(task.source.get_dataset("test", shuffle=False))
+    sizes, found = [], []
+    for block in blocks.as_numpy_iterator():
+        sizes.append(block["texts"].shape[1])
+        found += tasks.rows_of(block, names)
+    assert len(rows) == len(found) == sum(sizes) == 23 and len(sizes) > 2
+    for row, mine in zip(rows, found, strict=True):
+        assert {name: np.atleast_1d(row[name].numpy()).tolist() for name in names} == {
+            name: list(values) for name, values in mine.items()
+        }
+
+
 def test_mixture_has_the_rates(prepared):
     planned, folder = prepared
     rates = {task.name: rate for task, rate in zip(planned, (0.25, 0.75), strict=True)}
@@ -59,7 +85,7 @@ def test_a_users_mistake_outlives_tensorflow(prepared, tmp_path):
     with (tmp_path / "src/a.test.jsonl").open("a") as file:
         file.write("{\n")
     source = tasks.build_task(planned[0], folder, seed=0).source
-    assert len(list(source.get_dataset("test", shuffle=False))) == 4
+    assert [block["texts"].shape[1] for block in source.get_dataset("test", shuffle=False)] == [4]
     assert isinstance(source.failure, UserError)
     assert "a.test.jsonl:5" in str(source.failure)
 

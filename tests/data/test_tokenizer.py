@@ -72,6 +72,34 @@ def test_literal_specials_differ_from_transformers_default_on_purpose(trained, t
     assert trained.decode(trained.encode("a</s>b")) == "a</s>b"
 
 
+_PIECES = [
+    "\n",
+    "\n\n",
+    " ",
+    "\t",
+    "\r\n",
+    "\x1c",
+    "\x85",
+    "\u2028",
+    "a b",
+    "'s",
+    "1",
+    "!",
+    "é",
+    "\u00a0",
+    "cat",
+    "\ud800",
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(_PIECES), max_size=12).map("".join), max_size=8))
+def test_all_at_once_is_one_by_one(texts):
+    tokenizer = tokenizers.train(["the cat sat\n\non the mat!\n\n\na b"] * 9, 300)
+    assert tokenizer.encode_all(texts) == [tokenizer.encode(text) for text in texts]
+    shared = [f"the cat sat\n\n{text}" for text in texts]
+    assert tokenizer.encode_all(shared) == [tokenizer.encode(text) for text in shared]
+
+
 def test_training_is_deterministic_and_sized(trained):
     assert tokenizers.train(iter(TEXTS), 400).fingerprint == trained.fingerprint
     shuffled = random.sample(TEXTS, len(TEXTS))
