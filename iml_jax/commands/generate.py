@@ -1,4 +1,4 @@
-"""``iml generate``: answers to prompts, greedily."""
+"""``iml generate``: answers to prompts."""
 
 from __future__ import annotations
 
@@ -69,11 +69,13 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     ids = [tokenizer.encode(prompt.rstrip(" ")) for prompt in prompts]
     if not all(ids):
         raise UserError(f"prompt {ids.index([]) + 1} is empty; a model needs something to go on from")
-    answers = generation.generate_greedily(loaded.config, loaded.params, loaded.mesh, ids, generate)
+    answers = generation.write_answers(
+        loaded.config, loaded.params, loaded.mesh, ids, generate, decode=tokenizer.decode
+    )
     if jax.process_index():
         return
     for prompt, answer in zip(prompts, answers, strict=True):
-        text = tokenizer.decode(answer.ids).strip()
+        text = (answer.text or "").strip()
         if arguments.prompt:
             print(text)
         else:

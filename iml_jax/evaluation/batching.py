@@ -25,6 +25,11 @@ def bucket(length: int, largest: int, smallest: int = SMALLEST) -> int:
     return min(largest, max(smallest, 1 << max(0, length - 1).bit_length()))
 
 
+def on_cpu(mesh: jax.sharding.Mesh) -> bool:
+    """Whether layers are better written out one by one: in a loop XLA's CPU copies each one's weights."""
+    return bool(mesh.devices.flat[0].platform == "cpu")
+
+
 def row_count(mesh: jax.sharding.Mesh, batch_size: int) -> int:
     """``batch_size`` rounded up to a multiple of the mesh's batch axes."""
     parts = math.prod(mesh.shape[axis] for axis in RULES["batch"])

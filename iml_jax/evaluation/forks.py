@@ -18,6 +18,7 @@ from iml_jax.data.tokenizer import PAD
 
 SMALLEST_ROW = 32
 SMALLEST_COUNT = 16  # scored tokens of a row are padded to a power of two, this at least
+SAMPLE = 2048  # segments by which the length of the rows is chosen
 BATCH_COST = 256  # a call of the compiled function costs about as much as so many slots
 
 
@@ -101,11 +102,11 @@ def split(question: int, prompt: Sequence[int], options: Sequence[Sequence[int]]
     return [Segment(question, prompt, tuple(group), tuple(options[i] for i in group)) for group in groups]
 
 
-def row_lengths(largest: int) -> list[int]:
-    """The lengths of rows that are compiled for: powers of two and 1.5 times these, up to ``largest``."""
+def row_lengths(largest: int, steps: int) -> list[int]:
+    """So many lengths of rows an octave, up to ``largest``."""
     found, power = {largest}, SMALLEST_ROW
     while power <= largest:
-        found |= {length for length in (power, power * 3 // 2) if length <= largest}
+        found |= {length for length in range(power, 2 * power, power // steps) if length <= largest}
         power *= 2
     return sorted(found)
 
@@ -144,7 +145,8 @@ def plan(segments: Sequence[Segment], largest: int, hidden: int, parts: int, mos
       parts: every call has a multiple of so many rows (the mesh's batch axes).
       most_rows: at most so many rows a call, a multiple of ``parts``.
     """
-    lengths = row_lengths(largest)
+    # One length suits most questions; those that need a longer one get a power of two, for few compilations.
+    longer = row_lengths(largest, 1)
     sizes = [segment.slots for segment in segments]
 
     def cost(rows: list[tuple[int, list[int]]]) -> float:
@@ -152,7 +154,9 @@ def plan(segments: Sequence[Segment], largest: int, hidden: int, parts: int, mos
         # keys, and its wide, slow passes about as much again.
         return sum(length * (1 + length / (6 * hidden)) for length, _ in rows)
 
-    packed = min((pack(sizes, base, lengths) for base in lengths), key=cost) if sizes else []
+    sample = sizes[:: -(-len(sizes) // SAMPLE)] if sizes else []
+    base = min(row_lengths(largest, 8), key=lambda length: cost(pack(sample, length, longer)))
+    packed = pack(sizes, base, longer)
     by_length: dict[int, list[list[int]]] = {}
     for length, members in packed:
         by_length.setdefault(length, []).append(members)
@@ -187,10 +191,10 @@ def _height(rows: int, length: int, parts: int, most: int) -> int:
 
 
 def row_heights(most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16 ... and ``most``."""
-    found, power = {1, most}, 2
+    """At most eight an octave, and ``most``."""
+    found, power = {most}, 1
     while power <= most:
-        found |= {height for height in (power, power * 3 // 2) if height <= most}
+        found |= {height for height in range(power, 2 * power, max(1, power // 8)) if height <= most}
         power *= 2
     return sorted(found)
 

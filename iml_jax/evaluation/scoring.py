@@ -222,6 +222,9 @@ def loglikelihood_rolling(
 def _scorer(config: OptConfig, mesh: jax.sharding.Mesh) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """The jitted scorer; one compilation a shape."""
 
+    if batching.on_cpu(mesh):
+        config = dataclasses.replace(config, scan_layers=False)
+
     def run(params: Any, arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         inputs, positions, segments, branches, sources, targets = arrays
         rows, count = targets.shape

@@ -67,7 +67,8 @@ def _skeleton(config: OptConfig) -> tuple[nnx.GraphDef, Any]:
     return nnx.split(nnx.eval_shape(lambda: Opt(config.validate(), jax.random.key(0))))
 
 
-def _bind(config: OptConfig, params: Params) -> Opt:
+def bind(config: OptConfig, params: Params) -> Opt:
+    """The modules with these weights in them."""
     return nnx.merge(_skeleton(config)[0], params)
 
 
@@ -143,7 +144,7 @@ def forward(
       UserError: the config is impossible.
       RuntimeError: no mesh is set.
     """
-    model = _bind(config, params)
+    model = bind(config, params)
     keys = embedding_key = None
     if dropout_key is not None:
         embedding_key, layer_key = jax.random.split(dropout_key)
@@ -204,7 +205,7 @@ def forward_cached(
     seen = jax.lax.dynamic_update_slice_in_dim(cache.segment_ids, segments, cache.index, axis=1)
     slots = jnp.arange(room, dtype=jnp.int32)
     visibility = Visibility(segments, seen, cache.index + jnp.arange(steps, dtype=jnp.int32), slots)
-    model = _bind(config, params)
+    model = bind(config, params)
     graph, weights = nnx.split(model.layers)
     names = ("layers", "batch", "length", "activation_heads", "activation_head_dim")
 

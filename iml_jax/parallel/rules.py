@@ -31,6 +31,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "projected": (),  # the word-embedding width inside OPT-350M's project_in and project_out
     # activations
     "batch": ("data", "fsdp"),
+    "decode_batch": ("data",),  # single tokens, whose width is cut over fsdp in place of their rows
     "micro": (),  # micro-batches, one after the other
     "length": (),
     "residual": (),

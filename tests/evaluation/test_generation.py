@@ -9,7 +9,8 @@ import pytest
 from random_opt import FAMILIES, PRE_NORM, in_transformers, on_mesh, random_params
 
 from iml_jax.errors import Fault, UserError
-from iml_jax.evaluation.generation import GenerateConfig, generate_greedily
+from iml_jax.evaluation import batching
+from iml_jax.evaluation.generation import GenerateConfig, cut_at_stop, generate_greedily, write_answers
 
 
 @pytest.fixture
@@ -96,14 +97,88 @@ def test_too_long_prompts_lose_their_left(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.slow
-def test_any_mesh_and_batch_size(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("drawing", [{}, {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "seed": 5}])
+def test_any_mesh_batch_size_and_layout(drawing, rng: np.random.Generator, monkeypatch) -> None:
+    """With many short answers among long ones, so that rows leave and enter at different times."""
     params = random_params(PRE_NORM, rng)
-    prompts = random_prompts(rng, 11, longest=30)
+    favour(params, 2, 1.7)
+    prompts = random_prompts(rng, 21, longest=30)
     answers = []
-    for shape, batch_size in [((1, 1, 1), 4), ((2, 2, 2), 8), ((1, 2, 4), 1)]:
+    for shape, batch_size, unrolled in [
+        ((1, 1, 1), 5, True),
+        ((1, 1, 1), 21, False),
+        ((2, 2, 2), 8, True),
+        ((2, 2, 2), 4, False),
+    ]:
+        monkeypatch.setattr(batching, "on_cpu", lambda mesh, unrolled=unrolled: unrolled)
         placed, mesh = on_mesh(PRE_NORM, params, *shape)
-        answers.append(generate_greedily(PRE_NORM, placed, mesh, prompts, GenerateConfig(12, batch_size)))
-    assert answers[0] == answers[1] == answers[2]
+        config = GenerateConfig(24, batch_size, **drawing)
+        answers.append(write_answers(PRE_NORM, placed, mesh, prompts, config))
+    assert all(found == answers[0] for found in answers[1:])
+    assert len({len(answer.ids) for answer in answers[0]}) > 3
+
+
+@pytest.mark.slow
+def test_100_prompts(rng: np.random.Generator) -> None:
+    """Greedy ids of transformers' generate, with </s> before each prompt as its tokenizer has it."""
+    prompts = random_prompts(rng, 100, longest=43)
+    for _ in range(30):
+        params = random_params(PRE_NORM, rng)
+        favour(params, 2, 1.5)
+        placed, mesh = on_mesh(PRE_NORM, params)
+        found = generate_greedily(PRE_NORM, placed, mesh, prompts, GenerateConfig(20, 8, prefix="eos"))
+        if len({answer.ids for answer in found}) > 20:
+            break
+    assert len({answer.ids for answer in found}) > 20
+    model = in_transformers(PRE_NORM, params)
+    for prompt, answer in zip(prompts, found, strict=True):
+        expected = by_transformers(model, PRE_NORM, [2, *prompt], 20)
+        assert list(answer.ids) == expected[: expected.index(2) if 2 in expected else None]
+
+
+def test_draws_depend_on_seed_and_number_only(rng: np.random.Generator) -> None:
+    placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
+    prompts = [[5, 6, 7]] * 4
+    config = GenerateConfig(8, 4, temperature=1.0, seed=1)
+    first = write_answers(PRE_NORM, placed, mesh, prompts, config)
+    assert len({answer.ids for answer in first}) > 1  # the same prompt under other numbers
+    (third,) = write_answers(PRE_NORM, placed, mesh, prompts[:1], config, numbers=[2])
+    assert third == first[2]
+    other = write_answers(PRE_NORM, placed, mesh, prompts, dataclasses.replace(config, seed=2))
+    assert other != first
+
+
+def test_stop_texts(rng: np.random.Generator) -> None:
+    def decode(ids) -> str:
+        return " ".join(f"w{token}" for token in ids)
+
+    placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
+    prompts = random_prompts(rng, 6)
+    config = GenerateConfig(19, 2, temperature=2.0)
+    free = write_answers(PRE_NORM, placed, mesh, prompts, config, decode=decode)
+    place = next(i for i, answer in enumerate(free) if len(answer.ids) > 9 and len(set(answer.ids)) > 5)
+    ids = free[place].ids
+    middle = next(i for i in range(3, 9) if ids[i] not in ids[:i])
+    stop = f" w{ids[middle]}"
+    config = dataclasses.replace(config, stop=("nowhere", stop))
+    found = write_answers(PRE_NORM, placed, mesh, prompts, config, decode=decode)
+    assert found[place].ids == ids[:middle]
+    assert found[place].text == decode(ids[:middle])
+    assert found[place].finished
+    assert all(stop not in (answer.text or "") for answer in found)
+    with pytest.raises(ValueError, match="decode"):
+        write_answers(PRE_NORM, placed, mesh, prompts, config)
+
+
+def test_a_stop_text_inside_a_token_cuts_the_text_there() -> None:
+    words = {1: "He said", 2: " no.\nQ", 3: ": more"}
+
+    def decode(ids) -> str:
+        return "".join(words[token] for token in ids)
+
+    assert cut_at_stop([1, 2, 3], ["Q:", "\n"], decode) == ([1], "He said no.")
+    assert cut_at_stop([1, 2, 3], ["Q:"], decode) == ([1], "He said no.\n")
+    assert cut_at_stop([1, 3], ["Q:"], decode) is None
 
 
 def test_mistakes(rng: np.random.Generator) -> None:
@@ -113,6 +188,10 @@ def test_mistakes(rng: np.random.Generator) -> None:
         generate_greedily(PRE_NORM, placed, mesh, [[5]], GenerateConfig(64))
     with pytest.raises(UserError, match=r"Generate\.batch_size is 0"):
         generate_greedily(PRE_NORM, placed, mesh, [[5]], dataclasses.replace(GenerateConfig(8), batch_size=0))
+    with pytest.raises(UserError, match="holds an empty text"):
+        generate_greedily(PRE_NORM, placed, mesh, [[5]], GenerateConfig(8, stop=("",)))
+    with pytest.raises(UserError, match="answers are greedy"):
+        generate_greedily(PRE_NORM, placed, mesh, [[5]], GenerateConfig(8, temperature=1.0, stop=("a",)))
     with pytest.raises(ValueError, match="at least one token"):
         generate_greedily(PRE_NORM, placed, mesh, [[5], []], GenerateConfig(8))
     params["final_norm"]["scale"][3] = np.nan

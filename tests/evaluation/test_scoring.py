@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from random_opt import FAMILIES, PRE_NORM, in_transformers, on_mesh, random_params
 
-from iml_jax.errors import Fault
+from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation import scoring
 from iml_jax.evaluation.scoring import Candidates
 
@@ -31,21 +31,127 @@ def random_questions(
 
 
 def by_transformers(config, params, question: Candidates) -> list[float]:
+    return [one[0] for one in judged(in_transformers(config, params), config, question)]
+
+
+def judged(model, config, question: Candidates) -> list[tuple[float, int, bool]]:
+    """transformers' log-likelihood, counted tokens and greediness of each option."""
     import torch
 
-    model = in_transformers(config, params)
-    values = []
+    found = []
     for option in question.options:
         sequence = torch.tensor([[*question.prompt, *option]])
         if sequence.shape[1] == 1:  # nothing to predict </s> from
-            values.append(0.0)
+            found.append((0.0, 0, True))
             continue
         with torch.no_grad():
             logits = model(sequence[:, :-1]).logits[0].clone()
         logits[:, config.vocab_tokens :] = -torch.inf
-        logs = logits.log_softmax(-1).gather(1, sequence[0, 1:, None])[:, 0]
-        values.append(float(logs[max(0, len(question.prompt) - 1) :].double().sum()))
-    return values
+        first = max(0, len(question.prompt) - 1)
+        logs = logits.log_softmax(-1).gather(1, sequence[0, 1:, None])[first:, 0]
+        greedy = bool((logits.argmax(-1) == sequence[0, 1:])[first:].all())
+        found.append((float(logs.double().sum()), len(logs), greedy))
+    return found
+
+
+def with_favourites(model, config, questions: list[Candidates]) -> list[Candidates]:
+    """The questions, each with one more option: what the model itself would write, </s> or not."""
+    import torch
+
+    longer = []
+    for question in questions:
+        ids = list(question.prompt)
+        for _ in range(3):
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1, : config.vocab_tokens].argmax()))
+        longer.append(Candidates(question.prompt, [*question.options, ids[len(question.prompt) :]]))
+    return longer
+
+
+@pytest.mark.parametrize("prefix", ["none", "eos"])
+def test_500_pairs_and_their_greedy_tokens(prefix: str, rng: np.random.Generator) -> None:
+    params = random_params(PRE_NORM, rng)
+    model = in_transformers(PRE_NORM, params)
+    questions = with_favourites(model, PRE_NORM, random_questions(rng, 160, prompt=40))
+    assert sum(len(question.options) for question in questions) > 500
+    placed, mesh = on_mesh(PRE_NORM, params)
+    before = [2] if prefix == "eos" else []
+    found = scoring.score(PRE_NORM, placed, mesh, questions, 8, prefix=prefix)
+    flags = []
+    for question, one in zip(questions, found, strict=True):
+        expected = judged(model, PRE_NORM, Candidates([*before, *question.prompt], question.options))
+        np.testing.assert_allclose(one.values, [value for value, _, _ in expected], atol=1e-3)
+        assert one.tokens == tuple(count for _, count, _ in expected)
+        assert one.greedy == tuple(greedy for _, _, greedy in expected)
+        flags += one.greedy
+    assert 10 < sum(flags) < len(flags) - 10
+
+
+def test_options_do_not_see_each_other(rng: np.random.Generator) -> None:
+    """Together and in packed rows, alone, and in so many that a prompt stands in several rows."""
+    placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
+    prompt = rng.integers(4, 91, 20).tolist()
+    options = [[*rng.integers(4, 91, n % 7).tolist(), 2] for n in range(40)]
+    (together,) = scoring.score(PRE_NORM, placed, mesh, [Candidates(prompt, options)], 4)
+    alone = scoring.score(PRE_NORM, placed, mesh, [Candidates(prompt, [one]) for one in options], 1)
+    np.testing.assert_allclose(together.values, [one.values[0] for one in alone], atol=1e-4)
+    assert np.std(together.values) > 1
+
+
+def test_end_not_counted(rng: np.random.Generator) -> None:
+    placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
+    question = Candidates([5, 6, 7], [[8, 9, 2], [8, 9]])
+    (found,) = scoring.score(PRE_NORM, placed, mesh, [question], 2, count_end=False)
+    assert found.values[0] == pytest.approx(found.values[1], abs=1e-4)
+    assert found.tokens == (2, 2)
+    (counted,) = scoring.score(PRE_NORM, placed, mesh, [question], 2)
+    assert counted.tokens == (3, 2)
+    assert counted.values[0] < found.values[0] - 1e-3
+    with pytest.raises(UserError, match="empty, and its </s> is not counted"):
+        scoring.score(PRE_NORM, placed, mesh, [Candidates([5], [[2]])], 2, count_end=False)
+
+
+def test_prefix_stays_when_a_prompt_is_cut(rng: np.random.Generator) -> None:
+    params = random_params(PRE_NORM, rng)
+    placed, mesh = on_mesh(PRE_NORM, params)
+    long = rng.integers(4, 91, 100).tolist()
+    options = [[7, 8, 9, 2], [7, 2]]
+    whole = [*rng.integers(4, 91, 63).tolist(), 2]  # with the prefix it leaves no room for a prompt
+    cut, none = scoring.score(
+        PRE_NORM, placed, mesh, [Candidates(long, options), Candidates(long, [whole])], 2, prefix="eos"
+    )
+    assert (cut.truncated_tokens, none.truncated_tokens) == (40, 100)
+    expected = by_transformers(PRE_NORM, params, Candidates([2, *long[40:]], options))
+    np.testing.assert_allclose(cut.values, expected, atol=1e-3)
+    np.testing.assert_allclose(
+        none.values, by_transformers(PRE_NORM, params, Candidates([2], [whole])), atol=1e-3
+    )
+    with pytest.raises(UserError, match=r"Score\.prefix is 'bos'; it must be one of none, eos"):
+        scoring.check_prefix("bos", "Score.prefix")
+
+
+def test_rolling(rng: np.random.Generator) -> None:
+    """Each token once: whole windows of 64 predictions, the last with as much before it as fits."""
+    params = random_params(PRE_NORM, rng)
+    placed, mesh = on_mesh(PRE_NORM, params)
+    texts = [rng.integers(4, 91, size).tolist() for size in (1, 63, 64, 65, 150, 0)]
+    found = scoring.loglikelihood_rolling(PRE_NORM, placed, mesh, texts, 4)
+    long = [2, *texts[4]]
+    windows = {
+        0: [Candidates([2], [texts[0]])],
+        1: [Candidates([2], [texts[1]])],
+        2: [Candidates([2], [texts[2]])],
+        3: [Candidates([2], [texts[3][:64]]), Candidates(texts[3][:64], [texts[3][64:]])],
+        4: [
+            Candidates([2], [long[1:65]]),
+            Candidates(long[64:65], [long[65:129]]),
+            Candidates(long[86:129], [long[129:]]),
+        ],
+        5: [],
+    }
+    for index, parts in windows.items():
+        expected = sum(by_transformers(PRE_NORM, params, one)[0] for one in parts)
+        assert found[index] == pytest.approx(expected, abs=2e-3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
