@@ -40,9 +40,13 @@ TORCH = [
     "torch>=2.6",  # the other side of a conversion's logits check; reads pytorch_model.bin
     "transformers>=5",  # PyTorch's OPT
 ]
+HARNESS = [
+    "lm_eval>=0.4.13,<0.5",  # lm-evaluation-harness, whose tasks `iml-lm-eval` runs on our mesh
+]
 TEST = [
     "pytest>=8",  # test runner
     "pytest-xdist>=3.6",  # both cores
+    "accelerate>=1",  # imported by lm_eval's PyTorch model, the other side of the harness test
     "hypothesis>=6.100",  # property tests
     "ruff>=0.12",  # lint and format
     "mypy>=1.15",  # type checker
@@ -69,7 +73,10 @@ setup(
     extras_require={
         "prepare": PREPARE,
         "torch": TORCH,
-        "test": [*PREPARE, *TORCH, *TEST],
+        "harness": HARNESS,
+        "test": [*PREPARE, *TORCH, *HARNESS, *TEST],
     },
-    entry_points={"console_scripts": ["iml = iml_jax.cli:main"]},
+    entry_points={
+        "console_scripts": ["iml = iml_jax.cli:main", "iml-lm-eval = iml_jax.evaluation.harness_cli:main"]
+    },
 )

@@ -149,6 +149,8 @@ def test_sample_is_repeatable_and_half_of_it_differs() -> None:
     assert sum(one in differing for one in found) >= 3
     assert len(found) == 6
     assert compare_answers.sample(shared, 1000, "seed") == list(shared)
+    alike = [one for one in shared if one not in differing] * 20  # now few differ, and still half is shown
+    assert sum(one in differing for one in compare_answers.sample([*alike, *differing], 6, "seed")) >= 3
 
 
 def test_many_predictions_make_no_large_page(tmp_path: Path) -> None:
