@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -309,9 +310,11 @@ def _write(
         return
     prompts = [question.prompt_ids.tolist() for _, question in asked]
     meter.begin("writing answers", len(prompts))
+    # A drawn answer belongs to its question, whatever else is asked, before or after a kill.
+    numbers = [zlib.crc32(f"{q.task}\n{q.example_id}\n{q.template}".encode()) >> 1 for _, q in asked]
     answers = generation.write_answers(
         model.config, model.params, model.mesh, prompts, _generate(config),
-        decode=model.tokenizer.decode, advance=meter.advance,
+        decode=model.tokenizer.decode, numbers=numbers, advance=meter.advance,
     )  # fmt: skip
     for (metric, question), answer in zip(asked, answers, strict=True):
         text = (answer.text or "").strip()

@@ -144,6 +144,20 @@ def test_a_prefix_changes_both_kinds_and_is_recorded(found: results.Results, pre
     assert any(a.prediction != b.prediction for a, b in written)
 
 
+def test_drawn_answers_belong_to_their_questions(prepared: Path, model) -> None:
+    params, mesh = on_mesh(*model)
+    draw = dataclasses.replace(CONFIG.generate, temperature=1.0, seed=3)
+    config = dataclasses.replace(CONFIG, generate=draw, tasks=("*write*", "*spell*"))
+    both = evaluate(model[0], params, mesh, prepared, config, say=lambda text: None)
+    fewer = dataclasses.replace(config, tasks=("*spell*",), examples_per_task=3)
+    some = evaluate(model[0], params, mesh, prepared, fewer, say=lambda text: None)
+    known = {(one.task, one.example_id): one.prediction for one in both.predictions}
+    assert [known[one.task, one.example_id] for one in some.predictions] == [
+        one.prediction for one in some.predictions
+    ]
+    assert len(set(known.values())) > len(known) / 2
+
+
 def test_patterns_and_sampling(prepared: Path, model) -> None:
     params, mesh = on_mesh(*model)
     config = dataclasses.replace(CONFIG, tasks=("bench:p*", "*:choose:zero_shot"), examples_per_task=3)
