@@ -14,7 +14,7 @@ from lm_eval import utils
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from tqdm import tqdm
 
 from iml_jax.checkpoints import locate
@@ -29,6 +29,7 @@ from iml_jax.parallel.mesh import MeshConfig, make_mesh
 CHUNK = 4096  # contexts scored before their answers reach lm_eval's cache
 MAX_GEN_TOKS = 256  # lm_eval's own default
 AUTO_BATCH = 32
+_SAMPLING = ("temperature", "top_k", "top_p")
 _log = logging.getLogger(__name__)
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]  # texts (for the cache), context, continuation
@@ -67,17 +68,15 @@ class Harness(TemplateLM):
           compute_dtype: ``float32`` or ``bfloat16``; the checkpoint's own where empty.
           tokenizer: a tokenizer directory; the run's own where empty.
           batch_size: rows at once; ``auto`` means 32. lm_eval's command line gives 1 where nothing is said.
-          max_batch_size, device: given by lm_eval; JAX chooses its devices itself.
+          max_batch_size: must not be given.
+          device: without effect: lm_eval's command line gives cuda:0 even where nobody asked for it, and JAX
+            takes the devices that are there (``JAX_PLATFORMS`` chooses).
 
         Raises:
           UserError: no such checkpoint, an unknown prefix, or a setting that does not fit.
         """
         super().__init__()
         scoring.check_prefix(prefix, "prefix")
-        if device:
-            raise UserError(
-                f"device={device}: JAX takes the devices that are there; choose with JAX_PLATFORMS"
-            )
         if max_batch_size is not None:
             raise UserError("max_batch_size: there is no search for a batch size; give --batch_size N")
         changes = {"compute_dtype": compute_dtype} if compute_dtype else {}
@@ -188,38 +187,33 @@ class Harness(TemplateLM):
         found: dict[int, str] = {}
         with _bar(len(requests), "writing", disable_tqdm) as bar:
             for numbers in together.values():
-                settings = self._settings(requests[numbers[0]].args[1])
+                generate = self._settings(requests[numbers[0]].args[1])
                 for chunk in _chunks(numbers):
-                    for number, text in zip(chunk, self._write(requests, chunk, settings, bar), strict=True):
+                    for number, text in zip(chunk, self._write(requests, chunk, generate, bar), strict=True):
                         found[number] = text
                         self.cache_hook.add_partial("generate_until", requests[number].args, text)
         return [found[number] for number in range(len(requests))]
 
-    def _settings(self, wanted: dict[str, Any]) -> tuple[GenerateConfig, list[str]]:
-        """lm_eval's generation settings as ours, and the texts that end an answer."""
+    def _settings(self, wanted: dict[str, Any]) -> GenerateConfig:
+        """lm_eval's generation settings as ours."""
         settings: dict[str, Any] = dict(normalize_gen_kwargs(wanted, self.max_gen_toks))
         stop = handle_stop_sequences(settings.pop("until"), eos=tokenizers.SPECIALS[EOS])
         longest = settings.pop("max_gen_toks")
-        if settings.pop("do_sample"):
-            raise UserError("do_sample: answers are greedy; sampling is not offered through lm_eval yet")
-        settings.pop("temperature", None)  # normalised: 0 without do_sample
-        if settings:
-            raise UserError(f"generation settings that iml does not have: {', '.join(sorted(settings))}")
-        return GenerateConfig(max_new_tokens=longest, batch_size=self.rows), stop
+        settings.pop("do_sample")  # normalised: where it is off, the temperature is 0
+        if unknown := settings.keys() - set(_SAMPLING):
+            raise UserError(f"generation settings that iml does not have: {', '.join(sorted(unknown))}")
+        texts = tuple(text for text in stop if text)
+        return GenerateConfig(max_new_tokens=longest, batch_size=self.rows, stop=texts, **settings)
 
     def _write(
-        self,
-        requests: list[Instance],
-        numbers: Sequence[int],
-        settings: tuple[GenerateConfig, list[str]],
-        bar: tqdm,
+        self, requests: list[Instance], numbers: Sequence[int], generate: GenerateConfig, bar: tqdm
     ) -> list[str]:
-        generate, stop = settings
         prompts = [self.tok_encode(requests[n].args[0]) or [self.prefix_token_id] for n in numbers]
-        config, params, mesh = self.loaded.config, self.loaded.params, self.loaded.mesh
-        answers = generation.generate_greedily(config, params, mesh, prompts, generate, advance=bar.update)
-        texts = (self.tokens.decode(answer.ids) for answer in answers)
-        return [postprocess_generated_text(text, stop, think_end_token=None) for text in texts]
+        answers = generation.write_answers(
+            self.loaded.config, self.loaded.params, self.loaded.mesh, prompts, generate,
+            decode=self.tokens.decode, numbers=numbers, advance=bar.update,
+        )  # fmt: skip
+        return [answer.text or "" for answer in answers]
 
 
 def _rows(batch_size: int | str | None) -> int:
