@@ -5,12 +5,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iml_jax.bench.example import Demonstration, Example
-from iml_jax.bench.sources.base import BrokenTask, TaskInfo
-from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationOnly, has_canary, with_gz
+from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, with_gz
 from iml_jax.bench.sources.files import directory, encodable, read_text
 from iml_jax.bench.sources.records import document
 from iml_jax.errors import UserError
@@ -19,7 +19,7 @@ _PROMPTS = "cot-prompts"
 
 
 @dataclasses.dataclass(frozen=True)
-class BigBenchHard(EvaluationOnly):
+class BigBenchHard(EvaluationSet):
     """A clone of BIG-Bench-Hard: ``bbh/TASK.json`` and ``cot-prompts/TASK.txt``, plain or ``.gz``.
 
     The prompt is the authors' answer-only one: the first paragraphs of the prompt file as the instruction,
@@ -37,21 +37,12 @@ class BigBenchHard(EvaluationOnly):
 
     name = "bbh"
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every file, sorted; no file is opened."""
-        names, info = self._find()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._find())
-
     def remedy(self, task: str) -> str:
         """As ``Source.remedy``."""
         return f"{self.data_dir}/bbh/{task}.json; clone github.com/suzgunmirac/BIG-Bench-Hard"
 
-    def _find(self):  # type: ignore[no-untyped-def]
-        """Names of the tasks, and what lists one."""
+    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        """Every file, sorted; no file is opened."""
         root = directory(self.data_dir, "BigBenchHard.data_dir")
         folder = root / "bbh" if (root / "bbh").is_dir() else root
         found: dict[str, Path] = {}

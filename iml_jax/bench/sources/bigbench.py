@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import BrokenTask, TaskInfo
-from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationOnly, has_canary
+from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
 from iml_jax.bench.sources.files import directory, encodable
 from iml_jax.bench.sources.records import Record, document
 from iml_jax.errors import UserError
@@ -20,7 +20,7 @@ NO_BEST = "no option is better than the others"
 
 
 @dataclasses.dataclass(frozen=True)
-class BigBench(EvaluationOnly):
+class BigBench(EvaluationSet):
     """Folders ``TASK/task.json`` or ``TASK/SUBTASK/task.json`` (or ``.gz``); programmatic tasks are not read.
 
     The prompt is BIG-bench's own: task prefix, then input prefix, input, choices and output prefix of each
@@ -37,20 +37,12 @@ class BigBench(EvaluationOnly):
 
     name = "bigbench"
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task file, sorted; each is parsed."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
     def remedy(self, task: str) -> str:
         """As ``Source.remedy``."""
         return f"{self.data_dir}/{task}/task.json; benchmark_tasks of github.com/google/BIG-bench"
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        """Every task file, sorted; each is parsed."""
         root = directory(self.data_dir, "BigBench.data_dir")
         found: dict[str, Path] = {}
         for path in sorted((*root.rglob("task.json"), *root.rglob("task.json.gz"))):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import BrokenTask, TaskInfo
-from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationOnly, known_word, split_files
+from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, known_word, split_files
 from iml_jax.bench.sources.files import directory, encodable
 from iml_jax.bench.sources.opt14_rows import READERS, Item
 from iml_jax.bench.sources.records import Record
@@ -53,7 +53,7 @@ QUESTION_METRIC = "question_accuracy"
 
 
 @dataclasses.dataclass(frozen=True)
-class Opt14(EvaluationOnly):
+class Opt14(EvaluationSet):
     """A folder with a folder for each task (``boolq``, ``ARC-Easy``, ``wsc273`` ...) that holds its rows.
 
     A file is a split (its name holds train, validation, dev, val or test) as JSON lines, CSV or Parquet,
@@ -72,20 +72,12 @@ class Opt14(EvaluationOnly):
 
     name = "opt14"
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task with a folder, sorted; of each file the first row is read."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
     def remedy(self, task: str) -> str:
         """As ``Source.remedy``."""
         return f"{self.data_dir}/{task}/SPLIT.jsonl; save the rows of the Hugging Face dataset"
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        """Every task with a folder, sorted; of each file the first row is read."""
         root = directory(self.data_dir, "Opt14.data_dir")
         found: dict[str, Path] = {}
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):

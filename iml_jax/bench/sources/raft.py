@@ -6,12 +6,12 @@ import collections
 import csv
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import BrokenTask, TaskInfo
-from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationOnly, with_gz
+from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, with_gz
 from iml_jax.bench.sources.files import directory, parse_json, read_lines
 from iml_jax.bench.sources.records import Record, csv_records, document
 from iml_jax.errors import UserError
@@ -31,7 +31,7 @@ class _Known:
 
 
 @dataclasses.dataclass(frozen=True)
-class Raft(EvaluationOnly):
+class Raft(EvaluationSet):
     """RAFT's folders ``TASK/``: ``task.json``, ``train.csv`` and ``test_unlabeled.csv``, plain or ``.gz``.
 
     The labels of the test rows are not public. A test table that has them (``test.csv``) is evaluated, with
@@ -53,20 +53,12 @@ class Raft(EvaluationOnly):
 
     name = "raft"
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every folder with a ``task.json`` or a train table, sorted."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
     def remedy(self, task: str) -> str:
         """As ``Source.remedy``."""
         return f"{self.data_dir}/data/{task}/; clone huggingface.co/datasets/ought/raft"
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        """Every folder with a ``task.json`` or a train table, sorted."""
         root = directory(self.data_dir, "Raft.data_dir")
         found = _folders(root) or _folders(root / "data")
         if not found:
