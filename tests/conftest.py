@@ -23,7 +23,7 @@ def _compile_quickly() -> None:
     """Most of the suite's time is XLA's compiler: LLVM optimises nothing, and no program is compiled twice.
 
     Variables, because xdist's workers and the commands that tests start inherit them and so compute the
-    same bits. The cache is fresh for each session.
+    same bits. The cache is new for each session unless ``IML_TEST_CACHE`` names a directory.
     """
     quick = "--xla_backend_optimization_level=0"
     flags = os.environ.get("XLA_FLAGS", "").split()
@@ -31,8 +31,10 @@ def _compile_quickly() -> None:
     # On many of Intel's, XLA refuses each program of the cache with a line on stderr (jax issue 38445).
     if "PYTEST_XDIST_WORKER" in os.environ or "AuthenticAMD" not in Path("/proc/cpuinfo").read_text():
         return
-    folder = tempfile.mkdtemp(prefix="iml-compiled-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = os.environ.get("IML_TEST_CACHE", "")  # for a developer who runs one file many times
+    if not folder:
+        folder = tempfile.mkdtemp(prefix="iml-compiled-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, value in (
         ("jax_compilation_cache_dir", folder),
         ("jax_persistent_cache_min_compile_time_secs", 0.0),

@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from iml_jax.data.manifest import FileEntry, SplitEntry, write_atomically
+from iml_jax.data.manifest import FileEntry, SplitEntry
 from iml_jax.errors import Fault, UserError
+from iml_jax.storage.writing import write_atomically
 
 FILE_NAME = "prepared.json"
 _JOB = ".job"

@@ -21,9 +21,10 @@ from seqio import beam_utils
 from iml_jax.bench import cache_folders
 from iml_jax.bench.mixtures import PlannedTask
 from iml_jax.bench.tasks import SEVERAL, SINGLE, TOKENIZED, PromptedSource, build_task, rows_of
-from iml_jax.data.manifest import FileEntry, SplitEntry, write_atomically
+from iml_jax.data.manifest import FileEntry, SplitEntry
 from iml_jax.data.records import serialise_example
 from iml_jax.errors import Fault, UserError
+from iml_jax.storage.writing import write_atomically
 
 SHARD_EXAMPLES = 50_000
 _TRAIN_FEATURES = (*TOKENIZED[:2], "example_id", "template")

@@ -23,6 +23,7 @@ from iml_jax.bench.ngrams import Index
 from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.data import manifest as manifests
 from iml_jax.errors import UserError
+from iml_jax.storage.writing import write_atomically
 
 SAMPLES = 3
 _TRIED = 1000  # overlapping examples of a pair in which different spans are looked for
@@ -158,8 +159,8 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
         overlapping_pairs=overlapping,
         pairs=tuple(sorted(pairs, key=_order)),
     )
-    manifests.write_atomically(directory / "leakage.json", json.dumps(as_record(report), indent=1) + "\n")
-    manifests.write_atomically(directory / "leakage.txt", render(report))
+    write_atomically(directory / "leakage.json", json.dumps(as_record(report), indent=1) + "\n")
+    write_atomically(directory / "leakage.txt", render(report))
     return report
 
 

@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from iml_jax.bench.roles import Use
-from iml_jax.bench.sources import files
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 COLUMNS = ("train task", "evaluation task", "side", "reason")
 TRAIN, EVALUATION, KEEP = SIDES = ("train", "evaluation", "keep")
@@ -44,7 +44,7 @@ def read(path: str | Path, known: Collection[str]) -> dict[tuple[str, str], Deci
     """
     path = Path(path)
     decisions: dict[tuple[str, str], Decision] = {}
-    for number, line in files.read_lines(path):
+    for number, line in read_lines(path):
         cells = [cell.strip() for cell in line.removeprefix("\ufeff").split("\t")]
         if not any(cells) or cells[0].startswith("#") or tuple(cells) == COLUMNS:
             continue

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.shortening import kept, lost
-from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, write_atomically
+from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry
+from iml_jax.storage.writing import write_atomically
 
 _COUNTS = ("examples", "tokens", "loss_tokens", "left_truncated")
 

@@ -26,6 +26,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 from iml_jax.errors import UserError
+from iml_jax.storage.writing import write_atomically
 
 CODE_FORMAT = 2  # raise it whenever the same files would give other records
 _TRAINING_ROWS = 5_000  # of a task that a vocabulary is trained on
@@ -190,7 +191,7 @@ def _vocabulary(
                 if kept.fingerprint == json.loads(note.read_text())["fingerprint"]:
                     return kept
         tokenizer = bpe.train(_texts(trained, seed), config.size)
-        manifests.write_atomically(note, json.dumps({"key": key, "fingerprint": tokenizer.fingerprint}))
+        write_atomically(note, json.dumps({"key": key, "fingerprint": tokenizer.fingerprint}))
     tokenizer.save(folder)
     return tokenizer
 

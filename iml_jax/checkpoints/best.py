@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orbax.checkpoint as ocp
 
-from iml_jax.data.manifest import write_atomically
 from iml_jax.errors import UserError
+from iml_jax.storage.writing import write_atomically
 
 FILE = "best.json"
 

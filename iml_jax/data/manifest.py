@@ -7,14 +7,14 @@ import functools
 import hashlib
 import json
 import math
-import os
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.errors import UserError
+from iml_jax.storage.writing import write_atomically
 
 FORMAT = 2
 FILE_NAME = "manifest.json"
@@ -143,25 +143,6 @@ def fingerprint_of(value: object) -> str:
     """SHA-256 (hex) of the canonical JSON of a JSON-able value."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes ``text`` (UTF-8) to ``path`` through a temporary name beside it.
-
-    Raises:
-      Fault: the file cannot be written (disk full, no permission); nothing half-written stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def save(manifest: Manifest, path: str | Path) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.data.manifest import Manifest, write_atomically
+from iml_jax.data.manifest import Manifest
 from iml_jax.errors import UserError
+from iml_jax.storage.writing import write_atomically
 
 FILE_NAME = "sampled_counts.json"
 

@@ -13,8 +13,9 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from iml_jax.data.manifest import fingerprint_of, write_atomically
+from iml_jax.data.manifest import fingerprint_of
 from iml_jax.errors import UserError
+from iml_jax.storage.writing import write_atomically
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 BOS, PAD, EOS, UNK = range(4)

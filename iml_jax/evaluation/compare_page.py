@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from iml_jax.data.manifest import write_atomically
 from iml_jax.evaluation import compare_answers, compare_others, plots
 from iml_jax.evaluation.compare import Comparison, Line, flat_facts
 from iml_jax.evaluation.confidence import CONFIDENCE, RESAMPLES
 from iml_jax.evaluation.levels import MEANINGS, TITLES
 from iml_jax.evaluation.markup import attributes, cells, name_of, section, table, text
 from iml_jax.evaluation.paired import Difference
+from iml_jax.storage.writing import write_atomically
 
 STYLES = ("report.css", "compare.css")
 SCRIPT = "compare.js"

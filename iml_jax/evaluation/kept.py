@@ -13,10 +13,10 @@ from pathlib import Path
 
 import jax
 
-from iml_jax.data.manifest import write_atomically
 from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.results import Prediction, predictions_of_lines
 from iml_jax.parallel.hosts import gather_json
+from iml_jax.storage.writing import write_atomically
 
 SUFFIX = ".unfinished"
 

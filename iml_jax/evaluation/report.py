@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iml_jax.data.manifest import write_atomically
 from iml_jax.evaluation import averages, levels, plots, wording
 from iml_jax.evaluation.levels import TITLES, LevelScore, Scores
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
+from iml_jax.storage.writing import write_atomically
 
 CSS = Path(__file__).with_name("report.css")
 ANSWERS_PER_LEVEL = 8

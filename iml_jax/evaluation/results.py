@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.data.manifest import write_atomically
 from iml_jax.errors import UserError
+from iml_jax.storage.writing import write_atomically
 
 FORMAT = 1
 

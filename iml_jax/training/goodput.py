@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from iml_jax.data.manifest import write_atomically
+from iml_jax.storage.writing import write_atomically
 from iml_jax.training.timeline import Account
 
 LEDGER, SUMMARY = "goodput.jsonl", "goodput.json"

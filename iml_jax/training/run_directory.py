@@ -12,8 +12,8 @@ from pathlib import Path
 
 import jax
 
-from iml_jax.data.manifest import write_atomically
 from iml_jax.errors import Fault, UserError
+from iml_jax.storage.writing import write_atomically
 
 CONFIG = "config.gin"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "iml_jax")

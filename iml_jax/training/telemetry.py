@@ -12,7 +12,7 @@ from typing import Any, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from iml_jax.data.manifest import write_atomically
+from iml_jax.storage.writing import write_atomically
 from iml_jax.training import stragglers
 from iml_jax.training.flops import flops_per_step
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import parse_json, read_text
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_text
 
 DICT, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _JSON_LIMIT = 1 << 24  # bytes; class labels by the thousand stay far below

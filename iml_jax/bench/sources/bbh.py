@@ -11,9 +11,10 @@ from pathlib import Path
 from iml_jax.bench.example import Demonstration, Example
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, with_gz
-from iml_jax.bench.sources.files import directory, encodable, read_text
+from iml_jax.bench.sources.files import directory, encodable
 from iml_jax.bench.sources.records import document
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_text
 
 _PROMPTS = "cot-prompts"
 # What the authors' chain-of-thought prompts open every answer with, the asked question's too.

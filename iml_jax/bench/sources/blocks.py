@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from iml_jax.bench.sources.files import read_lines
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 _LINES = 4
 

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import LINE_LIMIT, is_name, open_binary, parse_json
+from iml_jax.bench.sources.files import is_name
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json
 
 COLUMNS = ("inputs", "targets", "task_name")
 _SOURCE, _KIND = "task_source", "template_type"

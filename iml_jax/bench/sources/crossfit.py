@@ -14,9 +14,10 @@ from iml_jax.bench.sources import crossfit_rows, crossfit_tasks
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.crossfit_rows import FILE, Row
 from iml_jax.bench.sources.crossfit_tasks import CLASSIFICATION, KnownTask
-from iml_jax.bench.sources.files import SPLIT_NAMES, directory, parse_json, read_text
+from iml_jax.bench.sources.files import SPLIT_NAMES, directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_text
 
 _PARTS = {"train": "train", "dev": "evaluation", "test": "evaluation"}
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import Block, parse_json, read_lines
+from iml_jax.bench.sources.files import Block
 from iml_jax.bench.sources.records import Record, csv_records, json_records
 from iml_jax.bench.sources.xml_records import xml_records
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_lines
 
 REPEATED = "the same dialogue from the other side"
 _SILENCE = ("<SILENCE>", "__SILENCE__")  # a turn of nobody, in bAbI and ParlAI

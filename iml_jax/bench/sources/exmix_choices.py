@@ -22,9 +22,9 @@ from iml_jax.bench.sources.exmix_formats import (
     plain,
     text_of,
 )
-from iml_jax.bench.sources.files import parse_json, read_lines
 from iml_jax.bench.sources.rows import Row, read_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_lines
 
 # The leaderboard sets of Rainbow, by the columns of their choices: the columns shown before these, the index
 # of the first label, and the column of the label where it is not in a .lst file.

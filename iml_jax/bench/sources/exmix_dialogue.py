@@ -23,9 +23,10 @@ from iml_jax.bench.sources.exmix_formats import (
     spans_of,
     text_of,
 )
-from iml_jax.bench.sources.files import Block, read_lines
+from iml_jax.bench.sources.files import Block
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 _INTENT = re.compile(r"\[IN:\w+")
 _CODE = re.compile(r"[0-9]{1,9}")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import parse_json, read_text
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_text
 
 _JSON_LIMIT = 1 << 26  # bytes; the largest of these files, CLINC150's, has 2 MB
 NO_LABEL = "no label"

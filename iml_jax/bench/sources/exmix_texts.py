@@ -18,9 +18,9 @@ from iml_jax.bench.sources.exmix_formats import (
     objects,
     text_of,
 )
-from iml_jax.bench.sources.files import read_lines
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 # StylePTB's codes of single transfers; folders of composed ones spell theirs out.
 _TRANSFERS = {

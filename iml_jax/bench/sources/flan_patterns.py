@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import parse_json, read_text
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_text
 
 FILTERED = Path(__file__).with_name("flan_filtered_templates.tsv")
 _LIMIT = 1 << 22  # bytes of a template file; the largest public one has 450 kB

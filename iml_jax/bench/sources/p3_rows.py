@@ -20,10 +20,10 @@ from typing import Any
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.datasets import locate
-from iml_jax.bench.sources.files import parse_json, read_text
 from iml_jax.bench.sources.promptsource_filter import flat
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_text
 
 RANKED = "_score_eval"
 END = "<|endoftext|>"

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from iml_jax.bench.sources.files import read_lines, read_text
 from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines, read_text
 
 ENGLISH = ("en", "eng_Latn")
 SYSTEM_OUTPUT = "a system's translation"

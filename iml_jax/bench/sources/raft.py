@@ -12,9 +12,10 @@ from pathlib import Path
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, with_gz
-from iml_jax.bench.sources.files import directory, parse_json, read_lines
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, csv_records, document
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_lines
 
 _TABLE = Path(__file__).with_name("raft_tasks.tsv")
 _PROMPTS = "prompt_construction_settings.jsonl"

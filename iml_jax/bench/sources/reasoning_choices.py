@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from iml_jax.bench.sources.files import read_lines
 from iml_jax.bench.sources.reasoning_questions import NO_ANSWER, Question, sentences, with_options
 from iml_jax.bench.sources.records import Record, csv_records, document, json_records
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 # A last line that only names the letter ("ANSWER:C", "Correct answer - A", "The answer is B."), not a step.
 _LETTER_LINE = re.compile(

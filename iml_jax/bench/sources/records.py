@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from iml_jax.bench.sources.files import LINE_LIMIT, Block, open_binary, parse_json, read_lines, read_text
+from iml_jax.bench.sources.files import Block
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json, read_lines, read_text
 
 _CHUNK = 1 << 16
 _SPACE = " \t\r\n"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import FILE_LIMIT, open_binary, parse_json, read_lines
 from iml_jax.bench.sources.records import csv_lines, json_array
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import FILE_LIMIT, open_binary, parse_json, read_lines
 
 Row = dict[str, Any]
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import parse_json, read_text
 from iml_jax.bench.sources.skg_files import required, side_named
 from iml_jax.bench.sources.skg_values import matches
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_text
 
 # A column with more distinct texts than this (names of a whole league) shows none of them.
 VALUES_LIMIT = 50_000

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from iml_jax.bench.example import SPLITS
-from iml_jax.bench.sources.files import LINE_LIMIT, open_binary, parse_json, read_lines
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.skg_tasks import SPLIT, TASKS, SkgTask, by_name
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json, read_lines
 
 _CHUNK = 1 << 20
 _WORDS = {"train": "train", "test": "test", "unseen": "test"}  # every other word names a development set

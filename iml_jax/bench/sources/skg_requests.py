@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources import skg_linearise as linearise
-from iml_jax.bench.sources.files import parse_json, read_lines, read_text
 from iml_jax.bench.sources.skg_files import plain, records, required, side_named
 from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_lines, read_text
 
 _SPEAKERS = ("driver", "assistant")
 _MTOP_FIELDS = 8  # id, intent, slots, utterance, domain, locale, parse, tokens

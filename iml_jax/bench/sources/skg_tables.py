@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources import skg_linearise as linearise
-from iml_jax.bench.sources.files import FILE_LIMIT, LINE_LIMIT, parse_json, read_lines, read_text
 from iml_jax.bench.sources.skg_files import plain, records, required
 from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import FILE_LIMIT, LINE_LIMIT, parse_json, read_lines, read_text
 
 NO_TABLE = "no table of that name"
 ANSWERS = ", "  # between several answers (UnifiedSKG utils/processor)

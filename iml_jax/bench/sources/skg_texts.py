@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from iml_jax.bench.sources import skg_linearise as linearise
-from iml_jax.bench.sources.files import parse_json, read_text
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.bench.sources.skg_files import records, required
 from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct, targets
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_text
 
 NOT_GOOD = "lexicalisation that is not marked as good"
 _ATTRIBUTE = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")

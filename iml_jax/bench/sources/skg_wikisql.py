@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources import skg_linearise as linearise
-from iml_jax.bench.sources.files import FILE_LIMIT, parse_json, read_lines
 from iml_jax.bench.sources.skg_files import records, required, side_named
 from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct
 from iml_jax.bench.sources.skg_tables import ANSWERS, NO_TABLE
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import FILE_LIMIT, parse_json, read_lines
 
 NOTHING = "none"
 MAXIMUM, MINIMUM, COUNT, SUM, AVERAGE = range(1, 6)  # WikiSQL's aggregations; 0 is none

@@ -15,10 +15,11 @@ from typing import Any
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import super_natural_schemas as schemas
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
-from iml_jax.bench.sources.files import SPLIT_NAMES, directory, encodable, read_lines
+from iml_jax.bench.sources.files import SPLIT_NAMES, directory, encodable
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_contamination import contaminated
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 _TASK_FILE = re.compile(r"(?P<stem>.+)\.json(\.gz)?")
 

@@ -20,8 +20,9 @@ from typing import Any
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Demonstration
-from iml_jax.bench.sources.files import encodable, is_name, open_binary, parse_json, read_text
+from iml_jax.bench.sources.files import encodable, is_name
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import open_binary, parse_json, read_text
 
 BENCHMARK = "super_natural_instructions"
 Instance = tuple[str, tuple[str, ...]]  # input, distinct references

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iml_jax.bench.sources.dialogue_formats import Dialogues, Talk
-from iml_jax.bench.sources.files import Block, read_lines
+from iml_jax.bench.sources.files import Block
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 _DISCOURSE = re.compile(r"\s*\S+\s+(?P<speaker>[AB])\.\d+\s+utt\d+:(?P<said>.*)")
 _TAGGED = re.compile(r"(?P<speaker>[AB])\.\d+:(?P<said>.*)")

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iml_jax.bench.sources.blocks import read_blocks
-from iml_jax.bench.sources.files import SPLIT_NAMES, read_lines
+from iml_jax.bench.sources.files import SPLIT_NAMES
 from iml_jax.bench.sources.parallel import Aligned, aligned, parallel_rows
 from iml_jax.bench.sources.rows import Row, read_rows
 from iml_jax.bench.sources.rte import read_rte
 from iml_jax.bench.sources.superglue import CONFIGS, is_labelled, superglue_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_lines
 
 _SPLITS = SPLIT_NAMES | {
     "val": "validation",

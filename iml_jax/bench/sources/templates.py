@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from iml_jax.bench.sources.files import read_text
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_text
 
 SEPARATOR = "|||"  # between prompt and targets, and between answer choices
 _LIMIT = 1 << 24  # bytes of a file; the largest public one has about 60 kB

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import LINE_LIMIT, parse_json, read_text
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_text
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 VERSION = re.compile(r"\d+\.\d+\.\d+")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from iml_jax.bench.sources.files import LINE_LIMIT, open_binary
 from iml_jax.bench.sources.records import Record
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import LINE_LIMIT, open_binary
 
 _CHUNK = 1 << 16
 _DEPTH = 1000  # open elements; expat keeps some 100 bytes of each, the public files have below 10

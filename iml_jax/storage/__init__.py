@@ -1,0 +1,1 @@
+"""The lowest layer that touches files: reading what others wrote, writing atomically, leases."""
