@@ -145,7 +145,7 @@ def parse_json(text: str, path: Path | str, line: int = 1) -> Any:
         place = f"{path}:{line + error.lineno - 1}"
         raise UserError(f"{place}: malformed JSON, column {error.colno}: {error.msg}; fix it") from error
     except RecursionError as error:
-        raise UserError(f"{path}:{line}: JSON nested too deeply; fix it") from error
+        raise UserError(f"{path}:{line}: JSON that cannot be read (nested too deeply); fix it") from error
     except ValueError as error:
         raise UserError(f"{path}:{line}: JSON that cannot be read ({error}); fix it") from error
 
