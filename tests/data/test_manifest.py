@@ -11,6 +11,7 @@ from iml_jax.bench import example
 from iml_jax.bench.sources import base
 from iml_jax.data import manifest as manifests
 from iml_jax.errors import Fault, UserError
+from iml_jax.storage import writing
 
 
 def make(path="cache/t/train.array_record-00000-of-00001", size=7) -> manifests.Manifest:
@@ -148,7 +149,7 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(manifests.os, "fsync", full)
+    monkeypatch.setattr(writing.os, "fsync", full)
     with pytest.raises(Fault, match="No space left"):
         manifests.save(dataclasses.replace(make(), name="new"), tmp_path)
     assert manifests.load(tmp_path) == make()
