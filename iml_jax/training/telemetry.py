@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from iml_jax.storage.writing import write_atomically
 from iml_jax.training import stragglers
+from iml_jax.training.board import Board
 from iml_jax.training.flops import flops_per_step
 
 __all__ = ["Telemetry", "Window", "flops_per_step", "to_host"]
@@ -82,12 +83,10 @@ class Telemetry:
     """
 
     def __init__(self, run_dir: Path, steps: int, first: int) -> None:
-        from tensorboardX import SummaryWriter
-
         path = run_dir / "metrics.jsonl"
         _keep_until(path, first)
         self._jsonl: TextIO = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first + 1)
+        self._board = Board(run_dir / "tensorboard", first + 1)
         self._steps = steps
         self._progress: Progress | None = None
         if sys.stderr.isatty():
@@ -117,8 +116,7 @@ class Telemetry:
         """
         self._jsonl.write(json.dumps({"step": step, "kind": prefix, **values}) + "\n")
         self._jsonl.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{prefix}/{name}", value, step)
+        self._board.add(step, {f"{prefix}/{name}": value for name, value in values.items()})
         if prefix == "train":
             self._show(step, values)
 

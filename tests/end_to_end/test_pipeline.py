@@ -89,10 +89,10 @@ def test_a_log_shows_whole_task_names(way: Way) -> None:
         assert f"{task.replace('/', '#2f')}:zero_shot " in way.evaluate.out
 
 
-def test_a_training_process_loads_no_tensorflow(way: Way) -> None:
+def test_a_training_process_loads_neither_tensorflow_nor_torch(way: Way) -> None:
     loaded = {name.partition(".")[0] for name in json.loads(way.modules.read_text())}
     assert {"jax", "orbax", "iml_jax"} <= loaded
-    assert loaded & {"tensorflow", "seqio", "t5", "apache_beam"} == set()
+    assert loaded & {"tensorflow", "seqio", "t5", "apache_beam", "torch", "transformers"} == set()
 
 
 def test_evaluating_afterwards_gives_what_training_found(way: Way) -> None:
