@@ -23,8 +23,9 @@ from iml_jax.bench.ngrams import Index
 from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.data import manifest as manifests
 from iml_jax.errors import UserError
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage.writing import check_writable, write_atomically
 
+REPORTS = ("leakage.json", "leakage.txt")
 SAMPLES = 3
 _TRIED = 1000  # overlapping examples of a pair in which different spans are looked for
 Say = Callable[[str], None]
@@ -129,6 +130,8 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
     """
     directory = Path(config.prepared_dir)
     manifest = manifests.load(directory)
+    for name in REPORTS:
+        check_writable(directory / name, "audit a copy of the prepared directory that you may write to")
     trained, evaluated = overlap.sides(manifest)
     if not trained or not evaluated:
         lacking = "trained on" if not trained else "evaluated"
@@ -159,8 +162,9 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
         overlapping_pairs=overlapping,
         pairs=tuple(sorted(pairs, key=_order)),
     )
-    write_atomically(directory / "leakage.json", json.dumps(as_record(report), indent=1) + "\n")
-    write_atomically(directory / "leakage.txt", render(report))
+    texts = (json.dumps(as_record(report), indent=1) + "\n", render(report))
+    for name, text in zip(REPORTS, texts, strict=True):
+        write_atomically(directory / name, text)
     return report
 
 

@@ -26,7 +26,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 from iml_jax.errors import UserError
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage.writing import check_writable, write_atomically
 
 CODE_FORMAT = 2  # raise it whenever the same files would give other records
 _TRAINING_ROWS = 5_000  # of a task that a vocabulary is trained on
@@ -56,6 +56,7 @@ def prepare(
       Fault: the disk is full, or a worker died.
     """
     output_dir = Path(config.output_dir).absolute()
+    check_writable(output_dir / manifests.FILE_NAME, "choose another Prepare.output_dir")
     planned = mixtures.plan(mixture)
     digest = functools.cache(_digest)
     with _locked(output_dir):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import jax
 
     from iml_jax.config import Config
-    from iml_jax.evaluation.checkpoint import LoadedModel
+    from iml_jax.evaluation.checkpoint import LoadedModel, SavedModel
     from iml_jax.evaluation.results import Results
     from iml_jax.evaluation.runner import EvaluateConfig
 
@@ -70,29 +70,26 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     from iml_jax.data import manifest as manifests
     from iml_jax.errors import UserError
     from iml_jax.evaluation import kept, levels, publish, report, results, runner
-    from iml_jax.evaluation.checkpoint import load_model
+    from iml_jax.evaluation.checkpoint import find_model, load_model
 
     if arguments.output and not arguments.output.endswith(".json"):
         raise UserError(f"--output {arguments.output}: must end in .json")
     evaluating = config.build("Evaluate")
     given = results.load(arguments.reference) if arguments.reference else None
-    loaded = load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
-    if loaded.run is None and not arguments.output:
-        raise UserError(f"{loaded.place}: belongs to no run; say with --output FILE.json where the scores go")
-    prepared = prepared_directory(loaded, evaluating)
+    # Every mistake that can be known is told before the parameters are read.
+    saved = find_model(arguments.checkpoint)
+    if saved.run is None and not arguments.output:
+        raise UserError(f"{saved.place}: belongs to no run; say with --output FILE.json where the scores go")
+    prepared = prepared_directory(saved, evaluating)
     manifest = manifests.load(prepared)
-    runner.check_vocabulary(loaded.metadata, manifest, prepared, str(loaded.place))
+    runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.place))
+    suite = publish.suite_of(str(saved.metadata.get("manifest", "")), manifest)
+    publish.check_places(*_places(arguments, saved, suite))
+    if given is not None:
+        runner.check_reference(evaluating, manifest, given, f"--reference {arguments.reference}")
+    loaded = load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
+    file, page = _places(arguments, loaded, suite)
     facts = {"checkpoint": str(loaded.place), "step": loaded.step, "config": config.resolved(SAVED)}
-    suite = publish.suite_of(str(loaded.metadata.get("manifest", "")), manifest)
-    if arguments.output:
-        file = Path(arguments.output)
-        page = file.with_suffix(".html")
-    else:
-        assert loaded.run is not None
-        file, page = (
-            publish.result_file(loaded.run, loaded.step, suite),
-            publish.report_file(loaded.run, suite),
-        )
     found = runner.evaluate(
         loaded.config, loaded.params, loaded.mesh, prepared, evaluating,
         metadata=facts, keep=kept.folder_of(file),
@@ -107,6 +104,17 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
         report.write_report(page, found, reference=reference, metrics_file=curve)
         report.print_tables(found, reference)
         print(f"scores: {file}\npredictions: {results.predictions_path(file)}\nreport: {page}")
+
+
+def _places(arguments: argparse.Namespace, model: SavedModel | LoadedModel, suite: str) -> tuple[Path, Path]:
+    """The result file and the report page."""
+    from iml_jax.evaluation import publish
+
+    if arguments.output:
+        file = Path(arguments.output)
+        return file, file.with_suffix(".html")
+    assert model.run is not None
+    return publish.result_file(model.run, model.step, suite), publish.report_file(model.run, suite)
 
 
 def make_mesh(config: Config) -> jax.sharding.Mesh:
@@ -124,7 +132,7 @@ def model_changes(config: Config) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if value != 0 or not name.startswith("vocab_")}
 
 
-def prepared_directory(loaded: LoadedModel, evaluating: EvaluateConfig) -> Path:
+def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateConfig) -> Path:
     """``Evaluate.prepared_dir``, else the directory that the run was trained on, as its config.gin says.
 
     Raises:

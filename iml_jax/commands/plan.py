@@ -76,14 +76,20 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
     from iml_jax.parallel.mesh import AXES, mesh_shape
     from iml_jax.planning import compiling, planner, search, showing, topology
     from iml_jax.planning.job import TITLES, TRAIN
+    from iml_jax.storage.writing import check_writable
 
     if arguments.workers < 0:
         raise UserError(f"--workers={arguments.workers}: must be at least 1")
+    cache = _cache(arguments)
+    if arguments.json:
+        check_writable(Path(arguments.json), "give another --json FILE")
+    if cache is not None:
+        check_writable(cache / "result.json", "give another --cache DIR, or --no_cache")
     place = topology.parse(arguments.topology, arguments.slices)
     planned = planner.setting(config)
     compiling.require_libtpu(place.kind)
     names = planner.programs(arguments.only or "")
-    compiler = compiling.Compiler(_workers(arguments.workers), _cache(arguments), _say)
+    compiler = compiling.Compiler(_workers(arguments.workers), cache, _say)
     if arguments.search:
         _search(arguments, planned, place, compiler)
         return
@@ -155,9 +161,6 @@ def _say(line: str) -> None:
 
 
 def _write(file: str, values: dict[str, Any]) -> None:
-    from iml_jax.errors import Fault
+    from iml_jax.storage.writing import write_atomically
 
-    try:
-        Path(file).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Fault(f"--json {file}: {error.strerror}") from error
+    write_atomically(Path(file), json.dumps(values, indent=1) + "\n")

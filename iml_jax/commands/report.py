@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iml_jax.errors import UserError
+from iml_jax.storage.writing import check_writable
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
         raise UserError(f"--examples_per_task {arguments.examples_per_task}: must be at least 1")
     if not arguments.output.endswith((".html", ".htm")):
         raise UserError(f"--output {arguments.output}: must end in .html")
+    check_writable(Path(arguments.output), "give --output FILE.html in a directory that you may write to")
     found = compare.compare(read_sources(arguments.evaluations))
     compare_tables.print_tables(found)
     page = compare_page.write_page(arguments.output, found, per_task=arguments.examples_per_task)

@@ -40,6 +40,31 @@ class LoadedModel:
         return int(self.metadata["updates"])
 
 
+@dataclasses.dataclass(frozen=True)
+class SavedModel:
+    """A checkpoint on disk, before its arrays are read: ``LoadedModel`` without them."""
+
+    metadata: dict[str, Any]
+    place: Path
+    run: Path | None
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self.metadata["updates"])
+
+
+def find_model(path: str | Path) -> SavedModel:
+    """Which checkpoint ``load_model`` will read, and its metadata; takes no time.
+
+    Raises:
+      UserError: no such checkpoint, or damaged.
+      Fault: its metadata cannot be read.
+    """
+    place = locate.resolve(path)
+    return SavedModel(locate.read_metadata(place), place, _run_of(place))
+
+
 def load_model(path: str | Path, mesh: jax.sharding.Mesh, changes: Mapping[str, Any]) -> LoadedModel:
     """Reads the parameters of RUN or of a checkpoint straight onto their places on the mesh.
 
@@ -59,5 +84,8 @@ def load_model(path: str | Path, mesh: jax.sharding.Mesh, changes: Mapping[str, 
     logical = opt.logical_axes(saved)
     rules.check_divisible(mesh, logical, opt.abstract_params(saved))
     _, params, metadata = restore_params(place, config, rules.shardings(mesh, logical))
-    run = place.parent.parent if place.parent.name == locate.FOLDER else None
-    return LoadedModel(config, params, mesh, metadata, place, run)
+    return LoadedModel(config, params, mesh, metadata, place, _run_of(place))
+
+
+def _run_of(place: Path) -> Path | None:
+    return place.parent.parent if place.parent.name == locate.FOLDER else None

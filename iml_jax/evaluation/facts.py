@@ -54,11 +54,20 @@ def of_evaluation(  # noqa: PLR0917
         "mesh": dict(mesh.shape),
         "device": mesh.devices.flat[0].device_kind,
         "manifest": manifest.name,
-        "manifest_fingerprint": manifest.fingerprint,
         "vocabulary": {"fingerprint": manifest.vocabulary.fingerprint, "tokens": manifest.vocabulary.tokens},
-        "max_new_tokens": generate.max_new_tokens,
         "generate": {**dataclasses.asdict(generate), "stop": list(generate.stop)},
+        **of_measurement(manifest, generate, prefix, normalisation),
+        "versions": versions,
+    }
+
+
+def of_measurement(
+    manifest: Manifest, generate: GenerateConfig, prefix: str, normalisation: str
+) -> dict[str, Any]:
+    """The facts that two evaluations must share to be compared; known before the model is loaded."""
+    return {
+        "manifest_fingerprint": manifest.fingerprint,
+        "max_new_tokens": generate.max_new_tokens,
         "prefix": PREFIX_POLICY[prefix],
         "option_scoring": SCORING_POLICY[normalisation],
-        "versions": versions,
     }

@@ -265,24 +265,56 @@ def reference_scores(results: Results, reference: Results) -> dict[str, float]:
     Raises:
       UserError: the reference was made on other prepared data, tasks, splits or numbers of examples.
     """
-    keys = ("manifest_fingerprint", "examples_per_task", "max_new_tokens", "prefix", "option_scoring")
-    for key in keys:
-        ours, theirs = results.metadata.get(key), reference.metadata.get(key)
+    check_measurement(results.metadata, reference)
+    found = {task.name: task for task in reference.tasks}
+    for task in results.tasks:
+        other = found.get(task.name)
+        if other is None or (other.split, other.examples) != (task.split, task.examples):
+            raise _other_examples(task.name, task.split, task.examples, other)
+    return {task.name: found[task.name].score for task in results.tasks}
+
+
+def check_reference(
+    known: Mapping[str, object], asked: Mapping[str, tuple[str, int]], reference: Results
+) -> None:
+    """What of ``reference_scores`` can be checked before a question is answered.
+
+    Args:
+      known: the metadata that the results will have, ``facts.of_measurement`` at least.
+      asked: task name -> its split and the number of its questions.
+
+    Raises:
+      UserError: the reference was made on other prepared data, tasks, splits or numbers of examples.
+    """
+    check_measurement(known, reference)
+    found = {task.name: task for task in reference.tasks}
+    for name, (split, count) in asked.items():
+        other = found.get(name)
+        if other is None or (other.split, other.examples + sum(other.dropped.values())) != (split, count):
+            raise _other_examples(name, split, count, other)
+
+
+def check_measurement(known: Mapping[str, object], reference: Results) -> None:
+    """Checks that another evaluation was made on the same prepared data with the same settings.
+
+    Raises:
+      UserError: it was not; names the first setting that differs.
+    """
+    for key in ("manifest_fingerprint", "examples_per_task", "max_new_tokens", "prefix", "option_scoring"):
+        ours, theirs = known.get(key), reference.metadata.get(key)
         if ours != theirs:
             raise UserError(
                 f"the reference results have {key} {theirs}, these {ours}: evaluate both models on the same "
                 "prepared data with the same settings"
             )
-    found = {task.name: task for task in reference.tasks}
-    for task in results.tasks:
-        other = found.get(task.name)
-        if other is None or (other.split, other.examples) != (task.split, task.examples):
-            has = "lack it" if other is None else f"have {other.examples} of split {other.split}"
-            raise UserError(
-                f"task {task.name}: {task.examples} examples of split {task.split} were evaluated, but the "
-                f"reference results {has}; evaluate both models with the same settings"
-            )
-    return {task.name: found[task.name].score for task in results.tasks}
+
+
+def _other_examples(name: str, split: str, examples: int, other: TaskScore | None) -> UserError:
+    has = "lack it" if other is None else f"have {other.examples} of split {other.split}"
+    return UserError(
+        f"task {name}: {examples} examples of split {split} are evaluated, but the reference results {has}; "
+        "evaluate both models with the same settings"
+    )
 
 
 def level_metrics(tasks: Sequence[TaskScore]) -> dict[str, float]:

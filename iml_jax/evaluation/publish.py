@@ -10,6 +10,7 @@ from iml_jax.errors import UserError
 from iml_jax.evaluation import levels, report, results
 from iml_jax.evaluation.kept import KeptAnswers, folder_of
 from iml_jax.evaluation.results import Results
+from iml_jax.storage.writing import check_writable
 
 FOLDER = "evaluation"
 REPORT = "report.html"
@@ -59,6 +60,22 @@ def start_of_run(run_dir: str | Path, found: Results, suite: str = "") -> tuple[
     except UserError as error:
         return None, f"{file} is not used as the reference: {error}"
     return start, ""
+
+
+def check_places(file: Path, page: Path) -> None:
+    """Checks, before a question is answered, that an evaluation can be written.
+
+    Args:
+      file: the result file; the predictions and the kept answers lie beside it.
+      page: the report.
+
+    Raises:
+      UserError: one of them cannot be written; names it and the remedy.
+      Fault: the disk is full.
+    """
+    remedy = "give --output FILE.json in a directory that you may write to"
+    for place in (file, results.predictions_path(file), folder_of(file) / "answers", page):
+        check_writable(place, remedy)
 
 
 def publish(run_dir: str | Path, found: Results, suite: str = "") -> tuple[Path, Path]:

@@ -192,6 +192,32 @@ def check_vocabulary(checkpoint: Mapping[str, Any], manifest: Manifest, prepared
         )
 
 
+def check_reference(config: EvaluateConfig, manifest: Manifest, reference: Results, where: str) -> None:
+    """Checks, before a question is answered, that another evaluation can stand beside this one.
+
+    Args:
+      where: the reference, for the message.
+
+    Raises:
+      UserError: it was made on other prepared data, with other settings or over other examples.
+    """
+    entries, splits = check(config, manifest)
+    known = {
+        **facts.of_measurement(manifest, config.generate, config.prefix, config.normalisation),
+        "examples_per_task": config.examples_per_task,
+    }
+    asked = {one.name: (splits[one.name], _question_count(one, splits, config)) for one in entries}
+    try:
+        levels.check_reference(known, asked, reference)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _question_count(entry: TaskEntry, splits: Mapping[str, str], config: EvaluateConfig) -> int:
+    examples = entry.splits[splits[entry.name]].examples
+    return min(config.examples_per_task, examples) if config.examples_per_task else examples
+
+
 def _key(entry: TaskEntry, split: str, weights: str, model: OptConfig, config: EvaluateConfig) -> str:
     """Stands for everything that decides a task's answers; neither the mesh nor the batch sizes do.
 

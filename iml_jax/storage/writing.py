@@ -1,11 +1,21 @@
-"""Writing files atomically: a reader sees the old content or the new, never a part."""
+"""Writing files atomically (a reader sees the old content or the new, never a part), and knowing before the
+work that it will be possible.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 
-from iml_jax.errors import Fault
+from iml_jax.errors import Fault, UserError
+
+# Another place or other rights are the remedy; what else an operating system says is a fault.
+_NOT_THERE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -14,7 +24,7 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
       Fault: the file cannot be written (disk full, no permission); nothing half-written stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
@@ -25,3 +35,44 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(path: Path, remedy: str, *, directory: bool = False) -> None:
+    """Checks that ``write_atomically`` could write ``path``: call it before the work whose result goes there.
+
+    A temporary file is written and removed in the directory or, where that does not exist yet, in the nearest
+    one above it that does; nothing else is created, and ``path`` is not touched.
+
+    Args:
+      path: the file that will be written.
+      remedy: ends the message: what to give instead.
+      directory: ``path`` is a directory that will be put there under a temporary name first.
+
+    Raises:
+      UserError: no right to write there, or ``path`` cannot be the name of a file.
+      Fault: the disk is full or failed.
+    """
+    try:
+        if path.is_dir() and not directory:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # a name too long, or one below a file, is found here
+        folder = path.absolute().parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        temporary = folder / _temporary(path).name
+        try:
+            temporary.write_bytes(b"\n")  # a full disk refuses bytes only
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        text = f"{path}: cannot be written ({error.strerror or error})"
+        if error.errno in _NOT_THERE:
+            raise UserError(f"{text}; {remedy}") from error
+        raise Fault(text) from error
+    except ValueError as error:  # a null byte
+        raise UserError(f"{path}: cannot be written ({error}); {remedy}") from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from iml_jax.errors import Fault, UserError
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage.writing import check_writable, write_atomically
 
 CONFIG = "config.gin"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "iml_jax")
@@ -69,6 +69,7 @@ def check_run(run_dir: Path, prepared_dir: Path, manifest_fingerprint: str) -> s
     saved_config = run_dir / CONFIG
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"{run_dir}: is a file; choose another Train.run_dir")
+    check_writable(saved_config, "choose another Train.run_dir")
     if not saved_config.exists():
         # A process killed between making the directory and writing config.gin left only our own names.
         ours = {"manifest.json", "tokenizer", "tokenizer.tmp", "environment.json", "checkpoints"}
@@ -105,7 +106,7 @@ def write_run(run_dir: Path, prepared_dir: Path, resolved: str) -> None:
             shutil.copytree(prepared_dir / "tokenizer", run_dir / "tokenizer.tmp", dirs_exist_ok=True)
             (run_dir / "tokenizer.tmp").replace(run_dir / "tokenizer")
     except OSError as error:
-        raise Fault(f"{run_dir}: cannot be written ({error.strerror})") from error
+        raise Fault(f"{run_dir}: cannot be written ({error.strerror or error})") from error
     write_atomically(run_dir / "environment.json", json.dumps(environment(), indent=2) + "\n")
     # Last: config.gin is what marks the directory as a run.
     write_atomically(run_dir / CONFIG, resolved)

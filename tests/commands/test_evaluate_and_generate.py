@@ -17,7 +17,7 @@ from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.evaluation import generation, results
+from iml_jax.evaluation import checkpoint, generation, results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from prepared_questions import make_questions
@@ -146,6 +146,57 @@ def test_evaluate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[s
         not (moved / "report.html").exists()
         or (moved / "report.html").read_bytes() == (run / "report.html").read_bytes()
     )
+
+
+def test_places_and_references_are_checked_before_the_model_is_read(
+    place, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _, _, _ = place
+    few = [*SHORT, "--gin.Evaluate.examples_per_task=2", "--gin.Evaluate.tasks=('bench:pick',)"]
+    reference = tmp_path / "reference.json"
+    assert cli.main(["evaluate", str(run), *few, "--output", str(reference)]) == 0
+    before = sorted(run.rglob("*"))
+
+    def unread(*arguments: object) -> None:
+        pytest.fail("the model was read")
+
+    monkeypatch.setattr(checkpoint, "load_model", unread)
+    (tmp_path / "file").write_text("")
+    remedy = "give --output FILE.json in a directory that you may write to"
+    error = fails(capsys, "evaluate", str(run), "--output", str(tmp_path / "file" / "x.json"))
+    assert error.endswith(f"x.json: cannot be written (Not a directory); {remedy}")
+    for taken in ("x.predictions.jsonl", "x.html", "x.json"):
+        (tmp_path / taken).mkdir()
+        error = fails(capsys, "evaluate", str(run), "--output", str(tmp_path / "x.json"))
+        assert error.endswith(f"{taken}: cannot be written (Is a directory); {remedy}")
+        (tmp_path / taken).rmdir()
+    (tmp_path / "x.unfinished").write_text("")
+    error = fails(capsys, "evaluate", str(run), "--output", str(tmp_path / "x.json"))
+    assert "x.unfinished" in error and "Not a directory" in error
+
+    good = json.loads(reference.read_text())
+    named = f"--reference {reference}"
+    for change, said in (
+        (
+            {"metadata": {**good["metadata"], "manifest_fingerprint": "f"}},
+            "have manifest_fingerprint f, these",
+        ),
+        ({"metadata": {**good["metadata"], "max_new_tokens": 6}}, "have max_new_tokens 6, these 5"),
+        ({"metadata": {**good["metadata"], "prefix": "eos"}}, "have prefix eos, these none"),
+        ({"metadata": {**good["metadata"], "option_scoring": "x"}}, "have option_scoring x, these sum"),
+        ({"metadata": {**good["metadata"], "examples_per_task": 3}}, "have examples_per_task 3, these 2"),
+        ({"tasks": []}, "2 examples of split test are evaluated, but the reference results lack it"),
+        ({"tasks": [{**good["tasks"][0], "examples": 1}]}, "the reference results have 1 of split test"),
+    ):
+        reference.write_text(json.dumps({**good, **change}))
+        error = fails(capsys, "evaluate", str(run), *few, "--reference", str(reference))
+        assert named in error and said in error
+    reference.write_text("{")
+    assert "reference.json:1" in fails(capsys, "evaluate", str(run), *few, "--reference", str(reference))
+    reference.write_text(json.dumps(good))
+    with pytest.raises(pytest.fail.Exception, match="the model was read"):
+        cli._dispatch(["evaluate", str(run), *few, "--reference", str(reference)])
+    assert sorted(run.rglob("*")) == before
 
 
 def test_generate_answers_prompts(place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,9 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert str(Path("mmlu/1000.json")) in said(capsys, str(run), str(tmp_path / "empty"))
 
 
-def test_a_full_disk_or_a_missing_folder_is_a_fault(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["report", str(run), "--output", "/proc/none/page.html"]) == 1
-    assert capsys.readouterr().err.startswith("iml: fault:")
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_read(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "load", pytest.fail)
+    error = said(capsys, str(run), "--output", "/proc/none/page.html")
+    assert error.startswith("iml: error: /proc/none/page.html: cannot be written (No such file or directory)")
