@@ -15,6 +15,7 @@ from typing import NoReturn
 from iml_jax import __version__, interrupts
 from iml_jax.commands import COMMANDS, Command
 from iml_jax.errors import Fault, Preempted, UserError
+from iml_jax.storage import paths
 
 DONE, FAULT, MISTAKE, PREEMPTED = 0, 1, 2, 143
 _OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # never the program's doing
@@ -154,12 +155,13 @@ def _parser(command: Command, module: ModuleType) -> argparse.ArgumentParser:
         add_help=False,
     )
     for name, text in getattr(module, "POSITIONALS", ()):
-        parser.add_argument(name, help=text)
+        parser.add_argument(name, type=paths.required_argument, help=text)  # every one is a path
     if hasattr(module, "add_arguments"):
         module.add_arguments(parser)
     common = parser.add_argument_group("flags of every command")
     common.add_argument(
         "--gin_file",
+        type=paths.argument,
         action="append",
         default=[],
         metavar="FILE",

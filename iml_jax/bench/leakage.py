@@ -21,6 +21,7 @@ from iml_jax.bench import known_tasks, leakage_decisions, ngrams, overlap, wordi
 from iml_jax.bench.leakage_decisions import Decision
 from iml_jax.bench.ngrams import Index
 from iml_jax.bench.overlap import Hits, Side, Texts
+from iml_jax.config.paths import OptionalPath, RequiredPath
 from iml_jax.data import manifest as manifests
 from iml_jax.errors import UserError
 from iml_jax.storage.writing import check_writable, write_atomically
@@ -42,9 +43,9 @@ class LeakageConfig:
       ngrams: n-grams of the evaluation side held at once; more need more passes over the training side.
     """
 
-    prepared_dir: str
+    prepared_dir: RequiredPath
     threshold: float = 0.01
-    drop: str = ""
+    drop: OptionalPath = ""
     ngrams: int = 200_000_000
 
     def __post_init__(self) -> None:

@@ -15,11 +15,12 @@ from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
+from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of
+from iml_jax.config.registry import fields_of
 from iml_jax.errors import UserError
+from iml_jax.storage import paths
 
 ZERO_SHOT = ZeroShot()
-# The fields of sources that name a folder or a file: these, and all that end in "_dir".
-_PATH_FIELDS = ("directory", "instructions", "partition", "role_table", "template_file")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class MixtureConfig:
 
     name: str
     sources: tuple[Source, ...]
-    data_dir: str = ""
+    data_dir: OptionalPath = ""
     roles: str = dataclasses.field(default=roles.PUBLISHED, metadata={"choices": roles.ROLES})
     train: tuple[str, ...] = ("*",)
     evaluate: tuple[str, ...] = ("*",)
@@ -82,7 +83,7 @@ class MixtureConfig:
     shares: dict[str, float] = dataclasses.field(default_factory=dict)
     smoothing: float = 1.0
     equal_categories: bool = False
-    leakage_decisions: str = ""
+    leakage_decisions: OptionalPath = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.]+", self.name):
@@ -136,7 +137,7 @@ class PrepareConfig:
       pipeline_options: Beam's own, e.g. ("--runner=FlinkRunner",); they replace ``workers``.
     """
 
-    output_dir: str
+    output_dir: RequiredPath
     length: int = 2048
     seed: int = 0
     workers: int = 0
@@ -203,19 +204,14 @@ def offered(config: MixtureConfig) -> list[tuple[Source, TaskInfo]]:
 
 
 def located(source: Source, data_dir: str) -> Source:
-    """The source with its relative paths below ``data_dir``."""
-    if not data_dir or not dataclasses.is_dataclass(source):
+    """The source with its paths absolute; relative ones start at ``data_dir``, or the working directory."""
+    if not dataclasses.is_dataclass(source):
         return source
-    values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source) if field.init}
-    paths = {
-        name: str(Path(data_dir, value)) for name, value in values.items() if is_path_field(name) and value
-    }
-    return dataclasses.replace(source, **paths)
-
-
-def is_path_field(name: str) -> bool:
-    """Whether a source's field of this name holds the path of a folder or a file."""
-    return name.endswith("_dir") or name in _PATH_FIELDS
+    named = [field for field, info in fields_of(type(source)).items() if rule_of(info.hint)]
+    given = {field: getattr(source, field) for field in named}
+    return dataclasses.replace(
+        source, **{field: str(paths.absolute(Path(data_dir, path))) for field, path in given.items() if path}
+    )
 
 
 def plan(config: MixtureConfig) -> tuple[PlannedTask, ...]:

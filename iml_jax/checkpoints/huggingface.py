@@ -22,6 +22,7 @@ from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.tokenizer import EOS, PAD, Tokenizer
 from iml_jax.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
+from iml_jax.storage import paths
 from iml_jax.storage.writing import check_writable
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -194,7 +195,7 @@ def staged(out: str | Path) -> Iterator[Path]:
       UserError: ``out`` is a file or a directory that is not empty.
       Fault: it cannot be written.
     """
-    target = Path(out).absolute()
+    target = paths.absolute(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{out}: exists already; remove it or name another directory")
     check_writable(target, "name another directory", directory=True)

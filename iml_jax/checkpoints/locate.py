@@ -8,6 +8,7 @@ from typing import Any
 
 from iml_jax.checkpoints import best
 from iml_jax.errors import Fault, UserError
+from iml_jax.storage import paths
 
 FOLDER = "checkpoints"
 BEST = "best"
@@ -92,7 +93,7 @@ def resolve(path: str | Path) -> Path:
     Raises:
       UserError: nothing there, no checkpoint in it, or the one named is unfinished or damaged.
     """
-    place = Path(path).absolute()
+    place = paths.absolute(path)
     if place.name == BEST and not place.exists() and (place.parent / FOLDER).is_dir():
         known = best.read(place.parent)
         if known is None:

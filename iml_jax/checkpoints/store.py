@@ -26,6 +26,7 @@ from iml_jax.checkpoints.restore import leaf_name, one_line, read_state, reading
 from iml_jax.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import first_host_says
+from iml_jax.storage import paths
 
 __all__ = ["CheckpointConfig", "CheckpointStore", "Restored", "restore_params"]
 
@@ -77,7 +78,7 @@ class CheckpointStore:
     """
 
     def __init__(self, run_directory: str | Path, config: CheckpointConfig | None = None) -> None:
-        self.folder = Path(run_directory).absolute() / locate.FOLDER
+        self.folder = paths.absolute(run_directory) / locate.FOLDER
         self.config = config or CheckpointConfig()
         self._manager: ocp.CheckpointManager | None = None
         self._pending: int | None = None

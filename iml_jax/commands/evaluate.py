@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.storage import paths
+
 if TYPE_CHECKING:
     import jax
 
@@ -31,12 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
     parser.add_argument(
         "--reference",
+        type=paths.argument,
         default="",
         metavar="FILE.json",
         help="another model's evaluation of the same examples, shown beside (default: RUN/evaluation/0.json)",
     )
     parser.add_argument(
         "--output",
+        type=paths.argument,
         default="",
         metavar="FILE.json",
         help="where the scores go, the report beside them (RUN/evaluation/STEP.json and RUN/report.html)",
@@ -153,7 +157,7 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     prepared = Path(resolved.build("Train").prepared_dir)
     if not prepared.is_dir():
         raise UserError(
-            f"{saved}: Train.prepared_dir {prepared} is gone; give --gin.Evaluate.prepared_dir=DIR"
+            f"{saved}: Train.prepared_dir {prepared} is gone (moved?); give --gin.Evaluate.prepared_dir=DIR"
         )
     trained_on, now = loaded.metadata.get("manifest", ""), manifests.load(prepared).fingerprint
     if trained_on and trained_on != now:

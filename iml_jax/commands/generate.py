@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.storage import paths
+
 if TYPE_CHECKING:
     from iml_jax.config import Config
 
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--input",
+        type=paths.argument,
         default="",
         metavar="FILE",
         help="one prompt a line; in .jsonl a string or an object with the key prompt; prints JSON lines",

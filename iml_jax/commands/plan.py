@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.storage import paths
+
 if TYPE_CHECKING:
     from iml_jax.config import Config
     from iml_jax.planning import compiling, planner
@@ -50,9 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="compilations at once (default: one for two CPUs)"
     )
-    parser.add_argument("--json", default="", metavar="FILE", help="write everything there, for programs")
     parser.add_argument(
-        "--cache", default="", metavar="DIR", help="where results are kept (default: ~/.cache/iml_jax/plan)"
+        "--json", type=paths.argument, default="", metavar="FILE", help="write everything there, for programs"
+    )
+    parser.add_argument(
+        "--cache",
+        type=paths.argument,
+        default="",
+        metavar="DIR",
+        help="where results are kept (default: ~/.cache/iml_jax/plan)",
     )
     parser.add_argument("--no_cache", action="store_true", help="compile again, and keep nothing")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iml_jax.errors import UserError
+from iml_jax.storage import paths
 from iml_jax.storage.writing import check_writable
 
 if TYPE_CHECKING:
@@ -23,13 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
     parser.add_argument(
         "evaluations",
+        type=paths.required_argument,
         nargs="+",
         metavar="EVALUATION",
         help="STEP.json as `iml evaluate` wrote it, a RUN or a directory (its newest); the first is what the "
         "others are compared with. One RUN alone: its first and its newest evaluation",
     )
     parser.add_argument(
-        "--output", default="comparison.html", metavar="FILE.html", help="the page (comparison.html)"
+        "--output",
+        type=paths.argument,
+        default="comparison.html",
+        metavar="FILE.html",
+        help="the page (comparison.html)",
     )
     parser.add_argument(
         "--examples_per_task",

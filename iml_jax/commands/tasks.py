@@ -8,6 +8,7 @@ from typing import Any
 
 from iml_jax.config.registry import PROMPTS, SOURCES
 from iml_jax.errors import UserError
+from iml_jax.storage import paths
 
 HELP = "List the tasks that the sources offer, with category, role and metric."
 CONFIGS = ("Mixture", "Subset", *PROMPTS, *SOURCES)
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what to list instead of the sources of ``Mixture``."""
     parser.add_argument(
         "--data_dir",
+        type=paths.argument,
         metavar="DIR",
         help="list every task of OPT-IML Bench as present, missing or broken in this folder, which has a "
         "folder for each benchmark (docs/data.md)",
@@ -37,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mixture", action="store_true", help="print the examples and rates that Mixture comes to"
     )
     parser.add_argument(
-        "--run", metavar="DIR", help="as --mixture, of this run, with the examples it has drawn of each task"
+        "--run",
+        type=paths.argument,
+        metavar="DIR",
+        help="as --mixture, of this run, with the examples it has drawn of each task",
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from iml_jax.storage import paths
 
 if TYPE_CHECKING:
     import jax
@@ -34,10 +36,10 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     # Joins before anything asks for a device.
     with distributed.joined(config.build("Distributed")), preemption.listening():
         fingerprints.check_hosts(lambda: config.resolved(SAVED))
-        _train(config)
+        _train(arguments, config)
 
 
-def _train(config: Config) -> None:
+def _train(arguments: argparse.Namespace, config: Config) -> None:
     import jax
 
     from iml_jax.training.loop import TrainingJob, train
@@ -58,6 +60,7 @@ def _train(config: Config) -> None:
         for line in config.diff(previous):
             print(f"resume: {line}", file=sys.stderr)
 
+    check_not_moved(arguments.gin_file, job.train.run_dir)
     resolved = config.resolved(SAVED)
     run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, resolved))
     if jax.process_index():
@@ -65,6 +68,33 @@ def _train(config: Config) -> None:
     print(f"run: {run_dir}")
     if (run_dir / "report.html").is_file():
         print(f"report: {run_dir / 'report.html'}")
+
+
+def check_not_moved(gin_files: Sequence[str], run_dir: str) -> None:
+    """Checks that ``--gin_file=RUN/config.gin`` does not begin a second run where RUN used to be.
+
+    Args:
+      gin_files: as given.
+      run_dir: ``Train.run_dir`` as bound.
+
+    Raises:
+      UserError: one of them is the configuration of a run that was moved.
+    """
+    from iml_jax import config
+    from iml_jax.checkpoints import locate
+    from iml_jax.config import files
+    from iml_jax.errors import UserError
+    from iml_jax.training.run_directory import CONFIG
+
+    for name in gin_files:
+        file = paths.absolute(files.find(name))
+        if file.name != CONFIG or not (file.parent / locate.FOLDER).is_dir() or Path(run_dir).exists():
+            continue
+        if config.load([str(file)]).value("Train", "run_dir") == run_dir:
+            raise UserError(
+                f"{file}: Train.run_dir {run_dir} does not exist; if the run was moved, give "
+                f"--gin.Train.run_dir={file.parent}, and --gin.Train.prepared_dir=DIR where that moved too"
+            )
 
 
 def _evaluator(resolved: str, job: TrainingJob, mesh: jax.sharding.Mesh) -> Evaluator:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iml_jax.config import files, rendering
+from iml_jax.config import files, paths, rendering
 from iml_jax.config.registry import REGISTRY, Field, Registry, nearest
 from iml_jax.config.statements import (
     REQUIRED_MACRO,
@@ -21,9 +21,8 @@ from iml_jax.config.statements import (
 )
 from iml_jax.config.values import MismatchError, accepts_text, convert, describe, literal
 from iml_jax.errors import UserError
+from iml_jax.storage import paths as storage_paths
 
-# As a path, ``gs://b`` is a folder ``gs:`` here: a run would look saved and be gone with the machine.
-_BUCKET = re.compile(r"(gs|s3|az|hdfs):/")
 Key = tuple[tuple[str, ...], str, str]  # scope, name, field
 
 
@@ -62,7 +61,7 @@ class Config:
         if binding is None:
             info = self._registry.fields(name)[field]
             return None if info.required else info.default
-        return None if binding.required else binding.value
+        return None if binding.required else self._as_path(name, field, binding)
 
     def resolved(self, names: Iterable[str]) -> str:
         """Gin text of every parameter of ``names``, defaults and nested sources included.
@@ -117,14 +116,9 @@ class Config:
         if missing:
             raise UserError(self._unbound(name, scope, missing, found))
         values = {
-            field: self._instances(binding.value, scope, (*chain, name)) for field, binding in found.items()
+            field: self._instances(self._as_path(name, field, binding), scope, (*chain, name))
+            for field, binding in found.items()
         }
-        for field, value in values.items():
-            if isinstance(value, (str, Path)) and (bucket := _BUCKET.match(str(value))):
-                raise UserError(
-                    f"{found[field].where}: {name}.{field} = {value}: {bucket[1]}:// is no folder; mount the "
-                    "bucket (docs/tpu_pods.md) and name the mounted folder"
-                )
         for field, info in fields.items():
             if field not in found and (inner := self._default_of(info)):
                 values[field] = self._build(inner, scope, (*chain, name))
@@ -132,6 +126,20 @@ class Config:
             return self._registry.type_of(name)(**values)
         except (UserError, ValueError) as error:
             raise UserError(_refusal(name, str(error), found)) from error
+
+    def _as_path(self, name: str, field: str, binding: Binding) -> Any:
+        """The value; of a parameter that holds a path, that path without ``~``, absolute."""
+        value = binding.value
+        if isinstance(value, (str, Path)):
+            storage_paths.check_local(value, f"{binding.where}: {name}.{field} = {value}")
+        rule = paths.rule_of(self._registry.fields(name)[field].hint)
+        if rule is None or not isinstance(value, str):
+            return value
+        try:
+            return paths.read(value, rule)
+        except UserError as error:
+            joined = " " if not value else ": "
+            raise UserError(f"{binding.where}: {name}.{field}{joined}{error}") from None
 
     def _default_of(self, field: Field) -> str | None:
         """The gin name whose plain instance is the default: help shows ``@Name()``, so its bindings hold."""

@@ -8,6 +8,7 @@ import iml_jax
 from iml_jax.config.registry import nearest
 from iml_jax.config.statements import Statement, read_file
 from iml_jax.errors import UserError
+from iml_jax.storage import paths
 
 
 def gin_folders() -> tuple[Path, ...]:
@@ -34,7 +35,7 @@ def find(name: str, where: str = "", beside: Path | None = None) -> Path:
     for folder in gin_folders():
         roots += [folder, *([folder.parent] if Path(name).parts[:1] == ("gin",) else [])]
     for root in roots:
-        candidate = root / Path(name).expanduser()
+        candidate = root / paths.expand(name)
         try:
             if candidate.is_file():
                 return candidate

@@ -132,7 +132,7 @@ REGISTRY = Registry(NAMES)
 
 def fields_of(kind: type) -> dict[str, Field]:
     """The constructor parameters of a dataclass, with resolved annotations and their docs."""
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     docs = attribute_docs(kind)
     result = {}
     for field in dataclasses.fields(kind):

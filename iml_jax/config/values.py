@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
+from iml_jax.config.paths import rule_of as path_rule
 from iml_jax.config.registry import nearest
 from iml_jax.config.statements import MacroUse, Reference, Unparsed
 
@@ -37,7 +38,7 @@ def describe(hint: Any, choices: tuple[Any, ...] = ()) -> str:  # noqa: PLR0911
     if origin in (typing.Union, types.UnionType):
         return " | ".join(map(describe, arguments))
     if origin is typing.Annotated:
-        return describe(arguments[0])
+        return "str (a path)" if path_rule(hint) else describe(arguments[0])
     name = getattr(origin or hint, "__name__", str(hint))
     if arguments:
         return f"{name}[{', '.join(map(describe, arguments))}]"
@@ -46,6 +47,8 @@ def describe(hint: Any, choices: tuple[Any, ...] = ()) -> str:  # noqa: PLR0911
 
 def accepts_text(hint: Any) -> bool:
     """Whether a bare string may stand for a value of this type."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return accepts_text(typing.get_args(hint)[0])
     if hint is str or (isinstance(hint, type) and issubclass(hint, PurePath)):
         return True
     if typing.get_origin(hint) in (typing.Union, types.UnionType):

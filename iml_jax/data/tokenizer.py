@@ -13,6 +13,7 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from iml_jax.config.paths import OptionalPath
 from iml_jax.data.manifest import fingerprint_of
 from iml_jax.errors import UserError
 from iml_jax.storage.writing import write_atomically
@@ -44,7 +45,7 @@ class VocabularyConfig:
       size: train a vocabulary of at most so many ids on the texts that are trained on.
     """
 
-    directory: str = ""
+    directory: OptionalPath = ""
     size: int = 0
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from iml_jax.evaluation import generation, scoring
 from iml_jax.evaluation.checkpoint import load_model
 from iml_jax.evaluation.generation import GenerateConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
+from iml_jax.storage import paths
 
 CHUNK = 4096  # contexts scored before their answers reach lm_eval's cache
 MAX_GEN_TOKS = 256  # lm_eval's own default
@@ -79,6 +80,7 @@ class Harness(TemplateLM):
         if max_batch_size is not None:
             raise UserError("max_batch_size: there is no search for a batch size; give --batch_size N")
         changes = {"compute_dtype": compute_dtype} if compute_dtype else {}
+        checkpoint, tokenizer = paths.required_argument(checkpoint), paths.argument(tokenizer)
         mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
         self.prefix = prefix
         self.rows = _rows(batch_size)

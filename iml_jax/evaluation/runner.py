@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from iml_jax.config.paths import OptionalPath
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.manifest import Manifest, TaskEntry
@@ -59,7 +60,7 @@ class EvaluateConfig:
       generate: how answers are written.
     """
 
-    prepared_dir: str = ""
+    prepared_dir: OptionalPath = ""
     tasks: tuple[str, ...] = ()
     split: str = ""
     examples_per_task: int = 0

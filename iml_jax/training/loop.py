@@ -14,6 +14,7 @@ import jax
 from iml_jax.checkpoints import best, locate
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
+from iml_jax.config.paths import OptionalPath, RequiredPath
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.batch import Batch
@@ -50,15 +51,15 @@ class TrainConfig:
         random ones.
       evaluate_every: updates between evaluations; 0 means only where the next field says.
       evaluate_ends: evaluate before the first update and after the last.
-      log_every: updates between log lines.
+      log_every: updates between log lines; the first and the last update have one always.
     """
 
-    run_dir: str
-    prepared_dir: str
+    run_dir: RequiredPath
+    prepared_dir: RequiredPath
     steps: int = 1000
     accumulation: int = 1
     seed: int = 1234
-    initial_checkpoint: str = ""
+    initial_checkpoint: OptionalPath = ""
     evaluate_every: int = 0
     evaluate_ends: bool = False
     log_every: int = 10
@@ -150,7 +151,7 @@ class _Progress:
 
     def __init__(self, job: TrainingJob, sink: telemetry.Telemetry | None, monitor: Monitor) -> None:
         self._sink, self._monitor = sink, monitor
-        self._log_every = job.train.log_every
+        self._log_every, self._last = job.train.log_every, job.train.steps
         self._positions = job.loader.batch_size * job.loader.length
         self._flops = telemetry.flops_per_step(job.model, job.loader.batch_size, job.loader.length)
         self._window = telemetry.Window()
@@ -184,7 +185,7 @@ class _Progress:
         self._window.add(host)
         if self._sink:
             self._sink.advance(step)
-        if step % self._log_every == 0 or step == 1:
+        if step % self._log_every == 0 or step in (1, self._last):
             values = self._window.summary(host, self._positions, self._flops)
             values |= self._monitor.log(values["seconds_per_step"])  # every host: it gathers
             if self._sink:
@@ -303,6 +304,7 @@ class _Parts:
         self.store.save(step, state, data, metadata)
         if self.sink:  # the first host
             sampled.save(Path(self.job.train.run_dir), step, data, self.manifest)
+            self.sink.flush()
 
     def evaluation_due(self, step: int) -> bool:
         config = self.job.train
@@ -352,6 +354,7 @@ class _Parts:
         self.say(f"step {step}/{self.job.train.steps}  evaluation, points of 100: {points}")
         if self.sink:
             self.sink.write(step, values, prefix="evaluation")
+            self.sink.flush()  # an evaluation that is saved is not made again after a kill
 
     def to_device(self, rows: Batch) -> Batch:
         shape = (self.job.loader.batch_size, self.job.loader.length)

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from iml_jax.config.paths import OptionalPath
 from iml_jax.errors import UserError
 
 FOLDER = "profile"
@@ -35,7 +36,7 @@ class ProfilerConfig:
 
     first_step: int = 0
     steps: int = 3
-    directory: str = ""
+    directory: OptionalPath = ""
     host_tracer_level: int = 2
     python_tracer_level: int = 0
 

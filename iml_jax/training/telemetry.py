@@ -145,6 +145,13 @@ class Telemetry:
         else:
             print(text, file=sys.stderr, flush=True)
 
+    def flush(self) -> None:
+        """Writes out what TensorBoard's writer holds back; call it with every save.
+
+        A process that is killed must not lose the points of steps that are kept.
+        """
+        self._board.flush()
+
     def close(self) -> None:
         """Flushes and closes every sink."""
         if self._progress:

@@ -15,7 +15,6 @@ from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.reasoning import Reasoning
 from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import FewShot, MetaICL, ZeroShot
-from iml_jax.config.registry import REGISTRY, SOURCES
 from iml_jax.errors import UserError
 
 common = settings(max_examples=200, deadline=None, database=None)
@@ -199,15 +198,6 @@ def test_subsets_leave_fixed_shares_and_evaluation_alone(source):
         assert "fake:c" in [task.info.key for task in planned if task.evaluation_split]
     with pytest.raises(UserError, match=r"Subset\.tasks = 3: must lie between 0 .* and 2"):
         mixtures.plan(MixtureConfig("m", (source,), subset=Subset(tasks=3)))
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_every_path_of_a_source_is_known(name):
-    """A text field of a source is a path, or one of a few words; a new one must be told which it is."""
-    fields = REGISTRY.fields(name).values()
-    texts = {field.name for field in fields if field.hint is str and not field.choices}
-    assert {name for name in texts if not mixtures.is_path_field(name)} <= {"proofwriter"}
-    assert "data_dir" in texts or "directory" in texts
 
 
 def test_relative_paths_start_at_data_dir(tmp_path):

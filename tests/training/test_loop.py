@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import struct
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from fixtures_prepared import SyntheticTask, random_rows
+from tensorboardX.proto import event_pb2
 
 from iml_jax.checkpoints.store import CheckpointConfig, restore_params
 from iml_jax.data import manifest as manifests
@@ -310,3 +312,39 @@ def test_the_best_checkpoint_stays_and_an_evaluation_cut_short_is_made_up_for(pr
     assert json.loads((tmp_path / "run" / "best.json").read_text()) == {"step": 4, "selection_score": 50.0}
     train(job, "# resolved\n", lambda text: None, evaluator(None))  # nothing is left to do
     assert evaluated == [4, 8, 12]
+
+
+def board_steps(run_dir, name="train/loss"):
+    """Steps with a point of ``name`` in the event files, as they are on disk now."""
+    found = set()
+    for file in (run_dir / "tensorboard").iterdir():
+        data, place = file.read_bytes(), 0
+        while place + 12 <= len(data):  # TFRecord: length, its checksum, the event, its checksum
+            (size,) = struct.unpack("<Q", data[place : place + 8])
+            event = event_pb2.Event.FromString(data[place + 12 : place + 12 + size])
+            place += 16 + size
+            found |= {event.step for value in event.summary.value if value.tag == name}
+    return sorted(found)
+
+
+def test_points_reach_tensorboard_with_every_save(prepared, tmp_path):
+    """kill -9 loses no point of a step that is kept: what is saved is in the event file."""
+    on_disk = {}
+
+    def evaluator(job, mesh):
+        def at_step(step, params, say):
+            on_disk[step] = board_steps(tmp_path / "run")
+            return {"selection": float(step)}
+
+        return at_step
+
+    job = make_job(prepared, tmp_path / "run", train={"evaluate_every": 4, "steps": 9})
+    train(job, "# resolved\n", lambda text: None, evaluator)
+    assert on_disk == {4: [1, 2, 3, 4], 8: [1, 2, 3, 4, 5, 6, 7, 8]}
+    assert board_steps(tmp_path / "run") == list(range(1, 10))
+    assert board_steps(tmp_path / "run", "evaluation/selection") == [4, 8]
+
+
+def test_the_last_step_is_logged_whatever_log_every_is(prepared, tmp_path):
+    run(make_job(prepared, tmp_path / "run", train={"steps": 7, "log_every": 5}))
+    assert sorted(losses(tmp_path / "run")) == board_steps(tmp_path / "run") == [1, 5, 7]

@@ -13,6 +13,7 @@ from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, with_gz
 from iml_jax.bench.sources.files import directory, encodable
 from iml_jax.bench.sources.records import document
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import read_text
 
@@ -70,8 +71,8 @@ class BigBenchHard(EvaluationSet):
       chain_of_thought: ask for the reasoning, and show it.
     """
 
-    data_dir: str
-    prompt_dir: str = ""
+    data_dir: SourcePath
+    prompt_dir: OptionalSourcePath = ""
     chain_of_thought: bool = False
 
     @property

@@ -12,6 +12,7 @@ from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
 from iml_jax.bench.sources.files import directory, encodable
 from iml_jax.bench.sources.records import Record, document
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 
 _CHOICE = "multiple_choice_grade"
@@ -33,7 +34,7 @@ class BigBench(EvaluationSet):
       data_dir: the folder ``benchmark_tasks``.
     """
 
-    data_dir: str
+    data_dir: SourcePath
 
     name = "bigbench"
 

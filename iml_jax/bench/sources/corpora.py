@@ -16,6 +16,7 @@ from iml_jax.bench.sources.documents import documents
 from iml_jax.bench.sources.files import directory, encodable
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.records import json_records
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import read_lines
 
@@ -27,7 +28,7 @@ class _Corpus(Source):
     A corpus is trained on; ``splits`` says of which of its splits, so that those set apart stay apart.
     """
 
-    data_dir: str
+    data_dir: SourcePath
     splits: tuple[str, ...] = ("train",)
 
     category = ""

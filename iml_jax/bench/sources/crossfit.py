@@ -16,6 +16,7 @@ from iml_jax.bench.sources.crossfit_rows import FILE, Row
 from iml_jax.bench.sources.crossfit_tasks import CLASSIFICATION, KnownTask
 from iml_jax.bench.sources.files import SPLIT_NAMES, directory
 from iml_jax.bench.sources.nothing import NothingFoundError
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import parse_json, read_text
 
@@ -47,10 +48,10 @@ class CrossFit(Source):
         go before ours.
     """
 
-    data_dir: str
-    partition: str = ""
+    data_dir: SourcePath
+    partition: OptionalSourcePath = ""
     seeds: tuple[int, ...] = ()
-    instructions: str = ""
+    instructions: OptionalSourcePath = ""
 
     name = "crossfit"
 

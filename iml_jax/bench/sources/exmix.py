@@ -20,6 +20,7 @@ from iml_jax.bench.sources.exmix_formats import NO_LABEL, SPLIT_WORDS, Format, I
 from iml_jax.bench.sources.files import directory, encodable
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.repeats import without_repeats
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 
 TABLE = Path(__file__).with_name("exmix_tasks.tsv")
@@ -144,7 +145,7 @@ class ExMix(Source):
       tasks_kept: all, or opt_iml: every task that OPT-IML Bench does not have of ExMix is excluded.
     """
 
-    data_dir: str
+    data_dir: SourcePath
     tasks_kept: str = dataclasses.field(default="all", metadata={"choices": ("all", "opt_iml")})
 
     name = "exmix"

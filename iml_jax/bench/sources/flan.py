@@ -14,6 +14,7 @@ from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.flan_fields import forms
 from iml_jax.bench.sources.flan_v1 import BENCHMARK, Offered, TemplatedRows, remedy
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 
 FORMS = ("auto", "v1", "v2")
@@ -37,8 +38,8 @@ class Flan(Source):
       held_out_clusters: clusters of FLAN that are evaluated and not trained on, e.g. ("entailment",).
     """
 
-    data_dir: str
-    template_file: str = ""
+    data_dir: SourcePath
+    template_file: OptionalSourcePath = ""
     form: str = dataclasses.field(default="auto", metadata={"choices": FORMS})
     original_task_only: bool = True
     held_out_clusters: tuple[str, ...] = ()

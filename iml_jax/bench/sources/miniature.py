@@ -40,6 +40,7 @@ from iml_jax.bench.sources.reasoning import Reasoning
 from iml_jax.bench.sources.super_natural_instructions import SuperNaturalInstructions
 from iml_jax.bench.sources.t5 import T5
 from iml_jax.bench.sources.unifiedskg import UnifiedSKG
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import Fault, UserError
 
 MARKER = "miniature.json"
@@ -62,7 +63,7 @@ class Miniature(Source):
       evaluation: evaluation instances of a task that is not.
     """
 
-    directory: str
+    directory: SourcePath
     seed: int = 0
     instances: int = 120
     held_out: int = 12

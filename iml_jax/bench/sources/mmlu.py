@@ -14,6 +14,7 @@ from iml_jax.bench.sources.base import BrokenTask, TaskInfo
 from iml_jax.bench.sources.evaluation_only import EMPTY, EvaluationOnly
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import csv_lines
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 
 LETTERS = ("A", "B", "C", "D")
@@ -36,7 +37,7 @@ class Mmlu(EvaluationOnly):
       data_dir: the folder with ``dev``, ``val`` and ``test``, or the one above (``data`` below it).
     """
 
-    data_dir: str
+    data_dir: SourcePath
 
     name = "mmlu"
 

@@ -16,6 +16,7 @@ from iml_jax.bench.sources.opt14_rows import READERS, Item
 from iml_jax.bench.sources.records import Record
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.bench.sources.superglue import superglue_rows
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 
 # Task -> other names of its folder.
@@ -67,7 +68,7 @@ class Opt14(EvaluationSet):
       hellaswag: evaluate HellaSwag as well; it is not among OPT-IML's 14.
     """
 
-    data_dir: str
+    data_dir: SourcePath
     hellaswag: bool = False
 
     name = "opt14"

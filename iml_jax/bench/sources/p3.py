@@ -25,6 +25,7 @@ from iml_jax.bench.sources.promptsource_roles import (
     split_of,
 )
 from iml_jax.bench.sources.templates import load_templates
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 
 NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
 NO_OPTION = "target is not among the answer choices"
@@ -48,9 +49,9 @@ class P3(Source):
       original_task_only: leave out templates that turn the dataset into another task.
     """
 
-    data_dir: str
-    template_dir: str = ""
-    role_table: str = ""
+    data_dir: SourcePath
+    template_dir: OptionalSourcePath = ""
+    role_table: OptionalSourcePath = ""
     train_sets: tuple[str, ...] = TRAIN_SETS
     original_task_only: bool = True
 

@@ -38,6 +38,7 @@ from iml_jax.bench.sources.rows import Row
 from iml_jax.bench.sources.sandbox import MissingColumnError
 from iml_jax.bench.sources.shortening import shortened
 from iml_jax.bench.sources.templates import PromptTemplate, load_templates
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 
 TEMPLATE_FILE = "templates.yaml"
@@ -82,9 +83,9 @@ class PromptSource(Source):
       seed: another seed makes other random choices in the templates.
     """
 
-    data_dir: str
-    template_dir: str
-    role_table: str = ""
+    data_dir: SourcePath
+    template_dir: SourcePath
+    role_table: OptionalSourcePath = ""
     train_sets: tuple[str, ...] = TRAIN_SETS
     original_task_only: bool = True
     value_limit: int = 2048

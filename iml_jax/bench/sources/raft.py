@@ -14,6 +14,7 @@ from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, with_gz
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, csv_records, document
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import parse_json, read_lines
 
@@ -49,8 +50,8 @@ class Raft(EvaluationSet):
       prompt_dir: the folder with prompt_construction_settings.jsonl; empty: below or beside data_dir.
     """
 
-    data_dir: str
-    prompt_dir: str = ""
+    data_dir: SourcePath
+    prompt_dir: OptionalSourcePath = ""
 
     name = "raft"
 

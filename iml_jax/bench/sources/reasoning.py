@@ -18,6 +18,7 @@ from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.reasoning_formats import Part
 from iml_jax.bench.sources.reasoning_questions import Question
 from iml_jax.bench.sources.reasoning_sets import Found
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 
 INSTRUCTION = "Answer the following question by reasoning step by step."
@@ -42,11 +43,11 @@ class Reasoning(Source):
       proofwriter: which data set of ProofWriter is read where there are several, by the end of its path.
     """
 
-    data_dir: str
+    data_dir: SourcePath
     held_out_rows: int = 0
     evaluation_tasks: tuple[str, ...] = ()
     form: str = dataclasses.field(default="", metadata={"choices": ("", *formats.FORMS)})
-    commonsenseqa_dir: str = ""
+    commonsenseqa_dir: OptionalSourcePath = ""
     proofwriter: str = "OWA/depth-5"
 
     name = "reasoning"

@@ -18,6 +18,7 @@ from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.files import SPLIT_NAMES, directory, encodable
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_contamination import contaminated
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import read_lines
 
@@ -39,8 +40,8 @@ class SuperNaturalInstructions(Source):
         or the mixture say (``super_natural_contamination``).
     """
 
-    data_dir: str
-    split_dir: str = ""
+    data_dir: SourcePath
+    split_dir: OptionalSourcePath = ""
     held_out_instances: int = 0
     evaluation_instances: int = 100
     decontaminate: bool = True

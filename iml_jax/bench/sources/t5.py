@@ -21,6 +21,7 @@ from iml_jax.bench.sources.repeats import without_repeats
 from iml_jax.bench.sources.rows import Row
 from iml_jax.bench.sources.t5_files import Part
 from iml_jax.bench.sources.t5_text import MalformedRowError, Pair, TaskForm
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 
 TABLE = Path(__file__).with_name("t5_tasks.tsv")
@@ -120,7 +121,7 @@ class T5(Source):
         then T5's input without its prefix (OPT-IML appendix A.1).
     """
 
-    data_dir: str
+    data_dir: SourcePath
     tasks_kept: str = dataclasses.field(default="all", metadata={"choices": ("all", "opt_iml")})
     prompts: str = dataclasses.field(default="keyword", metadata={"choices": ("keyword", "sentence")})
 

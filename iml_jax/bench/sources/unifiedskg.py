@@ -19,6 +19,7 @@ from iml_jax.bench.sources.skg_items import Item, Outcome, Reader, Request, prep
 from iml_jax.bench.sources.skg_linearise import cut
 from iml_jax.bench.sources.skg_prompts import FORMS, joined, keyword_prompt
 from iml_jax.bench.sources.skg_tasks import TASKS, SkgTask, by_name
+from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 
 # Tasks whose original files are read; the others come as preprocessed items only.
@@ -64,7 +65,7 @@ class UnifiedSKG(Source):
       evaluation_tasks: names of tasks that are evaluated and not trained on (OPT-IML table 13).
     """
 
-    data_dir: str
+    data_dir: SourcePath
     form: str = dataclasses.field(default="opt_iml", metadata={"choices": FORMS})
     structure_characters: int = 0
     description: bool = False
