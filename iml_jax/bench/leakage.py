@@ -105,9 +105,13 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome: pairs over the threshold, those with the largest share of content first."""
+    """The outcome: pairs over the threshold, those with the largest share of content first.
+
+    ``fingerprint`` is the manifest's, ``words`` the version of what a word is (``ngrams.VERSION``).
+    """
 
     fingerprint: str
+    words: int
     threshold: float
     train_tasks: int
     train_examples: int
@@ -139,7 +143,7 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
         raise UserError(f"{directory}: no task is {lacking}, so there is nothing to compare")
     manifests.check_files(manifest, directory, [side.entry.name for side in (*trained, *evaluated)])
     known = {f"{entry.benchmark}:{entry.task}" for entry in manifest.tasks}
-    decisions = leakage_decisions.read(config.drop, known) if config.drop else {}
+    decisions = leakage_decisions.read(config.drop, known, say) if config.drop else {}
     hits, stream, words = _hits(config, options, trained, evaluated, say)
     spans = _Spans(Texts(directory), stream, words, evaluated)
     pairs, overlapping = [], 0
@@ -155,6 +159,7 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
                 pairs.append(_pair(side, other, (count, content), samples, decisions))
     report = Report(
         fingerprint=manifest.fingerprint,
+        words=ngrams.VERSION,
         threshold=config.threshold,
         train_tasks=len(trained),
         train_examples=sum(side.examples for side in trained),

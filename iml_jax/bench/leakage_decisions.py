@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from iml_jax.bench.roles import Use
@@ -31,12 +31,16 @@ class Decision:
     line: int
 
 
-def read(path: str | Path, known: Collection[str]) -> dict[tuple[str, str], Decision]:
+def read(
+    path: str | Path, known: Collection[str], moot: Callable[[str], None] | None = None
+) -> dict[tuple[str, str], Decision]:
     """The decisions of a file by (train task, evaluation task).
 
     Args:
       path: the TSV.
       known: every task there may be, ``benchmark:task``.
+      moot: receives a message for each line with a task that is not in ``known``, which is then passed over
+        (a directory prepared with the file lacks what the file drops). None refuses such a line.
 
     Raises:
       UserError: the file cannot be read, or a line is malformed, names an unknown task, or decides a pair
@@ -52,16 +56,19 @@ def read(path: str | Path, known: Collection[str]) -> dict[tuple[str, str], Deci
         if len(cells) not in {3, 4}:
             raise UserError(f"{where}: {len(cells)} columns; write {', '.join(COLUMNS)} with tabs between")
         train, evaluation, side = cells[:3]
-        for name in (train, evaluation):
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-                hint = f"; the nearest is {near[0]!r}" if near else ""
-                raise UserError(f"{where}: no task {name!r}{hint} (see `iml tasks`)")
         if side not in SIDES:
             raise UserError(f"{where}: the side {side!r} is none of {', '.join(SIDES)}")
         if (train, evaluation) in decisions:
             first = decisions[train, evaluation].line
             raise UserError(f"{where}: this pair is decided in line {first} already; keep one of them")
+        if unknown := [name for name in (train, evaluation) if name not in known]:
+            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.3)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            told = f"{where}: no task {unknown[0]!r}{hint}"
+            if moot is None:
+                raise UserError(f"{told} (see `iml tasks`)")
+            moot(f"{told}; the line is passed over")
+            continue
         reason = cells[3] if len(cells) == len(COLUMNS) else ""
         decisions[train, evaluation] = Decision(train, evaluation, side, reason, number)
     return decisions

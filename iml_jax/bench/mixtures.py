@@ -18,6 +18,7 @@ from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
 from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of
 from iml_jax.config.registry import fields_of
 from iml_jax.errors import UserError
+from iml_jax.seeds import check_seed
 from iml_jax.storage import paths
 
 ZERO_SHOT = ZeroShot()
@@ -148,6 +149,7 @@ class PrepareConfig:
             raise UserError(f"Prepare.length must be at least 2 tokens, not {self.length}")
         if self.workers < 0:
             raise UserError(f"Prepare.workers must be at least 0, not {self.workers}")
+        check_seed("Prepare.seed", self.seed)
 
 
 @dataclasses.dataclass(frozen=True)

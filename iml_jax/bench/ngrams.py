@@ -1,15 +1,21 @@
 """Texts as word n-grams, and the evaluation side's n-grams as an index that counts exactly.
 
-A word is a run of letters and digits of the lower-cased text, in any script; everything else separates, much
-as in GPT-3's overlap analysis (appendix C). A text of fewer than ``LENGTH`` words is one n-gram of all its
-words where it has at least ``SHORTEST``, and equals only a text of just these words; a shorter one has none.
+A word is a run of letters and digits, in any script, with the marks that they carry (accents, vowel signs,
+tones); everything else separates, much as in GPT-3's overlap analysis (appendix C). Texts that a reader
+cannot tell apart have the same words: case is folded, characters are normalised to NFKC, and characters
+without an appearance (soft hyphens, joiners, variation selectors) are left out, as in Unicode's
+NFKC_Casefold. A text of fewer than ``LENGTH`` words is one n-gram of all its words where it has at least
+``SHORTEST``, and equals only a text of just these words; a shorter one has none.
 """
 
 from __future__ import annotations
 
 import array
 import dataclasses
+import functools
 import re
+import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,7 +25,13 @@ LENGTH = 13
 SHORTEST = 8  # as GPT-3's overlap analysis (appendix C), whose n-grams have 8 to 13 words
 UNKNOWN, END = 0, 1  # word ids: separates texts and is in no n-gram; fills a short text up to LENGTH
 _FIRST = 2
+VERSION = 2  # of what a word is; leakage.json states it, since results of different versions do not compare
 _WORD = re.compile(r"[^\W_]+")
+# Unicode 15's property Default_Ignorable_Code_Point.
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
 _BASE = 0x9E3779B97F4A7C15
 _EXPANDED = 1 << 20  # places compared at once
 
@@ -28,7 +40,25 @@ Ids = np.ndarray[Any, np.dtype[Any]]
 
 def words_of(text: str) -> list[str]:
     """The words of a text (see the module)."""
-    return _WORD.findall(text.lower())
+    if text.isascii():  # nothing to normalise, and most of what is compared
+        return _WORD.findall(text.lower())
+    # Ignorable characters may stand between a letter and its accent, so what is left is composed again.
+    seen = _IGNORABLE.sub("", unicodedata.normalize("NFKC", text)).casefold()
+    return _marked_word().findall(unicodedata.normalize("NFKC", seen))
+
+
+@functools.cache
+def _marked_word() -> re.Pattern[str]:
+    """A letter or digit, then letters, digits and marks: ``\\w`` has no marks."""
+    ranges: list[list[int]] = []
+    for code in range(sys.maxunicode + 1 >> 3):  # planes 0 and 1; marks of plane 14 are ignorable
+        if unicodedata.category(chr(code))[0] == "M":
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+    return re.compile(rf"[^\W_]+(?:[{marks}]+[^\W_]*)*")
 
 
 class Words:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.errors import UserError
+from iml_jax.seeds import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Subset:
         for field in ("tasks", "categories"):
             if getattr(self, field) < 0:
                 raise UserError(f"Subset.{field} = {getattr(self, field)}: must be at least 0")
+        check_seed("Subset.seed", self.seed)
 
     def choose(self, infos: Sequence[TaskInfo], always: Collection[str]) -> set[str]:
         """The keys of the tasks to train on.

@@ -20,6 +20,7 @@ from iml_jax.data.packing import batch_of_rows, pack, training_example
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool, read_split
 from iml_jax.errors import UserError
+from iml_jax.seeds import check_seed
 
 __all__ = ["Loader", "LoaderConfig", "make_loader", "merge_states", "read_split"]
 
@@ -48,6 +49,9 @@ class LoaderConfig:
     virtual_shards: int = 0
     packing_bins: int = 64
     prefetch: int = 4
+
+    def __post_init__(self) -> None:
+        check_seed("Loader.seed", self.seed)
 
 
 class Loader(Iterator[Batch]):

@@ -14,15 +14,15 @@ import re
 import string
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from typing import Protocol
 
 from iml_jax.evaluation import drop_metrics
 from iml_jax.evaluation.metrics import normalize
+from iml_jax.evaluation.numbers import EMPHASIS, plain_number
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _FINAL = re.compile(r"\banswer is:?", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
+_AT_ENDS = f"{EMPHASIS} "
 _T5_ANSWER = re.compile(r"\banswer: .*?(?=\bparagraph: )", re.DOTALL)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # TriviaQA's script puts a space for each, and takes these quotes for punctuation too.
@@ -129,14 +129,16 @@ def _words_f1(prediction: str, reference: str) -> float:
 def final_answer(text: str) -> str:
     """What a rationale concludes: the text after its last "the answer is", up to the end of that line.
 
-    Without the final full stop; numbers without thousands' commas, currency and per-cent signs, so that
-    ``$1,200.00`` is ``1200`` (GSM8K's own scorer compares numbers as such). Empty where nothing is concluded.
+    Without the final full stop and Markdown's emphasis; numbers in plain digits (``plain_number``), so that
+    ``-$1,200.00`` is ``-1200`` (GSM8K's own scorer compares numbers as such). Empty where nothing is
+    concluded.
     """
     parts = _FINAL.split(text)
-    line = parts[-1].strip(" ").partition("\n")[0] if len(parts) > 1 else ""
-    answer = normalize(line).rstrip(". ").casefold()
-    number = answer.replace(",", "").strip("$€£% ")
-    return format(Decimal(number).normalize(), "f") if _NUMBER.fullmatch(number) else answer
+    line = normalize(parts[-1].strip(" ").partition("\n")[0]) if len(parts) > 1 else ""
+    number = plain_number(line)
+    if number is not None:
+        return number
+    return line.rstrip(_AT_ENDS + ".").lstrip(_AT_ENDS).casefold()
 
 
 def final_answer_accuracy(answers: Sequence[Answered]) -> float:

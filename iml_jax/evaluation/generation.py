@@ -24,6 +24,7 @@ from iml_jax.models import decoding
 from iml_jax.models.decoding import Prefill, Ring
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import constrain
+from iml_jax.seeds import check_seed
 
 CHUNK = 16  # tokens written between two looks of the host
 Decode = Callable[[Sequence[int]], str]
@@ -53,6 +54,9 @@ class GenerateConfig:
     seed: int = 0
     stop: tuple[str, ...] = ()
     prefix: str = "none"
+
+    def __post_init__(self) -> None:
+        check_seed("Generate.seed", self.seed)
 
     @property
     def sampling(self) -> Sampling:

@@ -27,6 +27,7 @@ from iml_jax.parallel import fingerprints, preemption
 from iml_jax.parallel.hosts import agree, gather_json, place_rows, row_spans
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.parallel.rules import check_axis
+from iml_jax.seeds import check_seed
 from iml_jax.training import telemetry
 from iml_jax.training.monitor import DATA, EVALUATION, RESTORING, SAVING, Monitor, SeeingConfig
 from iml_jax.training.optimizer import OptimizerConfig
@@ -63,6 +64,9 @@ class TrainConfig:
     evaluate_every: int = 0
     evaluate_ends: bool = False
     log_every: int = 10
+
+    def __post_init__(self) -> None:
+        check_seed("Train.seed", self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +124,8 @@ def complete(job: TrainingJob) -> tuple[TrainingJob, manifests.Manifest]:
         ("Train.log_every", job.train.log_every, 1),
         ("Train.evaluate_every", job.train.evaluate_every, 0),
     ):
-        if value < least:
-            raise UserError(f"{name} is {value}; it must be at least {least}")
+        if not least <= value < 2**31:  # updates are counted in int32
+            raise UserError(f"{name} is {value}; it must be at least {least}, and below 2**31")
     if job.loader.batch_size % job.train.accumulation:
         raise UserError(
             f"Train.accumulation {job.train.accumulation} does not divide Loader.batch_size "

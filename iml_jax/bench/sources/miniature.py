@@ -42,6 +42,7 @@ from iml_jax.bench.sources.t5 import T5
 from iml_jax.bench.sources.unifiedskg import UnifiedSKG
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import Fault, UserError
+from iml_jax.seeds import check_seed
 
 MARKER = "miniature.json"
 FLAN_COLLECTION = "flan_v2"  # the folder of FLAN's rendered prompts; its rows and patterns are in "flan"
@@ -75,6 +76,7 @@ class Miniature(Source):
         for field in ("instances", "held_out", "evaluation"):
             if getattr(self, field) < 1:
                 raise UserError(f"Miniature.{field} = {getattr(self, field)}: must be at least 1")
+        check_seed("Miniature.seed", self.seed)
 
     def settings(self) -> dict[str, object]:
         """What decides the files, and through them the examples."""

@@ -40,6 +40,7 @@ from iml_jax.bench.sources.shortening import shortened
 from iml_jax.bench.sources.templates import PromptTemplate, load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
+from iml_jax.seeds import check_seed
 
 TEMPLATE_FILE = "templates.yaml"
 _ROW_LIMIT = 1 << 20  # characters; longer rows are skipped, no prompt of 2,048 tokens shows so much
@@ -97,6 +98,7 @@ class PromptSource(Source):
     def __post_init__(self) -> None:
         if self.value_limit < 0:
             raise UserError(f"PromptSource.value_limit = {self.value_limit}: must be >= 0 (0 cuts none)")
+        check_seed("PromptSource.seed", self.seed)
 
     def settings(self) -> dict[str, object]:
         """What decides the examples besides the files."""
