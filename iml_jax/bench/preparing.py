@@ -26,6 +26,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 from iml_jax.errors import UserError
+from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import check_writable, write_atomically
 
 CODE_FORMAT = 2  # raise it whenever the same files would give other records
@@ -145,7 +146,7 @@ def task_fingerprint(
       config: its seed and length count.
       digest: content hash of a file.
     """
-    return manifests.fingerprint_of(
+    return fingerprint_of(
         [CODE_FORMAT, _reading(task, config.seed, digest), config.length, vocabulary]
     )
 
@@ -185,7 +186,7 @@ def _vocabulary(
                 "Vocabulary.size: the mixture trains on no task; give Vocabulary.directory instead"
             )
         reading = [_reading(task, seed, digest) for task in trained]
-        key = manifests.fingerprint_of([CODE_FORMAT, config.size, _TRAINING_ROWS, reading])
+        key = fingerprint_of([CODE_FORMAT, config.size, _TRAINING_ROWS, reading])
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UserError):
             if json.loads(note.read_text())["key"] == key:
                 kept = bpe.load(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 import types
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.errors import UserError
+from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import write_atomically
 
 FORMAT = 2
@@ -137,12 +137,6 @@ class Manifest:
     def evaluated(self) -> tuple[TaskEntry, ...]:
         """The tasks that are evaluated."""
         return tuple(entry for entry in self.tasks if entry.evaluated)
-
-
-def fingerprint_of(value: object) -> str:
-    """SHA-256 (hex) of the canonical JSON of a JSON-able value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def save(manifest: Manifest, path: str | Path) -> None:

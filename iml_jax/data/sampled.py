@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from iml_jax.data.manifest import Manifest
 from iml_jax.errors import UserError
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage import sealed
 
 FILE_NAME = "sampled_counts.json"
 
@@ -52,7 +51,7 @@ def save(run_dir: Path, step: int, state: Mapping[str, Any], manifest: Manifest)
       Fault: the file cannot be written.
     """
     record = {"step": step, "manifest": manifest.fingerprint, "counts": counts_of(state, manifest)}
-    write_atomically(run_dir / FILE_NAME, json.dumps(record, indent=1) + "\n")
+    sealed.write_sealed(run_dir / FILE_NAME, record)
 
 
 def load(run_dir: str | Path) -> SampledCounts:
@@ -62,13 +61,13 @@ def load(run_dir: str | Path) -> SampledCounts:
       UserError: there are none (no checkpoint yet, or no run), or the file is damaged.
     """
     path = Path(run_dir, FILE_NAME)
+    if not path.exists():
+        raise UserError(f"{path}: no such file; a run writes it with its first checkpoint")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = sealed.read_sealed(path, "the run's next checkpoint writes it again")
         counts = {str(name): int(count) for name, count in record["counts"].items()}
         return SampledCounts(int(record["step"]), counts)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; a run writes it with its first checkpoint") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); the run's next checkpoint writes it again"
         ) from None

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from iml_jax.errors import UserError
+from iml_jax.storage import sealed
+from iml_jax.storage.reading import open_binary
 from iml_jax.storage.writing import write_atomically
 
 FORMAT = 1
+PREDICTIONS_CHECKSUM = "predictions_sha256"  # of the file of predictions, in the file of scores
+AGAIN = "run `iml evaluate` again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,14 +115,15 @@ def save(results: Results, path: str | Path) -> Path:
     """
     path = Path(path)
     lines = (json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in results.predictions)
-    write_atomically(predictions_path(path), "".join(line + "\n" for line in lines))
+    text = "".join(line + "\n" for line in lines)
+    write_atomically(predictions_path(path), text)
     record = {
         "format": FORMAT,
         "metadata": results.metadata,
         "tasks": [dataclasses.asdict(task) for task in results.tasks],
+        PREDICTIONS_CHECKSUM: hashlib.sha256(text.encode()).hexdigest(),
     }
-    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, text + "\n")
+    sealed.write_sealed(path, record)
     return path
 
 
@@ -137,8 +143,8 @@ def load(path: str | Path, *, predictions: bool = False) -> Results:
       UserError: a file is missing or is no evaluation; names it and the place.
     """
     path = Path(path)
-    record = _read(path, path.read_text)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = sealed.unseal(_read(path, path.read_text), path, AGAIN)
+    if record.get("format") != FORMAT:
         raise UserError(
             f"{path}: not an evaluation of format {FORMAT}; `iml evaluate` writes RUN/evaluation/STEP.json"
         )
@@ -146,10 +152,11 @@ def load(path: str | Path, *, predictions: bool = False) -> Results:
         tasks = tuple(_task(task) for task in record["tasks"])
         metadata = dict(record["metadata"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: damaged evaluation ({error!r}); run `iml evaluate` again") from None
+        raise UserError(f"{path}: damaged evaluation ({error!r}); {AGAIN}") from None
     if not all(math.isfinite(value) for task in tasks for value in (task.score, task.constant_score)):
-        raise UserError(f"{path}: damaged evaluation (a score is not finite); run `iml evaluate` again")
-    kept = _load_predictions(predictions_path(path)) if predictions else ()
+        raise UserError(f"{path}: damaged evaluation (a score is not finite); {AGAIN}")
+    checksum = record.get(PREDICTIONS_CHECKSUM)
+    kept = _load_predictions(predictions_path(path), checksum) if predictions else ()
     return Results(metadata=metadata, tasks=tasks, predictions=kept)
 
 
@@ -189,14 +196,22 @@ def predictions_of_lines(path: Path, lines: Iterable[str], first: int = 1) -> tu
     return tuple(found)
 
 
-def _load_predictions(path: Path) -> tuple[Prediction, ...]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return predictions_of_lines(path, file)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; `iml evaluate` writes it beside the scores") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+def _load_predictions(path: Path, checksum: object) -> tuple[Prediction, ...]:
+    """The predictions of a file, which must have the SHA-256 that its scores say, if they say one."""
+    digest = hashlib.sha256()
+
+    def lines() -> Iterator[str]:
+        with open_binary(path) as stream:
+            for line in stream:
+                digest.update(line)
+                yield line.decode("utf-8")
+
+    if not path.exists():
+        raise UserError(f"{path}: no such file; `iml evaluate` writes it beside the scores")
+    found = predictions_of_lines(path, lines())
+    if checksum is not None and checksum != digest.hexdigest():
+        raise UserError(f"{path}: damaged (its checksum is not the one in the scores beside it); {AGAIN}")
+    return found
 
 
 def _read(path: Path, read: Any) -> Any:

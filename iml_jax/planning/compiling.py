@@ -21,6 +21,7 @@ from iml_jax.errors import Fault, UserError
 from iml_jax.planning import environment
 from iml_jax.planning import job as jobs
 from iml_jax.planning.job import Job
+from iml_jax.storage import sealed
 
 Result = dict[str, Any]
 
@@ -170,17 +171,17 @@ def _read(place: Path | None) -> Result | None:
     if place is None or not place.is_file():
         return None
     try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # a torn file is compiled again
-    return found if isinstance(found, dict) and "status" in found else None
+        found = sealed.read_sealed(place, "compiled again")
+    except (UserError, Fault):
+        return None  # a damaged file is compiled again
+    return found if "status" in found else None
 
 
 def _write(place: Path, result: Result) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(result), encoding="utf-8")
+        part.write_text(json.dumps(sealed.seal(result)), encoding="utf-8")
         part.replace(place)
     except OSError as error:
         raise Fault(f"{place}: {error.strerror}; --cache=DIR keeps compilations elsewhere") from error
