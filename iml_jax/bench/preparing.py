@@ -146,9 +146,7 @@ def task_fingerprint(
       config: its seed and length count.
       digest: content hash of a file.
     """
-    return fingerprint_of(
-        [CODE_FORMAT, _reading(task, config.seed, digest), config.length, vocabulary]
-    )
+    return fingerprint_of([CODE_FORMAT, _reading(task, config.seed, digest), config.length, vocabulary])
 
 
 def _reading(task: PlannedTask, seed: int, digest: Callable[[Path], str]) -> list[object]:

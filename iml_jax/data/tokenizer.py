@@ -14,8 +14,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from iml_jax.config.paths import OptionalPath
-from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.errors import UserError
+from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import write_atomically
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")

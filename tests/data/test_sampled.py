@@ -51,7 +51,7 @@ def test_what_cannot_be_told(prepared, tmp_path):
         sampled.load(tmp_path)
     for text in ("{", "[]", '{"step": 1}', '{"step": 1, "counts": {"a": "x"}}'):
         (tmp_path / sampled.FILE_NAME).write_text(text)
-        with pytest.raises(UserError, match=r"sampled_counts\.json: cannot be read"):
+        with pytest.raises(UserError, match=r"sampled_counts\.json:.*(malformed|expected|cannot be read)"):
             sampled.load(tmp_path)
     with pytest.raises(UserError, match="not of the manifest"):
         sampled.counts_of({"manifest": "other"}, manifests.load(prepared))

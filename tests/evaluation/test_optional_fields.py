@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+from compared_results import make_results
 
 from iml_jax.errors import UserError
 from iml_jax.evaluation import results
@@ -23,7 +25,9 @@ def test_other_metrics_and_intervals_are_kept_and_may_be_missing(tmp_path: Path)
     kept = dataclasses.replace(TASKS[0], others={"bleu": 12.5}, interval=(9.0, 11.5))
     path = results.save(Results({}, (kept, TASKS[1])), tmp_path / "1.json")
     assert results.load(path).tasks == (kept, TASKS[1])
-    text = path.read_text()
+    record = json.loads(path.read_text())
+    del record["sha256"]  # which older files lack, too
+    text = json.dumps(record, indent=1)
     old = text.replace('"others": {\n    "bleu": 12.5\n   },', "").replace('"others": {},', "")
     assert old.count('"others"') == 0
     path.write_text(old)
@@ -31,3 +35,18 @@ def test_other_metrics_and_intervals_are_kept_and_may_be_missing(tmp_path: Path)
     path.write_text(text.replace("12.5", '"much"'))
     with pytest.raises(UserError, match="damaged evaluation"):
         results.load(path)
+
+
+def test_every_changed_value_of_scores_and_predictions_is_noticed(tmp_path):
+    path = results.save(make_results(1, 0.5), tmp_path / "1.json")
+    record = json.loads(path.read_text())
+    for change in ({"metadata": {**record["metadata"], "step": 2}}, {"tasks": record["tasks"][:-1]}):
+        path.write_text(json.dumps({**record, **change}))
+        with pytest.raises(UserError, match=r"1\.json: damaged \(its checksum"):
+            results.load(path)
+    path.write_text(json.dumps(record))
+    lines = results.predictions_path(path)
+    lines.write_text(lines.read_text().replace('"score": 100.0', '"score": 99.0', 1))
+    results.load(path)  # the scores alone are not
+    with pytest.raises(UserError, match=r"1\.predictions\.jsonl: damaged"):
+        results.load(path, predictions=True)
