@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from iml_jax import __version__, interrupts
+from iml_jax import __version__, interrupts, printing
 from iml_jax.commands import COMMANDS, Command
 from iml_jax.errors import Fault, Preempted, UserError
 from iml_jax.storage import paths
+from iml_jax.storage.reading import encodable
 
 DONE, FAULT, MISTAKE, PREEMPTED = 0, 1, 2, 143
 _OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # never the program's doing
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     one line and status 130, a second one ends the process at once.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    printing.tolerate_any_text()
     with interrupts.listening(to_the_end=argv is None) as interrupt:
         try:
             return _guarded(arguments, interrupt)
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(arguments: list[str], interrupt: interrupts.Interrupts) -> int:
     try:
+        check_encoding(arguments)
         _dispatch(arguments)
         sys.stdout.flush()
         return DONE
@@ -73,15 +76,26 @@ def _failed(error: Exception) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAULT
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
-        return _say(f"fault: {error.strerror}: {error.filename or 'while writing'}", FAULT)
+        return _say(f"fault: {error.strerror or error}: {error.filename or 'while writing'}", FAULT)
     traceback.print_exception(error)
     return _say("this is a bug in iml_jax; the traceback above belongs in its report", FAULT)
 
 
 def _say(message: str, status: int) -> int:
     with contextlib.suppress(OSError, ValueError):
-        print(f"iml: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        print(f"iml: {printing.one_line(message)}", file=sys.stderr, flush=True)
     return status
+
+
+def check_encoding(arguments: Sequence[str]) -> None:
+    """Refuses arguments that are not text: no prompt, setting or path of a run's records can hold them.
+
+    Raises:
+      UserError: one is not valid in the encoding of the locale, or holds half of a surrogate pair.
+    """
+    for argument in arguments:
+        if not encodable(argument):
+            raise UserError(f"argument {argument!r} is not valid Unicode; rename the file, or type it again")
 
 
 def _dispatch(arguments: list[str]) -> None:

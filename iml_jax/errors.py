@@ -5,6 +5,8 @@ Everything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from iml_jax.printing import one_line
+
 _LONGEST = 1_500  # characters of a message; a quoted key or cell may have millions
 _HEAD, _TAIL = 1_000, 400
 
@@ -18,7 +20,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(_one_line(str(message)))
+        super().__init__(_short(str(message)))
 
 
 class Fault(Exception):  # noqa: N818 - a fault is not the user's error
@@ -29,12 +31,7 @@ class Preempted(Exception):  # noqa: N818 - nothing went wrong
     """The platform takes the machine back (SIGTERM): what was done is saved; exit status 143."""
 
 
-def _one_line(text: str) -> str:
+def _short(text: str) -> str:
     if len(text) > _LONGEST:
         text = f"{text[:_HEAD]} ... {text[-_TAIL:]}"
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in " ".join(text.split())
-    )
+    return text if text.isprintable() else one_line(text)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from iml_jax.errors import Preempted
+from iml_jax.printing import one_line
 
 STATUS = 130
 PATIENCE = 3.0  # seconds after which somebody who waits hears why
@@ -98,7 +99,7 @@ class Interrupts:
         if not self.told:
             self.told = True
             with contextlib.suppress(OSError):
-                os.write(self._stderr, f"iml: {line}\n".encode())
+                os.write(self._stderr, f"iml: {one_line(line)}\n".encode())
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
+from iml_jax.printing import one_line
 
 PRESENT, MISSING, BROKEN = STATES = ("present", "missing", "broken")
 UNKNOWN = -1  # a count that nobody made
@@ -207,17 +208,16 @@ def _lines(rows: tuple[Listed, ...], not_read: Mapping[str, Mapping[Path, str]])
     yield "\t".join(("task", "state", "category", "role", "level", "templates", "examples", "note"))
     for row in rows:
         counts = ("-" if number == UNKNOWN else str(number) for number in (row.templates, row.examples))
-        yield "\t".join(
-            (
-                f"{row.benchmark}:{row.task}",
-                row.state,
-                row.category,
-                row.role,
-                row.level,
-                *counts,
-                " ".join(row.note.split()),
-            )
+        told = (
+            f"{row.benchmark}:{row.task}",
+            row.state,
+            row.category,
+            row.role,
+            row.level,
+            *counts,
+            row.note,
         )
+        yield "\t".join(map(one_line, told))
     yield from unread.lines(not_read)
     states = collections.Counter(row.state for row in rows)
     bench = sum(row.state == PRESENT and row.role not in ("-", "duplicate") for row in rows)

@@ -11,6 +11,7 @@ from typing import Any
 
 from iml_jax.bench.sources.shortening import kept, lost
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry
+from iml_jax.storage.reading import split_lines
 from iml_jax.storage.writing import write_atomically
 
 _COUNTS = ("examples", "tokens", "loss_tokens", "left_truncated")
@@ -106,7 +107,7 @@ def render(manifest: Manifest) -> str:
         console.print(f"shortened {count:,}: {reason} (of all prompts rendered)")
     for fate, count in record["totals"]["all"]["demonstrations"].items():
         console.print(f"demonstrations {count:,}: {fate}")
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in split_lines(stream.getvalue())) + "\n"
 
 
 def _cells(content: SplitEntry) -> list[str]:

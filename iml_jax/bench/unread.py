@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,10 +11,11 @@ from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
+from iml_jax.printing import one_line
+from iml_jax.storage.folders import walk
 
 NO_TASK = "no task is made of it"
 _LISTED = 20  # files of one source and reason that are named
-_NEVER = {".git", "__pycache__"}
 
 
 def told(source: Source) -> dict[Path, str] | None:
@@ -55,15 +55,8 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
 
 def _files(folder: Path) -> Iterator[Path]:
     """Every file below a folder but hidden ones, sorted; linked folders once."""
-    seen: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link to a folder that holds it
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if name not in _NEVER)
-        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+    for place, _, names in walk(folder, follow_links=True):
+        yield from (place / name for name in names)
 
 
 def lines(unread: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
@@ -73,10 +66,10 @@ def lines(unread: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
         for path, reason in files.items():
             by_reason[reason].append(path)
         for reason, paths in by_reason.items():
-            yield from (f"# not read: {path}: {' '.join(reason.split())}" for path in paths[:_LISTED])
+            yield from (one_line(f"# not read: {path}: {reason}") for path in paths[:_LISTED])
             if len(paths) > _LISTED:
                 more = len(paths) - _LISTED
-                yield f"# not read: {more} more files of {benchmark}: {' '.join(reason.split())}"
+                yield one_line(f"# not read: {more} more files of {benchmark}: {reason}")
 
 
 def note(mixture: MixtureConfig) -> str:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.printing import show
+
 if TYPE_CHECKING:
     from iml_jax.config import Config
     from iml_jax.models.sizes import OptConfig
@@ -80,7 +82,7 @@ def to_huggingface(arguments: argparse.Namespace) -> None:
         )
         if _will_compare(arguments):
             _report(staging, model, restore.restore_params(place)[1], arguments.dtype)
-    print(f"wrote {arguments.out}: {len(files)} weight file(s), {arguments.dtype}, from {place}")
+    show(f"wrote {arguments.out}: {len(files)} weight file(s), {arguments.dtype}, from {place}")
 
 
 def to_orbax(arguments: argparse.Namespace) -> None:
@@ -104,16 +106,16 @@ def to_orbax(arguments: argparse.Namespace) -> None:
         tokenizer.save(staging / locate.TOKENIZER)
         if _will_compare(arguments):
             _report(Path(arguments.source), model, restore_params(staging)[1], "float32")
-    print(f"wrote {arguments.out}: float32 parameters, usable as Train.initial_checkpoint")
+    show(f"wrote {arguments.out}: float32 parameters, usable as Train.initial_checkpoint")
 
 
 def _will_compare(arguments: argparse.Namespace) -> bool:
     from iml_jax.checkpoints import parity
 
     if arguments.no_compare:
-        print("logits not compared: --no_compare")
+        show("logits not compared: --no_compare")
     elif not parity.available():
-        print("logits not compared: torch and transformers are not both installed")
+        show("logits not compared: torch and transformers are not both installed")
     return parity.available() and not arguments.no_compare
 
 
@@ -121,4 +123,4 @@ def _report(directory: Path, model: OptConfig, params: dict[str, Any], dtype: st
     from iml_jax.checkpoints import parity
 
     difference = parity.compare(directory, model, params, dtype)
-    print(f"logits: max abs difference to transformers {difference:.2e} (float32, same random tokens)")
+    show(f"logits: max abs difference to transformers {difference:.2e} (float32, same random tokens)")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.printing import show
 from iml_jax.storage import paths
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
         curve = loaded.run / "metrics.jsonl" if loaded.run else ""
         report.write_report(page, found, reference=reference, metrics_file=curve)
         report.print_tables(found, reference)
-        print(f"scores: {file}\npredictions: {results.predictions_path(file)}\nreport: {page}")
+        show(f"scores: {file}\npredictions: {results.predictions_path(file)}\nreport: {page}")
 
 
 def _places(arguments: argparse.Namespace, model: SavedModel | LoadedModel, suite: str) -> tuple[Path, Path]:
@@ -177,5 +178,5 @@ def _start_of_run(loaded: LoadedModel, found: Results, suite: str) -> Results | 
         return None
     start, reason = publish.start_of_run(loaded.run, found, suite)
     if reason:
-        print(f"note: {reason}", file=sys.stderr)
+        show(f"note: {reason}", file=sys.stderr)
     return start

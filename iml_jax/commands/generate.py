@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 def _generate(arguments: argparse.Namespace, config: Config) -> None:
     import jax
 
+    from iml_jax import printing
     from iml_jax.checkpoints import locate
     from iml_jax.commands.evaluate import make_mesh, model_changes
     from iml_jax.data import tokenizer as tokenizers
@@ -87,41 +88,40 @@ def _generate(arguments: argparse.Namespace, config: Config) -> None:
     for prompt, answer in zip(prompts, answers, strict=True):
         text = (answer.text or "").strip()
         if arguments.prompt:
-            print(text)
+            # What a program reads is the answer itself; a terminal would obey what is in it.
+            print(printing.printable(text, keep="\n\t") if sys.stdout.isatty() else text)
         else:
             record: dict[str, Any] = {"prompt": prompt, "answer": text, "finished": answer.finished}
-            print(json.dumps({**record, "truncated_tokens": answer.truncated_tokens}, ensure_ascii=False))
+            print(printing.json_line({**record, "truncated_tokens": answer.truncated_tokens}))
 
 
 def read_prompts(path: Path) -> list[str]:
     """The prompts of a file: its lines, or what the JSON on each line of a ``.jsonl`` file holds.
 
+    Only "\\n" and "\\r\\n" end a line, and a byte-order mark is dropped (``storage.reading``).
+
     Raises:
       UserError: the file cannot be read, has no prompt, or a line is not what it must be.
     """
     from iml_jax.errors import UserError
+    from iml_jax.storage.reading import read_lines
 
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    prompts = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            prompts.append(_from_json(line, f"{path}:{number}") if path.suffix == ".jsonl" else line)
+    prompts = [
+        _from_json(line, path, number) if path.suffix == ".jsonl" else line
+        for number, line in read_lines(path)
+        if line.strip()
+    ]
     if not prompts:
         raise UserError(f"{path}: holds no prompt")
     return prompts
 
 
-def _from_json(line: str, where: str) -> str:
+def _from_json(line: str, path: Path, number: int) -> str:
     from iml_jax.errors import UserError
+    from iml_jax.storage.reading import parse_json
 
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg})") from None
+    record = parse_json(line, path, number)
     prompt = record.get("prompt") if isinstance(record, dict) else record
     if not isinstance(prompt, str):
-        raise UserError(f'{where}: expected a string or an object with the key "prompt"')
+        raise UserError(f'{path}:{number}: expected a string or an object with the key "prompt"')
     return prompt

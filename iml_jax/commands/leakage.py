@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from iml_jax.printing import show
+
 HELP = "Audit a prepared directory for 13-gram overlap between training and evaluation tasks."
 CONFIGS = ("Leakage",)
 EXAMPLE = "iml leakage --gin.Leakage.prepared_dir=prepared --gin.Leakage.drop=decisions.tsv"
@@ -32,8 +34,8 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
 
     options = tuple(option for option in arguments.pipeline_options.split(",") if option)
     report = leakage.audit(config.build("Leakage"), options, _say)
-    print(leakage.render(report), end="")
+    show(leakage.render(report), end="")
 
 
 def _say(line: str) -> None:
-    print(f"leakage: {line}", flush=True)
+    show(f"leakage: {line}", flush=True)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.printing import show
 from iml_jax.storage import paths
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
         _search(arguments, planned, place, compiler)
         return
     mesh = dict(zip(AXES, mesh_shape(planned.mesh, place.devices), strict=True))
-    print("\n".join(showing.heading(planned, place, mesh)))
+    show("\n".join(showing.heading(planned, place, mesh)))
     waiting = [(f"{TITLES[name]} for {place}", planner.job(planned, place, name)) for name in names]
     found: dict[str, Any] = {}
     for index, result in compiler.run(waiting):
@@ -111,9 +112,9 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
         found[TRAIN]["advice"] = search.advice(planned, place, found[TRAIN])
     with_table = [result for result in found.values() if "parameters" in result]
     if with_table:
-        print("\n" + "\n".join(showing.parameter_table(with_table[0])))
+        show("\n" + "\n".join(showing.parameter_table(with_table[0])))
     for name in names:
-        print("\n" + "\n".join(showing.program(name, found[name])))
+        show("\n" + "\n".join(showing.program(name, found[name])))
     if arguments.json:
         _write(arguments.json, {"topology": str(place), "mesh": mesh, "programs": found})
     refused = [result["reason"] for result in found.values() if result["status"] == "refused"]
@@ -145,8 +146,8 @@ def _search(
         for index, result in compiler.run(waiting)
     ]
     fitting, others = search.ranked(tried)
-    print("\n".join(showing.heading(planned, place, None)) + "\n")
-    print("\n".join(showing.ranking(fitting, others, out, len(all_of_them) - len(chosen))))
+    show("\n".join(showing.heading(planned, place, None)) + "\n")
+    show("\n".join(showing.ranking(fitting, others, out, len(all_of_them) - len(chosen))))
     if arguments.json:
         table = [dataclasses.asdict(one) | {"result": result} for one, result in tried]
         _write(arguments.json, {"topology": str(place), "search": table, "by_arithmetic": out})
@@ -165,7 +166,7 @@ def _cache(arguments: argparse.Namespace) -> Path | None:
 
 
 def _say(line: str) -> None:
-    print(f"plan: {line}", file=sys.stderr, flush=True)
+    show(f"plan: {line}", file=sys.stderr, flush=True)
 
 
 def _write(file: str, values: dict[str, Any]) -> None:

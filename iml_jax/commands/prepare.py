@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from iml_jax.config.registry import PROMPTS, SOURCES
+from iml_jax.printing import show
 
 HELP = "Turn task files into a directory of tokenised, cached tasks and a mixture table."
 CONFIGS = ("Prepare", "Mixture", "Subset", "Vocabulary", *PROMPTS, *SOURCES)
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
         prepare = dataclasses.replace(prepare, pipeline_options=options)
     mixture = config.build("Mixture")
     manifest = preparing.prepare(mixture, config.build("Vocabulary"), prepare, _say)
-    print(mixture_table.save(manifest, preparing.Path(prepare.output_dir)), end="")
+    show(mixture_table.save(manifest, preparing.Path(prepare.output_dir)), end="")
     _say(mixture_table.summary(manifest))
     for line in absent.notes(mixture, manifest):
         _say(line)
@@ -56,4 +57,4 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"prepare: {line}", flush=True)
+    show(f"prepare: {line}", flush=True)

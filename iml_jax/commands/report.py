@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iml_jax.errors import UserError
+from iml_jax.printing import show
 from iml_jax.storage import paths
 from iml_jax.storage.writing import check_writable
 
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     found = compare.compare(read_sources(arguments.evaluations))
     compare_tables.print_tables(found)
     page = compare_page.write_page(arguments.output, found, per_task=arguments.examples_per_task)
-    print(f"page: {page}")
+    show(f"page: {page}")
 
 
 def read_sources(given: list[str]) -> list[Source]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from iml_jax.config.registry import PROMPTS, SOURCES
 from iml_jax.errors import UserError
+from iml_jax.printing import one_line, show
 from iml_jax.storage import paths
 
 HELP = "List the tasks that the sources offer, with category, role and metric."
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
         text = realised.render(realised.of_sources(config.build("Mixture")))
     else:
         text = render(config.build("Mixture"))
-    print(text, end="")
+    show(text, end="")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -104,7 +105,7 @@ def _show(arguments: argparse.Namespace, config: Any) -> None:
     else:
         texts = showing.of_mixture(config.build("Mixture"), arguments.tasks, arguments.show)
     for text in texts:
-        print(text)
+        show(text)
 
 
 def _listing(data_dir: str, *, count: bool) -> str:
@@ -156,7 +157,7 @@ def render(mixture: Any) -> str:
                 levels.get(info.key, "-"),
             )
         )
-    lines = ["\t".join(row) for row in rows]
+    lines = ["\t".join(map(one_line, row)) for row in rows]
     sources = {id(source): source for source, _ in offered}  # two may have one name
     for key, source in sources.items():
         own = [info for other, info in offered if id(other) == key]

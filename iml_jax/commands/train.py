@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.printing import show
 from iml_jax.storage import paths
 
 if TYPE_CHECKING:
@@ -58,16 +59,16 @@ def _train(arguments: argparse.Namespace, config: Config) -> None:
 
     def on_resume(previous: str) -> None:
         for line in config.diff(previous):
-            print(f"resume: {line}", file=sys.stderr)
+            show(f"resume: {line}", file=sys.stderr)
 
     check_not_moved(arguments.gin_file, job.train.run_dir)
     resolved = config.resolved(SAVED)
     run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, resolved))
     if jax.process_index():
         return
-    print(f"run: {run_dir}")
+    show(f"run: {run_dir}")
     if (run_dir / "report.html").is_file():
-        print(f"report: {run_dir / 'report.html'}")
+        show(f"report: {run_dir / 'report.html'}")
 
 
 def check_not_moved(gin_files: Sequence[str], run_dir: str) -> None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from iml_jax.evaluation.compare import Comparison, Line
 from iml_jax.evaluation.levels import TITLES
+from iml_jax.printing import printable
 
 MOST_DIFFERENT = 10
 
@@ -20,11 +21,11 @@ def print_tables(found: Comparison, console: Console | None = None) -> None:
         if not console.is_terminal:  # in a log, 80 columns would break every task's name
             console.width = max(console.width, 60 + 22 * len(found.sources) + max(len(t.name) for t in tasks))
     for source in found.sources:
-        console.print(Text(f"{source.letter}: {source.name} ({source.path})"))
+        console.print(Text(printable(f"{source.letter}: {source.name} ({source.path})")))
     for warning in found.warnings:
-        console.print(Text(f"not measured alike: {warning}", style="bold red"))
+        console.print(Text(printable(f"not measured alike: {warning}"), style="bold red"))
     for note in found.notes:
-        console.print(Text(f"note: {note}"))
+        console.print(Text(printable(f"note: {note}")))
     shared = sum(map(len, found.shared.values()))
     console.print(_table(found, f"points 0..100, over the {shared:,} shared examples",
                          [line for line in found.lines if line.kind != "task"]))  # fmt: skip
@@ -52,5 +53,5 @@ def _table(found: Comparison, title: str, lines: list[Line]) -> Table:
             cells += [f"[{style}]{one.value:+.1f}[/]" if style else f"{one.value:+.1f}"]
             cells += [f"{one.low:+.1f} .. {one.high:+.1f}"]
         label = TITLES[line.name] if line.kind == "level" else f"  {line.name}"
-        table.add_row(Text(label), *cells, style="bold" if line.kind == "level" else "")
+        table.add_row(Text(printable(label)), *cells, style="bold" if line.kind == "level" else "")
     return table

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 
-from iml_jax import cli
+from iml_jax import cli, printing
 from iml_jax.errors import Fault, UserError
 
 
@@ -34,7 +34,9 @@ def main() -> int:
     Returns:
       The exit status: 0 done, 2 the user's mistake (one line), 1 anything else.
     """
+    printing.tolerate_any_text()
     try:
+        cli.check_encoding(sys.argv[1:])
         _simulate()
         register()
         from lm_eval.__main__ import cli_evaluate
@@ -42,7 +44,7 @@ def main() -> int:
         cli_evaluate()
     except (UserError, Fault) as error:
         with contextlib.suppress(OSError, ValueError):
-            print(f"iml-lm-eval: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            print(f"iml-lm-eval: {printing.one_line(str(error))}", file=sys.stderr, flush=True)
         return cli.MISTAKE if isinstance(error, UserError) else cli.FAULT
     return cli.DONE
 

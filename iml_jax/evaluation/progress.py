@@ -9,9 +9,11 @@ from typing import Self
 
 import jax
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from iml_jax.parallel import preemption
+from iml_jax.printing import one_line, printable, show
 
 LINES = 10
 
@@ -52,12 +54,12 @@ class Meter:
         if self._bar:
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
-            self._bar.add_task(label, total=total)
+            self._bar.add_task(escape(one_line(label)), total=total)
 
     def note(self, text: str) -> None:
         """A line that stays."""
         if self._bar:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(printable(text, keep="\n\t"), markup=False, highlight=False)
         else:
             self._say(text)
 
@@ -79,4 +81,4 @@ class Meter:
 
 
 def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    show(text, file=sys.stderr, flush=True)

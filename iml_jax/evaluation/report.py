@@ -15,6 +15,7 @@ from rich.text import Text
 from iml_jax.evaluation import averages, levels, plots, wording
 from iml_jax.evaluation.levels import TITLES, LevelScore, Scores
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
+from iml_jax.printing import printable
 from iml_jax.storage.writing import write_atomically
 
 CSS = Path(__file__).with_name("report.css")
@@ -255,13 +256,13 @@ def print_tables(results: Results, reference: Results | None = None, console: Co
     for title in ("examples", "score", "constant"):
         table.add_column(title, justify="right")
     if by_task is not None:
-        table.add_column(name.removeprefix("the "), justify="right")
+        table.add_column(Text(printable(name.removeprefix("the "))), justify="right")
 
     def add(label: str, examples: int, scores: Scores, style: str = "") -> None:
         cells = [f"{examples:,}", _number(scores.model), _number(scores.constant)]
         if by_task is not None:
             cells.append(_number(scores.reference))
-        table.add_row(Text(label), *cells, style=style)
+        table.add_row(Text(printable(label)), *cells, style=style)
 
     for level in found:
         tasks = [task for category in level.categories for task in category.tasks]
@@ -278,7 +279,7 @@ def print_tables(results: Results, reference: Results | None = None, console: Co
     console.print(table)
     console.print(_averages_table(averages.table(results.tasks, results.predictions)))
     for level in found:
-        console.print(Text(wording.level_sentence(level, name)))
+        console.print(Text(printable(wording.level_sentence(level, name))))
 
 
 def _averages_table(found: averages.Table) -> Table:
@@ -294,6 +295,6 @@ def _averages_table(found: averages.Table) -> Table:
         cells = [row.cells[name].text if name in row.cells else "" for name in found.variants]
         label = f"  {row.label}" if row.kind == "category" else row.label
         style = "bold" if row.kind in ("level", "total") else ""
-        table.add_row(*(Text(text) for text in (label, *cells, row.score.text)), style=style)
+        table.add_row(*(Text(printable(text)) for text in (label, *cells, row.score.text)), style=style)
         last = row.kind
     return table

@@ -17,6 +17,8 @@ from typing import Any
 
 import jax
 
+from iml_jax.printing import one_line
+
 MARGIN = 30  # seconds by which JAX's own limit lies above ours
 PATIENCE = 5.0  # seconds that a failing host waits until the others have heard of it
 _ALIVE, _END, _GONE, _NAME = "iml/alive/", "iml/end/", "iml/gone/", "iml/name/"
@@ -150,7 +152,7 @@ _ADVICE = "start the job again, it goes on from its newest checkpoint"
 def _say(text: str, status: int = 1) -> None:
     kind = {1: "fault: ", 2: "error: "}.get(status, "")
     with contextlib.suppress(OSError):
-        os.write(2, f"iml: {kind}{' '.join(text.split())}\n".encode())
+        os.write(2, f"iml: {kind}{one_line(text)}\n".encode())
 
 
 _handlers: list[Any] = []  # C keeps pointers to them

@@ -2,6 +2,11 @@
 
 The one reader of files and the one parser of JSON of the whole project; whatever a person can hand over
 (task files, manifests, results, tokenizers, prompts, metrics) is opened and parsed here.
+
+Text is Unicode that UTF-8 can hold. Only JSON's ``\\uD83D`` can bring half of a surrogate pair, which no
+file, stream or tokenizer takes: ``parse_json`` refuses it. In a row of data, which it would be wrong to stop
+for, it is let through (``halves=True``), and the row is dropped and counted where an example is made of it
+(``encodable``). Command-line arguments are held to the same rule in ``cli.py``.
 """
 
 from __future__ import annotations
@@ -29,11 +34,26 @@ FILE_LIMIT = 3 << 25
 # Commas, colons and opening brackets of a JSON text. As Python objects each costs up to 80 bytes ("[],[],[]"
 # becomes 25 times as large), so this is about 600 MiB; the densest public files have one for every 8 bytes.
 JSON_LIMIT = 1 << 23
+# Containers inside one another. Python's parser takes about a thousand, and whoever walks through the value
+# by recursion (pickle, json, yaml, our own linearisers) then fails; public files have at most some twenty.
+DEPTH_LIMIT = 100
 NUMBER_DIGITS = 308  # of an integer; one of more digits is no float64
 _NOT_A_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 _LARGE_NUMBER = re.compile(
     r"[0-9]{309}|[eE]\+?[0-9]{3}"
 )  # the parser looks closer only where one of these is
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps half of a pair
+
+
+def encodable(*texts: str) -> bool:
+    """Whether UTF-8 can hold every text: none has half of a surrogate pair."""
+    try:
+        for text in texts:
+            text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -128,19 +148,25 @@ def _decode(content: bytes, path: Path, line: int) -> str:
     return text.removeprefix("\ufeff") if line == 1 else text
 
 
-def parse_json(text: str, path: Path | str, line: int = 1) -> Any:
+def parse_json(text: str, path: Path | str, line: int = 1, *, halves: bool = False) -> Any:
     """Parses JSON (RFC 8259) that starts at ``line`` of ``path``.
 
     NaN, Infinity and numbers beyond float64 are no JSON values here; Python's parser takes them.
 
+    Args:
+      text: the JSON; ``path`` and ``line`` are for the message.
+      halves: lets halves of surrogate pairs through; for rows of data, which are dropped and counted where
+        they are not ``encodable``.
+
     Raises:
-      UserError: malformed, nested too deeply, a number too large, or more than ``JSON_LIMIT`` values; names
-        the line.
+      UserError: malformed, nested too deeply, a number too large, half of a surrogate pair, or more than
+        ``JSON_LIMIT`` values; names the line.
     """
     if sum(map(text.count, ",:[{")) > JSON_LIMIT:
         raise UserError(f"{path}:{line}: JSON of more than {JSON_LIMIT} commas, colons and brackets; cut it")
     try:
-        return make_decoder(text).decode(text)
+        value = make_decoder(text).decode(text)
+        check_depth(text, value)
     except json.JSONDecodeError as error:
         place = f"{path}:{line + error.lineno - 1}"
         raise UserError(f"{place}: malformed JSON, column {error.colno}: {error.msg}; fix it") from error
@@ -148,6 +174,34 @@ def parse_json(text: str, path: Path | str, line: int = 1) -> Any:
         raise UserError(f"{path}:{line}: JSON that cannot be read (nested too deeply); fix it") from error
     except ValueError as error:
         raise UserError(f"{path}:{line}: JSON that cannot be read ({error}); fix it") from error
+    if not halves and _HALF.search(text) and not encodable(json.dumps(value, ensure_ascii=False)):
+        raise UserError(f"{path}:{line}: a text with half of a surrogate pair (\\uD800 to \\uDFFF); fix it")
+    return value
+
+
+def check_depth(text: str, value: Any) -> None:
+    """Refuses a value that is nested more than ``DEPTH_LIMIT`` deep.
+
+    Args:
+      text: the JSON it was parsed from; one with few brackets is not looked at closer.
+      value: what it holds.
+
+    Raises:
+      RecursionError: it is.
+    """
+    if text.count("[") + text.count("{") <= DEPTH_LIMIT:
+        return
+    level = [value]
+    for _ in range(DEPTH_LIMIT):
+        level = [
+            inner
+            for node in level
+            for inner in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return
+    raise RecursionError
 
 
 def read_json(path: Path, limit: int = FILE_LIMIT) -> Any:

@@ -16,6 +16,7 @@ import jax
 from iml_jax.errors import Preempted, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import gather_json
+from iml_jax.printing import show
 from iml_jax.training import flops, goodput, stragglers
 from iml_jax.training.profiling import STEP, Profiler, ProfilerConfig
 from iml_jax.training.timeline import OTHER, STARTUP, Timeline
@@ -76,7 +77,7 @@ def memory(devices: Sequence[Any]) -> dict[str, float]:
 
 
 def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    show(text, file=sys.stderr, flush=True)
 
 
 class Monitor:

@@ -12,6 +12,7 @@ from typing import Any, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from iml_jax.printing import printable, show
 from iml_jax.storage.writing import write_atomically
 from iml_jax.training import stragglers
 from iml_jax.training.board import Board
@@ -141,9 +142,9 @@ class Telemetry:
     def say(self, text: str) -> None:
         """Prints one line beside the progress bar, or as a plain line in a log."""
         if self._progress:
-            self._progress.console.print(text, highlight=False, markup=False)
+            self._progress.console.print(printable(text, keep="\n\t"), highlight=False, markup=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            show(text, file=sys.stderr, flush=True)
 
     def flush(self) -> None:
         """Writes out what TensorBoard's writer holds back; call it with every save.

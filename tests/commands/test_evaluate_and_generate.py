@@ -240,6 +240,6 @@ def test_generate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[s
         capsys, "generate", str(run), "--input", str(file)
     )
     file.write_text('"fine"\n{oops\n')
-    assert "bad.jsonl:2: not JSON" in fails(capsys, "generate", str(run), "--input", str(file))
+    assert "bad.jsonl:2: malformed JSON" in fails(capsys, "generate", str(run), "--input", str(file))
     file.write_text("\n")
     assert "holds no prompt" in fails(capsys, "generate", str(run), "--input", str(file))

@@ -70,3 +70,29 @@ def test_only_line_feeds_end_a_line(tmp_path: Path):
     assert [line for _, line in reading.read_lines(path)] == expected
     assert reading.split_lines("") == []
     assert reading.split_lines("a\n") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text", ['["\\ud83d"]', '{"a": {"\\uDE00": 1}}', '"\\ud83d \\ude00"', '["\\ude00\\ud83d"]']
+)
+def test_halves_of_surrogate_pairs_are_refused_but_in_rows(text: str):
+    with pytest.raises(UserError, match=r"^f:3: a text with half of a surrogate pair"):
+        reading.parse_json(text, Path("f"), 3)
+    value = reading.parse_json(text, Path("f"), 3, halves=True)
+    assert value == json.loads(text) and not reading.encodable(json.dumps(value, ensure_ascii=False))
+
+
+def test_whole_surrogate_pairs_and_what_looks_like_halves_are_read():
+    text = r'["\ud83d\ude00", "\\ud83d", "\uD83D\uDE00\\\\ude00"]'
+    assert reading.parse_json(text, Path("f")) == ["\U0001f600", "\\ud83d", "\U0001f600\\\\ude00"]
+
+
+def test_json_that_a_recursive_reader_could_not_follow_is_refused():
+    for opened, closed in (("[", "]"), ('{"a":', "}"), ('[{"a": ', "}]")):
+        most = reading.DEPTH_LIMIT // (2 if opened.count("[") and opened.count("{") else 1)
+        fine = opened * most + "1" + closed * most
+        assert reading.parse_json(fine, Path("f")) == json.loads(fine)
+        with pytest.raises(UserError, match="nested too deeply"):
+            reading.parse_json(opened * (most + 1) + "1" + closed * (most + 1), Path("f"))
+    flat = [[i] for i in range(1000)]
+    assert reading.parse_json(json.dumps(flat), Path("f")) == flat

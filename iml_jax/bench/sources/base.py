@@ -10,6 +10,8 @@ from pathlib import Path
 
 from iml_jax.bench.example import Example
 from iml_jax.errors import UserError
+from iml_jax.printing import one_line
+from iml_jax.storage.reading import encodable
 
 ROLES = ("train", "evaluation", "excluded")
 METRICS = ("accuracy", "exact_match", "rouge_l", "question_accuracy", "stated_answer")
@@ -40,6 +42,11 @@ class TaskInfo:
     files: tuple[Path, ...]
     kind: str = ""
 
+    def __post_init__(self) -> None:
+        if not encodable(self.task, self.category):
+            place = self.files[0] if self.files else self.task
+            raise UserError(f"{place}: a task's name that is not UTF-8; rename the file or folder")
+
     @property
     def key(self) -> str:
         """``benchmark:task``, the name that mixtures' patterns match."""
@@ -51,12 +58,15 @@ class BrokenTask:
     """A task whose files are there but malformed.
 
     Attributes:
-      task: its public name.
+      task: its public name; on one line, with what does not print escaped.
       reason: what is wrong, as one line that names the file, the place and the remedy.
     """
 
     task: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", one_line(self.task))
 
 
 class Source(abc.ABC):

@@ -11,11 +11,12 @@ from pathlib import Path
 from iml_jax.bench.example import Demonstration, Example
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, with_gz
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import document
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_text
+from iml_jax.storage.folders import entries
+from iml_jax.storage.reading import encodable, read_text
 
 _PROMPTS = "cot-prompts"
 # What the authors' chain-of-thought prompts open every answer with, the asked question's too.
@@ -93,7 +94,7 @@ class BigBenchHard(EvaluationSet):
         root = directory(self.data_dir, "BigBenchHard.data_dir")
         folder = root / "bbh" if (root / "bbh").is_dir() else root
         found: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()):
+        for path in entries(folder):
             task = path.name.removesuffix(".gz").removesuffix(".json")
             if path.name.endswith((".json", ".json.gz")) and path.is_file():
                 if task in found:

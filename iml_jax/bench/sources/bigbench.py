@@ -10,10 +10,12 @@ from pathlib import Path
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, document
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import walk
+from iml_jax.storage.reading import encodable
 
 _CHOICE = "multiple_choice_grade"
 _EXACT = ("exact_str_match", _CHOICE)
@@ -46,7 +48,12 @@ class BigBench(EvaluationSet):
         """Every task file, sorted; each is parsed."""
         root = directory(self.data_dir, "BigBench.data_dir")
         found: dict[str, Path] = {}
-        for path in sorted((*root.rglob("task.json"), *root.rglob("task.json.gz"))):
+        for path in sorted(
+            place / name
+            for place, _, files in walk(root)
+            for name in ("task.json", "task.json.gz")
+            if name in files
+        ):
             name = path.parent.relative_to(root).as_posix()
             if name in found:
                 raise UserError(f"{path}: the same task as {found[name]}; remove one of the two")

@@ -158,7 +158,7 @@ def _decoded(line: bytes, path: Path, number: int) -> str:
 
 
 def _object(text: str, path: Path, number: int) -> dict[str, Any]:
-    row = parse_json(text, path, number)
+    row = parse_json(text, path, number, halves=True)
     if not isinstance(row, dict):
         raise UserError(f"{path}:{number}: a {type(row).__name__}; each line must be a JSON object")
     return row

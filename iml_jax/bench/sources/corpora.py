@@ -13,12 +13,12 @@ from iml_jax.bench.sources import corpus_files as corpus
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.corpus_files import CorpusFile
 from iml_jax.bench.sources.documents import documents
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.records import json_records
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines
+from iml_jax.storage.reading import encodable, read_lines
 
 
 @dataclasses.dataclass(frozen=True)

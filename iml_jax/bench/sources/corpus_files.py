@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from iml_jax.bench.sources import switchboard
 from iml_jax.bench.sources.dialogue_formats import Dialogues
 from iml_jax.bench.sources.files import SPLIT_NAMES
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import walk
 
 _SPLIT_OF = SPLIT_NAMES | {"val": "validation", "valid": "validation", "trn": "train", "tst": "test"}
 _SPLIT = re.compile(rf"(?i)(?<![a-z])({'|'.join(_SPLIT_OF)})(?![a-z])")
@@ -138,12 +138,11 @@ def find_dialogues(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
     """(path, path relative to the root with "/") of every file, in the order of names."""
-    for name, folders, names in os.walk(root):
-        folders.sort()
+    for folder, _, names in walk(root):
         seen: dict[str, str] = {}
-        for file in sorted(names):
+        for file in names:
             bare = file.removesuffix(".gz")
-            path = Path(name, file)
+            path = folder / file
             if bare in seen:
                 raise UserError(f"{path}: the same as {seen[bare]}; remove one of the two")
             seen[bare] = file

@@ -18,6 +18,7 @@ from iml_jax.bench.sources.files import SPLIT_NAMES, directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import parse_json, read_text
 
 _PARTS = {"train": "train", "dev": "evaluation", "test": "evaluation"}
@@ -79,7 +80,7 @@ class CrossFit(Source):
         if not self.partition:
             return lambda task: "train"
         path = Path(self.partition)
-        content = parse_json(read_text(path), path)
+        content = parse_json(read_text(path), path, halves=True)
         roles: dict[str, str] = {}
         for part, role in _PARTS.items():
             tasks = content.get(part, []) if isinstance(content, dict) else None
@@ -165,8 +166,8 @@ def _find(folder: Path) -> dict[str, list[Path]]:
     """Task -> its files."""
     found: dict[str, list[Path]] = collections.defaultdict(list)
     names: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
-        for path in sorted(entry.iterdir()) if entry.is_dir() else (entry,):
+    for entry in entries(folder):
+        for path in entries(entry) if entry.is_dir() else (entry,):
             if match := FILE.fullmatch(path.name):
                 stem = path.name.partition(f".{match['form']}")[0]
                 if stem in names:

@@ -10,10 +10,9 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from iml_jax.bench.sources.files import encodable
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import open_binary, read_lines
+from iml_jax.storage.reading import encodable, open_binary, read_lines
 
 FILE = re.compile(
     r"(?P<task>[^:]+)_(?P<shots>\d{1,9})_(?P<seed>\d{1,9})_(?P<split>train|dev|test)\.(?P<form>tsv|jsonl)(\.gz)?"

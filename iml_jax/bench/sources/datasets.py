@@ -13,7 +13,6 @@ folder it may be:
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from iml_jax.bench.sources import arrow_folders, tfds_folders
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries, walk
 
 FORMATS = ("rows", "arrow", "tfds")
 # Names that publishers give to the only subset of a dataset without subsets.
@@ -148,14 +148,8 @@ def present(data_dir: Path) -> list[str]:
     if not data_dir.is_dir():
         raise UserError(f"{data_dir}: no such folder; give the one that holds the datasets")
     names: set[str] = set()
-    seen: set[str] = set()
-    for folder, below, files in os.walk(data_dir, followlinks=True):
-        here = Path(folder)
-        real = os.path.realpath(folder)
-        below[:] = [] if real in seen else sorted(part for part in below if not part.startswith((".", "_")))
-        if real in seen:
-            continue
-        seen.add(real)
+    for here, below, files in walk(data_dir, follow_links=True):
+        below[:] = [part for part in below if not part.startswith("_")]
         if not _holds(here, files, below):
             continue
         parts = list(here.relative_to(data_dir).parts)
@@ -215,7 +209,7 @@ def _variants(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
         return
     wanted = same_name(parts[0])
     exact = folder / parts[0]
-    others = sorted(path for path in folder.iterdir() if same_name(path.name) == wanted and path != exact)
+    others = [path for path in entries(folder) if same_name(path.name) == wanted and path != exact]
     for path in (exact, *others):
         if path.is_dir():
             yield from _variants(path, parts[1:])
@@ -253,7 +247,7 @@ def _matches(version: str, wanted: str) -> bool:
 
 def _row_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Split -> files of a folder of row files, splits sorted."""
-    names = sorted(path.name for path in folder.iterdir())
+    names = [path.name for path in entries(folder)]
     found: dict[str, list[re.Match[str]]] = {}
     for name in names:
         if (match := _file(name)) and (folder / name).is_file():
@@ -263,14 +257,14 @@ def _row_files(folder: Path) -> dict[str, tuple[Path, ...]]:
         if split in splits:
             raise UserError(f"{folder / split}: the same split as {splits[split][0]}; remove one of the two")
         inside = folder / split
-        splits[split] = tuple(sorted(path for path in inside.iterdir() if _NUMBERED.fullmatch(path.name)))
+        splits[split] = tuple(path for path in entries(inside) if _NUMBERED.fullmatch(path.name))
     return dict(sorted(splits.items()))
 
 
 def _split_folders(folder: Path, names: list[str]) -> list[str]:
     """The folders among ``names`` that are a split of the hub's own conversion."""
     folders = (folder / name for name in names if _SPLIT.fullmatch(name) and (folder / name).is_dir())
-    return [path.name for path in folders if any(_NUMBERED.fullmatch(file.name) for file in path.iterdir())]
+    return [path.name for path in folders if any(_NUMBERED.fullmatch(file.name) for file in entries(path))]
 
 
 def _whole(folder: Path, matches: list[re.Match[str]]) -> tuple[Path, ...]:

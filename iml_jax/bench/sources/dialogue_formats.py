@@ -217,7 +217,7 @@ def _turn(turn: Any, row: Record) -> Iterator[str]:
 def _light_wild(text: str, row: Record) -> Iterator[str]:
     """LIGHT WILD's two forms: ``Human: ...\\nBot: ...`` with written-out ``\\n``, or a JSON list of turns."""
     if text.lstrip().startswith("["):
-        turns = parse_json(text.replace("\\\\", "\\"), Path(row.place))
+        turns = parse_json(text.replace("\\\\", "\\"), Path(row.place), halves=True)
         for turn in turns if isinstance(turns, list) else ():
             if not isinstance(turn, dict) or not isinstance(turn.get("text", ""), str):
                 raise row.error("a turn of 'dialogue' must be an object with 'text'")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
 
 NO_LABEL = "no label (it is not public)"
 EMPTY = "empty question"
@@ -80,7 +81,7 @@ def split_files(folder: Path, files: Sequence[Path] | None = None) -> dict[str, 
       UserError: two files hold one split.
     """
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir() if files is None else files):
+    for path in entries(folder) if files is None else sorted(files):
         stem, _, kind = path.name.removesuffix(".gz").rpartition(".")
         named = {_SPLITS[word] for word in re.split(r"[-_.\s]", stem.lower()) if word in _SPLITS}
         if kind in _FORMATS and len(named) == 1 and path.is_file():

@@ -6,7 +6,6 @@ import collections
 import csv
 import dataclasses
 import functools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,11 +16,13 @@ from iml_jax.bench.sources import exmix_choices, exmix_dialogue, exmix_texts
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.datasets import LocalDataset, locate
 from iml_jax.bench.sources.exmix_formats import NO_LABEL, SPLIT_WORDS, Format, Item, Outcome, TaskFiles
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.repeats import without_repeats
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import walk
+from iml_jax.storage.reading import encodable
 
 TABLE = Path(__file__).with_name("exmix_tasks.tsv")
 FORMATS: dict[str, Format] = {**exmix_choices.FORMATS, **exmix_dialogue.FORMATS, **exmix_texts.FORMATS}
@@ -173,8 +174,8 @@ class ExMix(Source):
         found = self._found()
         read = {path for made in found.values() for path in (*made.files.rows, *made.files.side)}
         unread = {}
-        for folder, _, names in os.walk(directory(self.data_dir, "ExMix.data_dir")):
-            for path in (Path(folder, name) for name in sorted(names)):
+        for folder, _, names in walk(directory(self.data_dir, "ExMix.data_dir")):
+            for path in (folder / name for name in names):
                 if path not in read and not any(_holds(made, path) for made in found.values()):
                     corrected = _with_correction(path)
                     why = "replaced by its corrected version" if corrected in read else "no known form"
@@ -251,10 +252,9 @@ def _places(data: Path, row: _Row) -> Iterator[tuple[str, Path]]:
             yield row.task, data / name
             continue
         base = data / name.removesuffix("/*")
-        for folder, inner, _ in os.walk(base):
-            inner.sort()
-            if folder != str(base):
-                yield row.task.removesuffix("*") + Path(folder).relative_to(base).as_posix(), Path(folder)
+        for folder, _, _ in walk(base):
+            if folder != base:
+                yield row.task.removesuffix("*") + folder.relative_to(base).as_posix(), folder
 
 
 def _files(folder: Path, row: _Row) -> TaskFiles:
@@ -287,10 +287,9 @@ def _files(folder: Path, row: _Row) -> TaskFiles:
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
     """(name relative to the folder, without ``.gz``; path) of every file below a folder, sorted."""
-    for place, inner, names in os.walk(folder):
-        inner.sort()
-        for name in sorted(names):
-            path = Path(place, name)
+    for place, _, names in walk(folder):
+        for name in names:
+            path = place / name
             yield path.relative_to(folder).as_posix().removesuffix(".gz"), path
 
 

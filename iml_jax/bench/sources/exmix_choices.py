@@ -98,7 +98,7 @@ def _commonsense_qa_2(files: TaskFiles, path: Path, split: str) -> Iterator[Outc
     for number, line in read_lines(path):
         if not line.strip():
             continue
-        row = parse_json(line, path, number)
+        row = parse_json(line, path, number, halves=True)
         question = text_of(row, "question", f"{path}:{number}")
         answer = row.get("answer")
         if not question or answer is None:

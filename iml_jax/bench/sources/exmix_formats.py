@@ -106,7 +106,7 @@ def load_json(path: Path, kind: type) -> Any:
     Raises:
       UserError: malformed, larger than 64 MiB, or not of this kind.
     """
-    content = parse_json(read_text(path, _JSON_LIMIT), path)
+    content = parse_json(read_text(path, _JSON_LIMIT), path, halves=True)
     if not isinstance(content, kind):
         raise UserError(
             f"{path}: holds a {type(content).__name__}, not a {kind.__name__}; is it the right file?"

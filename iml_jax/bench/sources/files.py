@@ -57,16 +57,6 @@ def directory(path: str, what: str) -> Path:
     return folder
 
 
-def encodable(*texts: str) -> bool:
-    """Whether every text can be written as UTF-8 (JSON may bring lone surrogates)."""
-    try:
-        for text in texts:
-            text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def is_name(text: str) -> bool:
     """Whether a text can name a task or category: not blank, on one line of a table, and valid Unicode."""
     return bool(text.strip()) and len(text) <= NAME_LIMIT and text.isprintable()

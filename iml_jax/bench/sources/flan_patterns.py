@@ -143,7 +143,7 @@ def _loaded(path: Path, size: int, changed: int) -> dict[str, Any]:
     """``load`` of the file in this state; not to be changed by who gets it."""
     del size, changed
     text = read_text(path, _LIMIT)
-    content = _literal(text, path) if path.name.endswith(".py") else parse_json(text, path)
+    content = _literal(text, path) if path.name.endswith(".py") else parse_json(text, path, halves=True)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}: no mapping of tasks to patterns; give FLAN's templates")
     return content

@@ -12,7 +12,6 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import flan_patterns
 from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present
-from iml_jax.bench.sources.files import encodable
 from iml_jax.bench.sources.flan_fields import Rendered, TaskForm, forms, render, takes, translation
 from iml_jax.bench.sources.flan_patterns import Template
 from iml_jax.bench.sources.flan_rows import RowError
@@ -21,6 +20,8 @@ from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.rendering import text_length
 from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
+from iml_jax.storage.reading import encodable
 
 BENCHMARK = "flan"
 TEMPLATE_FILES = ("templates_v1.json", "templates.json", "templates.py")
@@ -187,7 +188,14 @@ class TemplatedRows:
         """FLAN's tasks, and those of further sets of sentence pairs in the folder."""
         known = dict(forms())
         claimed = {name for form in known.values() for name in form.datasets}
-        for place in sorted(self.folder.glob("*_translate/*-*")):
+        pairs = (
+            pair
+            for top in entries(self.folder)
+            if top.name.endswith("_translate") and top.is_dir()
+            for pair in entries(top)
+            if "-" in pair.name
+        )
+        for place in pairs:
             name = f"{place.parent.name}/{place.name}"
             form = translation(place.parent.name, place.name, frozenset(content)) if place.is_dir() else None
             if form is not None and name not in claimed:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +20,12 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import collected_rows
 from iml_jax.bench.sources.collected_rows import Index, Prompt
-from iml_jax.bench.sources.files import encodable
 from iml_jax.bench.sources.flan_fields import EMPTY_INPUT, EMPTY_TARGET, NOT_AN_OPTION, forms
 from iml_jax.bench.sources.flan_options import parse_options
 from iml_jax.bench.sources.flan_v1 import BENCHMARK, NOT_UNICODE, Offered
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import walk
+from iml_jax.storage.reading import encodable
 
 _FILE = re.compile(r"(?P<stem>.+)\.(parquet|jsonl|jsonl\.gz)")
 _SPLIT = re.compile(r"(?<![a-z])(?P<split>train|validation|test)(?![a-z])")
@@ -47,10 +47,10 @@ def is_collection(folder: Path) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     """The files that may be a collection's, sorted: down to two folders deep, hidden ones left out."""
-    for name, below, files in os.walk(folder):
-        depth = len(Path(name).relative_to(folder).parts)
-        below[:] = sorted(part for part in below if not part.startswith(".") and depth < 2)
-        yield from (Path(name, file) for file in sorted(files) if _FILE.fullmatch(file))
+    for place, below, files in walk(folder):
+        if len(place.relative_to(folder).parts) >= 2:
+            below.clear()
+        yield from (place / file for file in files if _FILE.fullmatch(file))
 
 
 def canonical(task: str) -> str:

@@ -16,6 +16,7 @@ from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import csv_lines
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
 
 LETTERS = ("A", "B", "C", "D")
 # Folder of the archive, and end of its files' names -> split.
@@ -69,7 +70,7 @@ class Mmlu(EvaluationOnly):
         found: dict[str, dict[str, Path]] = collections.defaultdict(dict)
         for part in (_FEW_SHOT, *_SPLITS):
             folder = places[0] / part
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            for path in entries(folder) if folder.is_dir() else ():
                 subject = path.name.removesuffix(".gz").removesuffix(f"_{part}.csv")
                 if subject == path.name.removesuffix(".gz") or not path.is_file():
                     continue

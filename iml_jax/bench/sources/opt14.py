@@ -11,13 +11,15 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, known_word, split_files
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.opt14_rows import READERS, Item
 from iml_jax.bench.sources.records import Record
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.bench.sources.superglue import superglue_rows
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
+from iml_jax.storage.reading import encodable
 
 # Task -> other names of its folder.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -85,7 +87,7 @@ class Opt14(EvaluationSet):
         """Every task with a folder, sorted; of each file the first row is read."""
         root = directory(self.data_dir, "Opt14.data_dir")
         found: dict[str, Path] = {}
-        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        for folder in [path for path in entries(root) if path.is_dir()]:
             if task := known_word(folder.name, ALIASES):
                 if task in found:
                     raise UserError(f"{folder}: the same task as {found[task]}; remove one of the two")

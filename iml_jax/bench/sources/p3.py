@@ -12,7 +12,7 @@ from pathlib import Path
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.p3_rows import Filled, Prompt, filled, find, has_options
 from iml_jax.bench.sources.promptsource_filter import asking_for_the_task, flat, removed_prompts
@@ -26,6 +26,7 @@ from iml_jax.bench.sources.promptsource_roles import (
 )
 from iml_jax.bench.sources.templates import load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.storage.reading import encodable
 
 NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
 NO_OPTION = "target is not among the answer choices"

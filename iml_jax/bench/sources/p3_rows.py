@@ -23,6 +23,7 @@ from iml_jax.bench.sources.datasets import locate
 from iml_jax.bench.sources.promptsource_filter import flat
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import parse_json, read_text
 
 RANKED = "_score_eval"
@@ -100,15 +101,15 @@ def find(folder: Path) -> tuple[Prompt, ...]:
 
 
 def _flat_files(folder: Path) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
-    for path in sorted(folder.iterdir()):
+    for path in entries(folder):
         if (match := _FILE.fullmatch(path.name)) and path.is_file():
             yield match["name"], "train", (path,)
 
 
 def _folders(folder: Path) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._"):
+    for inner in [path for path in entries(folder) if path.is_dir() and path.name[0] != "_"]:
         records: dict[str, list[Path]] = {}
-        for path in sorted(inner.iterdir()):
+        for path in entries(inner):
             if match := _RECORDS.fullmatch(path.name):
                 records.setdefault(match["split"], []).append(path)
         for split, shards in records.items():

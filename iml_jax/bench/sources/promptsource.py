@@ -20,7 +20,7 @@ from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present, same_name
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.promptsource_answers import with_all_answers
 from iml_jax.bench.sources.promptsource_filter import asking_for_the_task
@@ -41,6 +41,8 @@ from iml_jax.bench.sources.templates import PromptTemplate, load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.seeds import check_seed
+from iml_jax.storage.folders import entries, walk
+from iml_jax.storage.reading import encodable
 
 TEMPLATE_FILE = "templates.yaml"
 _ROW_LIMIT = 1 << 20  # characters; longer rows are skipped, no prompt of 2,048 tokens shows so much
@@ -122,8 +124,8 @@ class PromptSource(Source):
     def known(self) -> tuple[str, ...]:
         """Every dataset[/subset] with templates, sorted, whether its rows are there or not."""
         folder = directory(self.template_dir, "PromptSource.template_dir")
-        files = folder.rglob(TEMPLATE_FILE)
-        return tuple(sorted("/".join(path.parent.relative_to(folder).parts) for path in files))
+        found = (place.relative_to(folder) for place, _, files in walk(folder) if TEMPLATE_FILE in files)
+        return tuple(sorted("/".join(place.parts) for place in found))
 
     def remedy(self, task: str) -> str:
         """As ``Source.remedy``."""
@@ -142,7 +144,7 @@ class PromptSource(Source):
         """Names of the tasks, and what lists one."""
         data = directory(self.data_dir, "PromptSource.data_dir")
         here = present(data)
-        tops = {same_name(path.name) for path in data.iterdir()}
+        tops = {same_name(path.name) for path in entries(data)}
         names, folders = set(), set()
         for task in self.known():
             if same_name(task.partition("/")[0]) not in tops:

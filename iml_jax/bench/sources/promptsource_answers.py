@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
-from iml_jax.bench.sources.files import encodable
 from iml_jax.bench.sources.rows import Row
+from iml_jax.storage.reading import encodable
 
 # Tasks, and the path to the list of texts any of which is right.
 _RIGHT: tuple[tuple[str, tuple[str, ...]], ...] = (

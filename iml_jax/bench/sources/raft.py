@@ -16,6 +16,7 @@ from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, csv_records, document
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import parse_json, read_lines
 
 _TABLE = Path(__file__).with_name("raft_tasks.tsv")
@@ -176,7 +177,7 @@ class Raft(EvaluationSet):
 
 def _folders(root: Path) -> dict[str, Path]:
     """Task -> its folder."""
-    inside = sorted(root.iterdir()) if root.is_dir() else ()
+    inside = entries(root) if root.is_dir() else ()
     return {
         path.name: path
         for path in inside
@@ -229,7 +230,7 @@ def _settings(path: Path) -> dict[str, tuple[tuple[str, ...], str]]:
 
 
 def _object(line: str, path: Path, number: int) -> dict[str, object]:
-    value = parse_json(line, path, number)
+    value = parse_json(line, path, number, halves=True)
     if not isinstance(value, dict):
         raise UserError(f"{path}:{number}: a {type(value).__name__}; each line must be a JSON object")
     return value

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from iml_jax.bench.sources.files import encodable
+from iml_jax.storage.reading import encodable
 
 _CLOSED = re.compile(r"[.!?:;…。][\"'”’)\]}$]*$")
 NO_ANSWER = "no public answer"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench.sources.reasoning_formats import RAW, RAW_FORMS, SPLIT, SPLIT_OF, TSV, Form, Part, tsv
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import walk
 
 # The 14 sets of OPT-IML Bench (OPT-IML appendix A.1), as FLAN v2 spells those that it has.
 KNOWN = (
@@ -103,10 +103,8 @@ def _questions_below(root: Path) -> Iterator[Path]:
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
     """(path, path relative to the root with "/") of every file, in the order of names."""
-    for name, folders, files in os.walk(root):
-        folders.sort()
-        folder = Path(name)
-        for file in sorted(files):
+    for folder, _, files in walk(root):
+        for file in files:
             yield folder / file, (folder / file).relative_to(root).as_posix()
 
 
@@ -201,8 +199,8 @@ def _one_world(parts: Sequence[Part], folder: str, unread: dict[Path, str]) -> S
     if len(wanted) != 1:
         names = ", ".join("/".join(path.parts[-2:]) for path in folders)
         raise UserError(
-            f"Reasoning.proofwriter = {folder}: ends {len(wanted)} of the folders with its files; "
-            f"bind one of {names}"
+            f"{folders[-1]}: Reasoning.proofwriter = {folder} ends {len(wanted)} of the folders with its "
+            f"files; bind one of {names}"
         )
     for part in parts:
         if part.path.parent != wanted[0]:

@@ -114,7 +114,7 @@ def document(path: Path) -> Record:
     Raises:
       UserError: it is not.
     """
-    content = parse_json(read_text(path), path)
+    content = parse_json(read_text(path), path, halves=True)
     if not isinstance(content, dict):
         raise UserError(f"{path}: a {type(content).__name__}; the file must be one JSON object")
     return Record(f"{path}", 1, content)
@@ -135,7 +135,7 @@ def json_records(path: Path) -> Iterator[Record]:
         return
     for number, line in read_lines(path):
         if line.strip():
-            yield _checked(parse_json(line, path, number), f"{path}:{number}", number)
+            yield _checked(parse_json(line, path, number, halves=True), f"{path}:{number}", number)
 
 
 def _checked(value: object, place: str, number: int) -> Record:

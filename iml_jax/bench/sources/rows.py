@@ -49,7 +49,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     for number, line in read_lines(path):
         if not line.strip():
             continue
-        row = parse_json(line, path, number)
+        row = parse_json(line, path, number, halves=True)
         if not isinstance(row, dict):
             raise UserError(f"{path}:{number}: a {type(row).__name__}; each line must be a JSON object")
         yield number, row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -91,7 +92,7 @@ class Databases:
 
 
 def _schemas(path: Path) -> Iterator[tuple[str, Schema]]:
-    content = parse_json(read_text(path), path)
+    content = parse_json(read_text(path), path, halves=True)
     if not isinstance(content, list):
         raise UserError(f"{path}: a {type(content).__name__}; tables.json is a list of schemas")
     for number, entry in enumerate(content, 1):
@@ -125,7 +126,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
       UserError: it is no readable SQLite database, or lacks what its schema names.
     """
-    address = f"file:{urllib.parse.quote(str(path.resolve()))}?mode=ro&immutable=1"
+    address = f"file:{urllib.parse.quote(os.fsencode(path.resolve()))}?mode=ro&immutable=1"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
             connection.text_factory = bytes

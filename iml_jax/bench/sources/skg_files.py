@@ -7,7 +7,6 @@ import collections
 import dataclasses
 import difflib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.skg_tasks import SPLIT, TASKS, SkgTask, by_name
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries, walk
 from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json, read_lines
 
 _CHUNK = 1 << 20
@@ -52,7 +52,7 @@ def find(folder: Path) -> dict[str, TaskFiles | UserError]:
     splits: dict[str, dict[str, Path]] = collections.defaultdict(dict)
     side: dict[str, tuple[Path, ...]] = {}
     wrong: dict[str, UserError] = {}
-    for path in sorted(folder.iterdir()):
+    for path in entries(folder):
         if (name := _task_name(path)) is None:
             continue
         try:
@@ -81,7 +81,7 @@ def _task_name(path: Path) -> str | None:
     """The task that a folder's or file's name says; None where it is of no concern to UnifiedSKG."""
     if path.is_dir():
         # A folder of items of an unknown task would otherwise be left out without a word.
-        items = (match for inner in path.iterdir() if (match := _ITEM_FILE.fullmatch(plain(inner.name))))
+        items = (match for inner in entries(path) if (match := _ITEM_FILE.fullmatch(plain(inner.name))))
         if path.name.lower() in by_name() or any(match["task"] in (None, path.name) for match in items):
             return path.name
         return None
@@ -115,11 +115,8 @@ def _in_task_folder(folder: Path, task: SkgTask) -> tuple[dict[str, Path], tuple
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Every file below, sorted, hidden ones left out."""
-    for current, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(current, name)
+    for place, _, names in walk(folder):
+        yield from (place / name for name in names)
 
 
 def plain(name: str) -> str:
@@ -148,8 +145,8 @@ def _named(name: str, path: Path) -> SkgTask:
 
 
 def _nearby(folder: Path) -> str:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and any(_ITEM_FILE.fullmatch(plain(inner.name)) for inner in path.iterdir()):
+    for path in entries(folder):
+        if path.is_dir() and any(_ITEM_FILE.fullmatch(plain(inner.name)) for inner in entries(path)):
             return f"; bind {path}"
     known = ", ".join(task.name for task in TASKS)
     return f", or folder such as spider/; bind the folder that has them (tasks: {known})"
@@ -184,7 +181,7 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for line_number, line in read_lines(path):
         if line.strip():
             number += 1
-            yield number, _object(parse_json(line, path, line_number), f"{path}:{line_number}")
+            yield number, _object(parse_json(line, path, line_number, halves=True), f"{path}:{line_number}")
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:

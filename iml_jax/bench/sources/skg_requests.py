@@ -64,7 +64,7 @@ def _entities(paths: Sequence[Path]) -> dict[str, str]:
     """Name -> the name in one word, in the order of the file."""
     joined: dict[str, str] = {}
     for path in paths:
-        content = parse_json(read_text(path), path)
+        content = parse_json(read_text(path), path, halves=True)
         if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
             raise UserError(f"{path}: expected kind of entity -> list of entities; fetch it again")
         for names in content.values():
@@ -86,7 +86,9 @@ def mtop(request: Request) -> Iterator[Outcome]:
     structure = _intents([path for path in request.files if plain(path.name).endswith(".txt")])
     for number, fields in _mtop_rows(request.path):
         place = f"{request.path}:{number}"
-        tokens = required(_object(parse_json(fields[7], request.path, number), place), "tokens", list, place)
+        tokens = required(
+            _object(parse_json(fields[7], request.path, number, halves=True), place), "tokens", list, place
+        )
         yield str(number), Item(" ".join(map(str, tokens)), structure, distinct(fields[6]))
 
 

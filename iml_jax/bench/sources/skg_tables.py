@@ -92,7 +92,7 @@ def _wikitq_table(tables: Tables, name: str) -> Table | None:
 def tab_fact(request: Request) -> Iterator[Outcome]:
     """TabFact: JSON of table -> [statements, labels, caption]; tables with ``#`` between cells."""
     tables = Tables(request.files, depth=1)
-    content = parse_json(read_text(request.path), request.path)
+    content = parse_json(read_text(request.path), request.path, halves=True)
     if not isinstance(content, dict):
         raise UserError(f"{request.path}: a {type(content).__name__}; expected table -> [statements, labels]")
     for name, entry in content.items():
@@ -177,7 +177,7 @@ def _listed(path: Path, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
     if plain(path.name).endswith(".jsonl"):
         yield from records(path)
         return
-    content = parse_json(read_text(path), path)
+    content = parse_json(read_text(path), path, halves=True)
     rows = content.get(key) if isinstance(content, dict) else content
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: no list of objects, nor one under {key!r}; fetch it again")

@@ -38,7 +38,7 @@ def web_nlg(request: Request) -> Iterator[Outcome]:
 
     UnifiedSKG names the task without building it; the triples are written as DART's, in their own case.
     """
-    release = parse_json(read_text(request.path), request.path)
+    release = parse_json(read_text(request.path), request.path, halves=True)
     entries = release.get("entries") if isinstance(release, dict) else None
     if not isinstance(entries, list):
         raise UserError(f"{request.path}: no list 'entries'; is it a WebNLG file?")

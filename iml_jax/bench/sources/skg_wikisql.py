@@ -71,7 +71,7 @@ class _Tables:
                         raise UserError(
                             f"{place}: more than {FILE_LIMIT} characters of tables; split the file"
                         )
-                    table = parse_json(line, path, number)
+                    table = parse_json(line, path, number, halves=True)
                     if not isinstance(table, dict):
                         raise UserError(f"{place}: a {type(table).__name__}; each line must be a JSON object")
                     self._lines[_checked(table, place)] = place, line

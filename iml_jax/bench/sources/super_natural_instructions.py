@@ -15,12 +15,13 @@ from typing import Any
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import super_natural_schemas as schemas
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
-from iml_jax.bench.sources.files import SPLIT_NAMES, directory, encodable
+from iml_jax.bench.sources.files import SPLIT_NAMES, directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_contamination import contaminated
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines
+from iml_jax.storage.folders import entries
+from iml_jax.storage.reading import encodable, read_lines
 
 _TASK_FILE = re.compile(r"(?P<stem>.+)\.json(\.gz)?")
 
@@ -193,9 +194,9 @@ class SuperNaturalInstructions(Source):
 def _find(folder: Path) -> dict[str, dict[str, Path]]:
     """Task -> {split name, or "" for the one file of the task: path}."""
     found: dict[str, dict[str, Path]] = collections.defaultdict(dict)
-    for path in sorted(folder.iterdir()):
+    for path in entries(folder):
         if path.is_dir():
-            for inner in sorted(path.iterdir()):
+            for inner in entries(path):
                 match = _TASK_FILE.fullmatch(inner.name)
                 if match and match["stem"] in SPLIT_NAMES:
                     _add(found[path.name], SPLIT_NAMES[match["stem"]], inner)

@@ -20,9 +20,9 @@ from typing import Any
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Demonstration
-from iml_jax.bench.sources.files import encodable, is_name
+from iml_jax.bench.sources.files import is_name
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import open_binary, parse_json, read_text
+from iml_jax.storage.reading import encodable, open_binary, parse_json, read_text
 
 BENCHMARK = "super_natural_instructions"
 Instance = tuple[str, tuple[str, ...]]  # input, distinct references
@@ -43,7 +43,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
       UserError: as ``read_text`` and ``parse_json``; or it has no list of instances.
     """
-    content = parse_json(read_text(path), path)
+    content = parse_json(read_text(path), path, halves=True)
     if not isinstance(content, dict) or not isinstance(content.get("Instances"), list):
         raise UserError(f"{path}: no task object with a list 'Instances'; is it a task file?")
     return content

@@ -14,7 +14,7 @@ from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import t5_files
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.datasets import LocalDataset, locate
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.parallel import language_name
 from iml_jax.bench.sources.repeats import without_repeats
@@ -23,6 +23,7 @@ from iml_jax.bench.sources.t5_files import Part
 from iml_jax.bench.sources.t5_text import MalformedRowError, Pair, TaskForm
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import encodable
 
 TABLE = Path(__file__).with_name("t5_tasks.tsv")
 # What OPT-IML Bench keeps of T5, because its other benchmarks have the rest (OPT-IML appendix A.1).

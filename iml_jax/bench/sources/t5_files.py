@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from iml_jax.bench.sources.rows import Row, read_rows
 from iml_jax.bench.sources.rte import read_rte
 from iml_jax.bench.sources.superglue import CONFIGS, is_labelled, superglue_rows
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import walk
 from iml_jax.storage.reading import read_lines
 
 _SPLITS = SPLIT_NAMES | {
@@ -92,12 +92,11 @@ def find(data_dir: Path, claimed: frozenset[Path]) -> tuple[dict[str, list[Part]
     """
     parts: dict[str, list[Part]] = collections.defaultdict(list)
     unread: dict[Path, str] = {}
-    for name, folders, files in os.walk(data_dir):
-        folder = Path(name)
-        folders[:] = sorted(inner for inner in folders if folder / inner not in claimed)
+    for folder, folders, files in walk(data_dir):
+        folders[:] = [inner for inner in folders if folder / inner not in claimed]
         if folder in claimed:
             continue
-        found = _named(folder, sorted(files))
+        found = _named(folder, files)
         pairs, unused = aligned(folder, found)
         used = set(unused)
         unread.update(unused)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_text
 
 INFO, FEATURES = "dataset_info.json", "features.json"
@@ -28,7 +29,7 @@ def versions(folder: Path) -> tuple[str, ...]:
     """The versions prepared under a builder's or a config's folder, lowest first."""
     if not folder.is_dir():
         return ()
-    found = [path.name for path in folder.iterdir() if VERSION.fullmatch(path.name) and is_version(path)]
+    found = [path.name for path in entries(folder) if VERSION.fullmatch(path.name) and is_version(path)]
     return tuple(sorted(found, key=lambda name: tuple(map(int, name.split(".")))))
 
 
@@ -71,7 +72,7 @@ def tfds_splits(folder: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, 
         splits[name] = tuple(folder / file for file in names)
     if not splits:
         raise UserError(f"{folder / INFO}: no splits; {_GIVE}")
-    labels = sorted(path for path in folder.iterdir() if path.name.endswith(".txt"))
+    labels = [path for path in entries(folder) if path.name.endswith(".txt")]
     return splits, (folder / INFO, folder / FEATURES, *labels)
 
 

@@ -12,7 +12,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import skg_requests, skg_sql, skg_tables, skg_texts, skg_wikisql
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
-from iml_jax.bench.sources.files import directory, encodable
+from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.shortening import shortened
 from iml_jax.bench.sources.skg_files import find, holds_items, plain, split_of
 from iml_jax.bench.sources.skg_items import Item, Outcome, Reader, Request, preprocessed
@@ -21,6 +21,7 @@ from iml_jax.bench.sources.skg_prompts import FORMS, joined, keyword_prompt
 from iml_jax.bench.sources.skg_tasks import TASKS, SkgTask, by_name
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import encodable
 
 # Tasks whose original files are read; the others come as preprocessed items only.
 READERS: dict[str, Reader] = {

@@ -383,9 +383,11 @@ BASES: Mapping[str, Callable[[Path], tuple[Source, Files]]] = {
 }
 
 
-def build(name: str, root: Path) -> tuple[Source, list[Path]]:
-    """The source of one of ``BASES`` over its files, written below ``root``; and these files."""
-    source, files = BASES[name](root)
+def build(
+    name: str, root: Path, bases: Mapping[str, Callable[[Path], tuple[Source, Files]]] = BASES
+) -> tuple[Source, list[Path]]:
+    """The source of one of ``bases`` over its files, written below ``root``; and these files."""
+    source, files = bases[name](root)
     return source, list(_written(root, files))
 
 

@@ -1,0 +1,77 @@
+"""Listing folders that somebody else filled: sorted, without what operating systems left there.
+
+Passed over are names that begin with a dot (hidden files; ``._NAME`` holds what macOS knows of ``NAME``,
+``.DS_Store`` its view of the folder) and the names of ``COMPANIONS``. Every listing of a folder of data goes
+through here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from iml_jax.errors import Fault, UserError
+
+COMPANIONS = frozenset(
+    {"__MACOSX", "__pycache__", "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "lost+found"}
+)
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file or folder of this name is passed over."""
+    return name.startswith(".") or name in COMPANIONS
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name, without hidden and companion files.
+
+    Raises:
+      UserError: it is no folder, or may not be listed.
+      Fault: the device failed.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir() if not is_companion(path.name))
+    except OSError as error:
+        raise _cannot_be_listed(folder, error) from error
+    return [folder / name for name in names]
+
+
+def walk(folder: Path, *, follow_links: bool = False) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Every folder from ``folder`` downwards, itself included, as ``os.walk`` gives them.
+
+    Args:
+      folder: where to begin; nothing is given where it is no folder.
+      follow_links: enter linked folders, each real folder once (a link may lead upwards).
+
+    Yields:
+      (folder, names of the folders in it, names of the files in it), both sorted, without hidden and
+      companion files. Folders that the caller removes from the list are not entered.
+
+    Raises:
+      UserError: a folder may not be listed.
+      Fault: the device failed.
+    """
+    if not folder.is_dir():
+        return
+
+    def failed(error: OSError) -> None:
+        raise _cannot_be_listed(Path(error.filename or folder), error) from error
+
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, onerror=failed, followlinks=follow_links):
+        if follow_links:
+            real = os.path.realpath(place)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_companion(name))
+        yield Path(place), folders, sorted(name for name in files if not is_companion(name))
+
+
+def _cannot_be_listed(folder: Path, error: OSError) -> Exception:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)):
+        reason = error.strerror or error
+        return UserError(f"{folder}: cannot be listed ({reason}); check the path and its rights")
+    return Fault(f"{folder}: cannot be listed: {error.strerror or error}")
