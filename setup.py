@@ -10,6 +10,7 @@ CORE = [
     "optax>=0.2.8",  # AdamW, schedules, clipping
     "orbax-checkpoint>=0.12.8",  # sharded asynchronous checkpoints
     "grain>=0.2.18",  # mixing, packing, sharding and restoring the data stream
+    "xxhash>=3.5",  # checksums of the files of a checkpoint: XXH3, as fast as memory, without the GIL
     "array-record>=0.8.3",  # the record files of prepared tasks
     "protobuf>=5",  # parses tf.train.Example records without TensorFlow
     "gin-config>=0.5",  # run, mixture and model files

@@ -211,6 +211,12 @@ def staged(out: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def clear(directory: Path) -> None:
+    """Empties a directory of ``staged``."""
+    for entry in directory.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
 def _typed(content: Mapping[str, Any], name: str, kind: type, file: Path) -> Any:
     if name not in content:
         raise UserError(f"{file}: lacks {name}")

@@ -44,17 +44,38 @@ def make_metadata(
     }
 
 
-def model_of(metadata: Any, where: str) -> OptConfig:
-    """The model that ``metadata`` describes.
+def check_metadata(metadata: Any, where: str) -> None:
+    """Checks everything but the model.
 
     Raises:
-      UserError: another format version, or fields of the model unknown, missing or of a wrong type.
+      UserError: no object, another format version, or fields missing or of a wrong type.
     """
     version = metadata.get("format") if isinstance(metadata, dict) else None
     if version != FORMAT:
         raise UserError(
             f"{where}: metadata format {version!r}, this iml reads {FORMAT}; use the iml that wrote it"
         )
+    vocabulary = metadata.get("vocabulary")
+    fields: dict[str, tuple[Any, type]] = {
+        "updates": (metadata.get("updates"), int),
+        "manifest": (metadata.get("manifest"), str),
+        "vocabulary": (vocabulary, dict),
+    }
+    if isinstance(vocabulary, dict):
+        fields["vocabulary.fingerprint"] = (vocabulary.get("fingerprint"), str)
+        fields["vocabulary.tokens"] = (vocabulary.get("tokens"), int)
+    for name, (value, wanted) in fields.items():
+        if type(value) is not wanted or (type(value) is int and value < 0):
+            raise UserError(f"{where}: metadata has {name} = {value!r:.60}; use another checkpoint")
+
+
+def model_of(metadata: Any, where: str) -> OptConfig:
+    """The model that ``metadata`` describes.
+
+    Raises:
+      UserError: another format version, or fields of the model unknown, missing or of a wrong type.
+    """
+    check_metadata(metadata, where)
     model = metadata.get("model")
     if not isinstance(model, dict):
         raise UserError(f"{where}: metadata names no model")

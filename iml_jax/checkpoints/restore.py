@@ -15,6 +15,7 @@ import tensorstore
 from iml_jax.checkpoints import layout, locate
 from iml_jax.checkpoints.metadata import check_same_model, model_of
 from iml_jax.checkpoints.quiet import silence_orbax
+from iml_jax.checkpoints.verifying import read_newest
 from iml_jax.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 
@@ -46,10 +47,26 @@ def read_state(step_directory: Path, abstract: Any) -> Any:
 def restore_params(
     path: str | Path, config: OptConfig | None = None, shardings: Any = None
 ) -> tuple[OptConfig, Any, dict[str, Any]]:
-    """Reads the parameters only (no optimizer state) of RUN, RUN/checkpoints/STEP or a checkpoint.
+    """``read_params`` of RUN (its newest undamaged checkpoint) or RUN/checkpoints/STEP, verified.
 
     Args:
       path: see ``locate.resolve``.
+      config, shardings: as for ``read_params``.
+
+    Raises:
+      UserError: no such checkpoint, unfinished, damaged, or of another model.
+      Fault: the arrays cannot be read.
+    """
+    return read_newest(path, lambda place: read_params(place, config, shardings))
+
+
+def read_params(
+    place: Path, config: OptConfig | None = None, shardings: Any = None
+) -> tuple[OptConfig, Any, dict[str, Any]]:
+    """Reads the parameters only (no optimizer state) of a checkpoint, whose checksums the caller compares.
+
+    Args:
+      place: the step directory.
       config: the model they must be; None takes the checkpoint's own.
       shardings: one ``jax.sharding.Sharding`` for all, or a tree of them like the parameters; None puts
         all on the first device.
@@ -58,10 +75,9 @@ def restore_params(
       the config (``config`` if given), the parameter tree, the metadata.
 
     Raises:
-      UserError: no such checkpoint, unfinished, damaged, or of another model.
+      UserError: it is of another model.
       Fault: the arrays cannot be read.
     """
-    place = locate.resolve(path)
     metadata = locate.read_metadata(place)
     saved = model_of(metadata, str(place))
     if config is not None:
@@ -95,20 +111,22 @@ class LazyParameter:
         return self[...].astype(dtype or np.float32, copy=False)
 
 
-def open_params(path: str | Path) -> tuple[OptConfig, Any, dict[str, Any], Path]:
-    """Opens the parameters of RUN or of a checkpoint without reading them, for a streaming export.
+def open_params(place: Path) -> tuple[OptConfig, Any, dict[str, Any]]:
+    """Opens the parameters of a checkpoint without reading them, for a streaming export.
 
     Orbax has no public call for this, so it goes to the storage underneath (TensorStore: zarr in OCDBT,
     one array named by its dotted path); a test holds the values equal to ``restore_params``'.
 
+    Args:
+      place: the step directory, whose checksums the caller compares.
+
     Returns:
-      the model, the tree of ``LazyParameter``, the metadata, the step directory.
+      the model, the tree of ``LazyParameter``, the metadata.
 
     Raises:
-      UserError: no such checkpoint, unfinished or damaged.
+      UserError: the arrays are not those of its model.
       Fault: it cannot be read.
     """
-    place = locate.resolve(path)
     metadata = locate.read_metadata(place)
     model = model_of(metadata, str(place))
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
@@ -125,7 +143,7 @@ def open_params(path: str | Path) -> tuple[OptConfig, Any, dict[str, Any], Path]
             )
         return LazyParameter(array, place)
 
-    return model, jax.tree_util.tree_map_with_path(open_one, layout.parameter_shapes(model)), metadata, place
+    return model, jax.tree_util.tree_map_with_path(open_one, layout.parameter_shapes(model)), metadata
 
 
 def leaf_name(path: Any) -> str:

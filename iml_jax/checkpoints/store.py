@@ -7,6 +7,7 @@ is refused by name.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import shutil
@@ -20,9 +21,10 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from iml_jax.checkpoints import best, locate
+from iml_jax.checkpoints import best, inventory, locate, places
 from iml_jax.checkpoints.metadata import check_same_model, model_of
 from iml_jax.checkpoints.restore import leaf_name, one_line, read_state, reading, restore_params
+from iml_jax.checkpoints.verifying import Damaged, Say, read_verified, say
 from iml_jax.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import first_host_says
@@ -82,6 +84,8 @@ class CheckpointStore:
         self.config = config or CheckpointConfig()
         self._manager: ocp.CheckpointManager | None = None
         self._pending: int | None = None
+        self._inventory: concurrent.futures.Future[None] | None = None  # of the pending save, once committed
+        self._damaged: dict[Path, str] = {}  # step directories whose checksums differ
         self._began = time.monotonic()  # or the last save did
         self.newest: int | None = None  # the step saved or restored last
 
@@ -136,57 +140,101 @@ class CheckpointStore:
         Raises:
           Fault: that save failed.
         """
-        if self._pending is not None and self._manager and not self._manager.is_saving_in_progress():
+        if self._pending is None or self._manager is None or self._manager.is_saving_in_progress():
+            return
+        if self._inventory is None:
+            self._begin_inventory(self._manager, self._pending)
+        elif self._inventory.done():
             self.wait()
 
     def wait(self) -> None:
-        """Waits until the save under way is committed.
+        """Waits until the save under way is committed, usable, and has its checksums.
 
         Raises:
-          Fault: it failed; nothing of it is left behind, earlier checkpoints are untouched.
+          Fault: it failed; earlier checkpoints are untouched.
         """
         if self._pending is None or self._manager is None:
             return
+        if self._inventory is None:
+            self._begin_inventory(self._manager, self._pending)
+        assert self._inventory is not None
         with self._faults("save", self._pending):
-            self._manager.wait_until_finished()
-            if jax.process_index() == 0:
-                locate.write_inventory(self.folder / str(self._pending))
-        self._pending = None
+            self._inventory.result()
+        self._pending = self._inventory = None
+
+    def _begin_inventory(self, manager: ocp.CheckpointManager, step: int) -> None:
+        """Once ``step`` is committed: checks it as a restore does, and lets a thread write its checksums.
+
+        Each host writes those of its share. The commit is a barrier, so all of them see all files.
+        """
+        place = self.folder / str(step)
+        with self._faults("save", step):
+            manager.wait_until_finished()
+            damage = locate.damage(place)
+            if damage:
+                raise Fault(f"{place}: saved, but it cannot be used: {damage}; choose another Train.run_dir")
+            hosts = (jax.process_index(), jax.process_count())
+            thread = concurrent.futures.ThreadPoolExecutor(1, "inventory")
+            self._inventory = thread.submit(inventory.write, place, *hosts)
+            thread.shutdown(wait=False)
 
     def latest_step(self) -> int | None:
         """The newest committed and undamaged step; None where there is none."""
-        return locate.latest_usable(self.folder)[0]
+        return locate.latest_usable(self.folder, self._damaged)[0]
 
     def refused(self) -> dict[int, str]:
         """Steps newer than ``latest_step()`` and why each is not usable; worth a line to the user."""
-        return locate.latest_usable(self.folder)[1]
+        return locate.latest_usable(self.folder, self._damaged)[1]
 
-    def restore(self, step: int, abstract_state: Any, model: OptConfig | None = None) -> Restored:
+    def restore(
+        self, step: int, abstract_state: Any, model: OptConfig | None = None, say: Say = say
+    ) -> Restored:
         """Reads one checkpoint onto the shardings of ``abstract_state``, on whatever mesh it was saved.
 
         Args:
           step: updates done.
           abstract_state: tree of ``jax.ShapeDtypeStruct`` with ``sharding``, or of arrays to be like.
           model: refuse a checkpoint of another model.
+          say: takes the line about a checkpoint without checksums.
 
         Raises:
-          UserError: it is unfinished, damaged, or of another model or training state.
+          Damaged: it is unfinished or damaged; ``latest_step`` passes over it from now on.
+          UserError: it is of another model or training state.
           Fault: its arrays cannot be read.
         """
         place = self.folder / str(step)
-        reason = locate.damage(place)
-        if reason:
-            raise UserError(f"{place}: not a usable checkpoint: {reason}")
-        metadata = locate.read_metadata(place)
-        if model is not None:
-            check_same_model(model_of(metadata, str(place)), model, str(place))
-        state = read_state(place, abstract_state)
-        with reading(place):
-            items = ocp.args.Composite(data=ocp.args.JsonRestore())
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-                data = reader.restore(place, args=items)["data"]
+
+        def read(place: Path) -> Restored:
+            metadata = locate.read_metadata(place)
+            if model is not None:
+                check_same_model(model_of(metadata, str(place)), model, str(place))
+            state = read_state(place, abstract_state)
+            with reading(place):
+                items = ocp.args.Composite(data=ocp.args.JsonRestore())
+                with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+                    data = reader.restore(place, args=items)["data"]
+            return Restored(state, data, metadata)
+
+        try:
+            restored = read_verified(place, read, say)
+        except Damaged as damaged:
+            self._damaged[place] = damaged.reason
+            raise
         self.newest = step
-        return Restored(state, data, metadata)
+        return restored
+
+    def restore_newest(
+        self, abstract_state: Any, model: OptConfig | None = None, say: Say = say
+    ) -> Restored | None:
+        """``restore`` of the newest step that is not damaged; None where there is none (see ``refused``).
+
+        Raises:
+          UserError, Fault: as ``restore``, of a checkpoint that is not damaged.
+        """
+        while (step := self.latest_step()) is not None:
+            with contextlib.suppress(Damaged):
+                return self.restore(step, abstract_state, model, say)
+        return None
 
     def close(self) -> None:
         """Waits for the save under way and lets go of Orbax's threads.
@@ -217,6 +265,7 @@ class CheckpointStore:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
+            places.check_saveable(self.folder)
             self._set_aside_unusable()
             policies = ocp.checkpoint_managers
             stays: list[Any] = [policies.LatestN(self.config.keep)]
@@ -234,11 +283,11 @@ class CheckpointStore:
         return self._manager
 
     def _set_aside_unusable(self) -> None:
-        """Renames unfinished and damaged steps, lest Orbax counts them as kept or finds them in its way."""
+        """Renames unfinished and damaged steps: Orbax must neither keep them nor find them in its way."""
         if jax.process_index() == 0:
             for step in locate.steps_on_disk(self.folder):
                 place = self.folder / str(step)
-                if locate.damage(place):
+                if place in self._damaged or locate.damage(place):
                     place.rename(_free_name(place))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints: unusable steps set aside")
@@ -248,9 +297,10 @@ class CheckpointStore:
         try:
             yield
         except (Fault, UserError):
+            self._pending = self._inventory = None
             raise
         except Exception as error:  # Orbax raises what its storage drivers raise: OSError, ValueError, ...
-            self._pending = None
+            self._pending = self._inventory = None
             if jax.process_index() == 0:
                 _discard(self.folder / f"{step}.orbax-checkpoint-tmp")
             full = any(cause in str(error) for cause in ("No space left", "Disk quota exceeded"))

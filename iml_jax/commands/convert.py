@@ -65,32 +65,41 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 def to_huggingface(arguments: argparse.Namespace) -> None:
     """Streams a checkpoint's parameters into a Hugging Face directory."""
     from iml_jax.checkpoints import huggingface, locate, restore
+    from iml_jax.checkpoints.verifying import read_newest
+    from iml_jax.storage.reading import read_text
 
-    model, params, metadata, place = restore.open_params(arguments.source)
-    tokenizer = locate.tokenizer_of(place)
-    run_config = place.parent.parent / "config.gin"
     with huggingface.staged(arguments.out) as staging:
-        files = huggingface.export(
-            staging,
-            model,
-            params,
-            tokenizer,
-            dtype=arguments.dtype,
-            run_config=run_config.read_text("utf-8") if run_config.is_file() else "",
-            updates=metadata["updates"],
-            max_shard_bytes=int(arguments.max_shard_gb * 1e9),
-        )
+
+        def export(place: Path) -> tuple[Path, int]:
+            huggingface.clear(staging)  # of a checkpoint that turned out to be damaged
+            model, params, metadata = restore.open_params(place)
+            run_config = place.parent.parent / "config.gin"
+            files = huggingface.export(
+                staging,
+                model,
+                params,
+                locate.tokenizer_of(place),
+                dtype=arguments.dtype,
+                run_config=read_text(run_config) if run_config.is_file() else "",
+                updates=metadata["updates"],
+                max_shard_bytes=int(arguments.max_shard_gb * 1e9),
+            )
+            return place, len(files)
+
+        place, files = read_newest(arguments.source, export)
         if _will_compare(arguments):
-            _report(staging, model, restore.restore_params(place)[1], arguments.dtype)
-    show(f"wrote {arguments.out}: {len(files)} weight file(s), {arguments.dtype}, from {place}")
+            model, params, _ = restore.restore_params(place)
+            _report(staging, model, params, arguments.dtype)
+    show(f"wrote {arguments.out}: {files} weight file(s), {arguments.dtype}, from {place}")
 
 
 def to_orbax(arguments: argparse.Namespace) -> None:
     """Reads a Hugging Face directory into a run-like directory: checkpoints/0, tokenizer."""
-    from iml_jax.checkpoints import huggingface, locate
+    from iml_jax.checkpoints import huggingface, locate, places
     from iml_jax.checkpoints.metadata import make_metadata
     from iml_jax.checkpoints.store import CheckpointStore, restore_params
 
+    places.check_saveable(Path(arguments.out))
     with huggingface.staged(arguments.out) as staging:
         model, params, tokenizer = huggingface.load(arguments.source)
         metadata = make_metadata(

@@ -11,7 +11,8 @@ import jax
 
 from iml_jax.checkpoints import locate
 from iml_jax.checkpoints.metadata import model_of
-from iml_jax.checkpoints.restore import restore_params
+from iml_jax.checkpoints.restore import read_params
+from iml_jax.checkpoints.verifying import read_newest
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel import rules
@@ -73,18 +74,23 @@ def load_model(path: str | Path, mesh: jax.sharding.Mesh, changes: Mapping[str, 
       mesh: where to.
       changes: model fields that differ from the checkpoint's own (``compute_dtype``, say).
 
+    Where the newest checkpoint of RUN is damaged, the one before it is read, and a line says so.
+
     Raises:
       UserError: no such checkpoint, damaged, of another shape than
         ``changes`` ask, or not to be cut over the mesh.
       Fault: it cannot be read.
     """
-    place = locate.resolve(path)
-    saved = model_of(locate.read_metadata(place), str(place))
-    config = dataclasses.replace(saved, **changes).validate()
-    logical = opt.logical_axes(saved)
-    rules.check_divisible(mesh, logical, opt.abstract_params(saved))
-    _, params, metadata = restore_params(place, config, rules.shardings(mesh, logical))
-    return LoadedModel(config, params, mesh, metadata, place, _run_of(place))
+
+    def read(place: Path) -> LoadedModel:
+        saved = model_of(locate.read_metadata(place), str(place))
+        config = dataclasses.replace(saved, **changes).validate()
+        logical = opt.logical_axes(saved)
+        rules.check_divisible(mesh, logical, opt.abstract_params(saved))
+        _, params, metadata = read_params(place, config, rules.shardings(mesh, logical))
+        return LoadedModel(config, params, mesh, metadata, place, _run_of(place))
+
+    return read_newest(path, read)
 
 
 def _run_of(place: Path) -> Path | None:

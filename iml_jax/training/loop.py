@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from iml_jax.checkpoints import best, locate
+from iml_jax.checkpoints import best, locate, places
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.config.paths import OptionalPath, RequiredPath
@@ -223,8 +223,9 @@ def train(
       Fault: the loss is not finite, or a save failed.
       Preempted: SIGTERM came; what was done is saved.
     """
-    job, manifest = complete(job)
     run_dir = Path(job.train.run_dir)
+    places.check_saveable(run_dir)
+    job, manifest = complete(job)
     mesh = make_mesh(job.mesh)
     # The step would find this too, but only when compiled: by then the run's first files are written.
     rows = job.loader.batch_size // job.train.accumulation
@@ -246,18 +247,17 @@ def train(
         found = {"fingerprint": manifest.fingerprint}
         agree({"device": fingerprints.devices(), "manifest": found, f"{run_dir}:": seen})
         if latest is None and refused:
-            newest = max(refused)
-            raise UserError(
-                f"{store.folder}: no checkpoint is usable (newest: {newest}, {refused[newest]}); "
-                "move the folder away to begin again at step 0"
-            )
+            raise _none_usable(store, refused)
         if latest is None:
             state, first = _start_state(job, mesh), 0
         else:
             with monitor.phase(RESTORING):
-                restored = store.restore(latest, abstract_state(job.model, job.optimizer, mesh), job.model)
+                restored = store.restore_newest(abstract_state(job.model, job.optimizer, mesh), job.model)
+                refused = store.refused()  # the checksums may have found more
+                if restored is None:
+                    raise _none_usable(store, refused)
                 loader.restore(restored.data)
-            state, first = restored.state, latest
+            state, first = restored.state, restored.metadata["updates"]
         if first_host:
             if previous:
                 on_resume(previous)
@@ -277,6 +277,14 @@ def train(
             if sink:
                 sink.close()
     return run_dir
+
+
+def _none_usable(store: CheckpointStore, refused: dict[int, str]) -> UserError:
+    newest = max(refused)
+    return UserError(
+        f"{store.folder}: no checkpoint is usable (newest: {newest}, {refused[newest]}); "
+        "move the folder away to begin again at step 0"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

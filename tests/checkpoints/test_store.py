@@ -153,7 +153,8 @@ def test_parameters_alone_do_not_read_the_optimizer_state(tmp_path):
 
 
 def test_lazy_parameters_equal_restored_ones(run):
-    model, lazy, meta, place = restore.open_params(run)
+    place = locate.resolve(run)
+    model, lazy, meta = restore.open_params(place)
     assert (model, meta["updates"], place.name) == (MODEL, 5, "5")
     expected = layout.flatten(make_state(5).params)
     for path, leaf in layout.flatten(lazy).items():

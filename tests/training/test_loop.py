@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -153,6 +154,33 @@ def test_resumes_where_it_stopped_bit_for_bit(prepared, tmp_path):
     assert_same_checkpoints(whole, tmp_path / "parts", STEPS)
     assert losses(whole) == losses(tmp_path / "parts")
     assert sampled.load(whole) == sampled.load(tmp_path / "parts")
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(prepared, tmp_path, capsys):
+    """Damage that keeps the size of the file: a bit of an array, which no reader notices."""
+    whole = run(make_job(prepared, tmp_path / "whole"))
+    shutil.copytree(whole, tmp_path / "copy")
+    for step in (12, 10):
+        arrays = (file for file in (tmp_path / f"copy/checkpoints/{step}/state").rglob("*") if file.is_file())
+        file = max(arrays, key=lambda file: file.stat().st_size)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3] ^= 4
+        file.write_bytes(content)
+    capsys.readouterr()
+    run(make_job(prepared, tmp_path / "copy"))
+    said = capsys.readouterr().err
+    for step in (12, 10):
+        assert f"checkpoint {step} is not usable (it is damaged (state/" in said
+        assert (tmp_path / f"copy/checkpoints/{step}.refused").is_dir()
+    assert "resumed at step 8 of 12" in said
+    assert_same_checkpoints(whole, tmp_path / "copy", STEPS)
+
+
+def test_a_run_directory_that_cannot_hold_checkpoints_is_refused_before_the_first_step(prepared, tmp_path):
+    for name in ("opt[lr=3e-5]", "a\\b", "a*b"):
+        with pytest.raises(UserError, match="choose a"):
+            run(make_job(prepared, tmp_path / name))
+        assert not (tmp_path / name).exists()
 
 
 def test_resumes_on_another_mesh(prepared, tmp_path):
