@@ -3,7 +3,7 @@
     python benchmarks/killed_evaluation.py CHECKPOINT --prepared DIR --output DIR --examples 20 --kills 3
 
 ``iml evaluate`` runs once undisturbed, and once more in processes that are killed (SIGKILL) while they work,
-each after it has kept the answers of at least one more task, until one comes to its end. Predictions are
+each after it has kept the answers of at least one more chunk, until one comes to its end. Predictions are
 compared byte by byte, the result files after their ``seconds`` are taken out. Exit status 1 if they differ.
 """
 
@@ -36,7 +36,7 @@ def command(arguments: argparse.Namespace, output: Path) -> list[str]:
 
 
 def killed_once(arguments: argparse.Namespace, output: Path, log: Path, least: int, wait: float) -> bool:
-    """Starts the evaluation and kills it ``wait`` seconds after it has kept ``least`` tasks.
+    """Starts the evaluation and kills it ``wait`` seconds after it has kept ``least`` chunks.
 
     Returns:
       Whether it was killed; False if it had come to its end before.
@@ -57,8 +57,8 @@ def killed_once(arguments: argparse.Namespace, output: Path, log: Path, least: i
 
 
 def kept(folder: Path) -> int:
-    """Tasks whose answers are kept."""
-    return sum(path.suffix == ".jsonl" for path in folder.iterdir()) if folder.is_dir() else 0
+    """Chunks whose answers are kept."""
+    return len(list(folder.glob("answers-*.jsonl"))) if folder.is_dir() else 0
 
 
 def without_times(path: Path) -> str:
@@ -108,7 +108,10 @@ def main() -> None:
             raise SystemExit(
                 f"process {number + 1} was done before its kill; give a smaller --chunk or --delay"
             )
-        print(f"killed: had {before} of {tasks} tasks, kept {kept(folder)}", flush=True)
+        print(
+            f"killed: had {before} of {-(-examples // arguments.chunk)} chunks, kept {kept(folder)}",
+            flush=True,
+        )
     with log.open("a") as said:
         subprocess.run(command(arguments, parts), stdout=said, stderr=subprocess.STDOUT, check=True)
     print(f"continued to the end: {time.perf_counter() - start:.1f} s in {arguments.kills + 1} processes")

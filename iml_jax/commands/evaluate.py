@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     Raises:
       UserError: checkpoint, prepared data, reference or configuration are not what they must be.
       Fault: something cannot be read or written, or the outputs are not finite.
-      Preempted: SIGTERM came; finished tasks are kept, the same command goes on from there.
+      Preempted: SIGTERM came; answered chunks are kept, and the same command resumes from there.
     """
     from iml_jax.errors import Preempted
     from iml_jax.parallel import distributed, fingerprints, preemption
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
             _evaluate(arguments, config)
         except Preempted as notice:
             raise Preempted(
-                f"{notice}; finished tasks are kept, the same command goes on from there"
+                f"{notice}; what is answered so far is kept, and the same command resumes from there"
             ) from notice
 
 

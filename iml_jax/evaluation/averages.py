@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from iml_jax.evaluation import confidence, grouping, levels
+from iml_jax.evaluation.confidence import Resampled
 from iml_jax.evaluation.levels import Average, LevelScore, Weights
-from iml_jax.evaluation.results import Prediction, TaskScore
+from iml_jax.evaluation.results import Prediction, Results, TaskScore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,17 @@ class Table:
         return tuple(map(grouping.variant_title, self.variants))
 
 
-def table(tasks: Sequence[TaskScore], predictions: Sequence[Prediction] = ()) -> Table:
+def of_results(results: Results) -> Table:
+    """``table`` of an evaluation; what was drawn when it was made is not drawn again."""
+    draws = Resampled(results.draws) if results.draws else None
+    return table(results.tasks, results.predictions, draws)
+
+
+def table(
+    tasks: Sequence[TaskScore],
+    predictions: Sequence[Prediction] = (),
+    resampled: Resampled | None = None,
+) -> Table:
     """Every level with its categories, the total (``selection score``), then every benchmark.
 
     The total's cells are the averages of OPT-IML's tables 4 and 7, its score the selection score (section
@@ -66,15 +77,16 @@ def table(tasks: Sequence[TaskScore], predictions: Sequence[Prediction] = ()) ->
     Args:
       tasks: scored tasks, at least one.
       predictions: theirs, for the intervals; without them there are none.
+      resampled: the tasks' scores on resampled examples, if they are known already.
 
     Raises:
       ValueError: there is no task.
     """
-    resampled = confidence.resample(predictions, {task.name: task.metric for task in tasks})
+    drawn = resampled or confidence.resample(predictions, {task.name: task.metric for task in tasks})
 
     def cell(average: Average) -> Cell:
         scores = average.scores
-        return Cell(scores.model, scores.constant, resampled.interval(average.weights), average.counted)
+        return Cell(scores.model, scores.constant, drawn.interval(average.weights), average.counted)
 
     def row(kind: str, label: str, columns: Mapping[str, Average], whole: Average) -> Row:
         return Row(kind, label, {name: cell(one) for name, one in columns.items()}, cell(whole))

@@ -1,45 +1,66 @@
-"""How far an evaluation is: a bar on a terminal, a line every tenth elsewhere."""
+"""How far an evaluation is: one bar on a terminal, lines at intervals elsewhere."""
 
 from __future__ import annotations
 
+import datetime
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import jax
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from iml_jax.parallel import preemption
-from iml_jax.printing import one_line, printable, show
+from iml_jax.printing import printable, show
 
-LINES = 10
+LINES = 10  # in a log, one for every tenth of the whole ...
+SECONDS = 60.0  # ... and where a tenth takes longer, one after so many seconds
 
 
 class Meter:
-    """Counts rows done. A context manager; only the first process of several shows anything."""
+    """Counts prompts and tasks done of all there are. A context manager; only the first process shows it."""
 
-    def __init__(self, say: Callable[[str], None] | None = None) -> None:
-        """``say`` takes plain lines (inside a training process, whose own bar must not be disturbed)."""
+    def __init__(
+        self,
+        say: Callable[[str], None] | None = None,
+        *,
+        label: str = "evaluation",
+        prompts: int = 0,
+        tasks: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Shows nothing until the first prompt is done.
+
+        Args:
+          say: takes plain lines (inside a training process, whose own bar must not be disturbed); None shows
+            a bar on a terminal and prints lines on stderr elsewhere.
+          label: what is done.
+          prompts, tasks: how many there are; without tasks only prompts are shown.
+          clock: seconds.
+        """
         first = jax.process_index() == 0
         console = Console(stderr=True)
         self._bar: Progress | None = None
         if first and say is None and console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
             )
             self._bar = Progress(*columns, console=console, transient=True)
+            self._bar.add_task(label, total=max(prompts, 1), text="")
         self._say = (say or _print) if first else lambda text: None
-        self._label, self._done, self._total, self._shown = "", 0, 0, 0
+        self._label, self._total, self._tasks, self._clock = label, prompts, tasks, clock
+        self._done = self._tasks_done = self._before = self._tenth = 0
+        self._began = self._shown = clock()
 
     def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
+        self._began = self._shown = self._clock()
         return self
 
     def __exit__(
@@ -48,13 +69,19 @@ class Meter:
         if self._bar:
             self._bar.stop()
 
-    def begin(self, label: str, total: int) -> None:
-        """A new piece of work of ``total`` rows."""
-        self._label, self._done, self._total, self._shown = label, 0, total, 0
+    def resume(self, prompts: int) -> None:
+        """``prompts`` were done before, in no time of this process."""
+        self._done = self._before = prompts
+        self._tenth = LINES * prompts // max(self._total, 1)
+
+    def finished(self, tasks: int) -> None:
+        """So many tasks in all are answered now."""
+        self._tasks_done = tasks
+
+    def doing(self, label: str) -> None:
+        """What is done now, on the bar."""
         if self._bar:
-            for task in self._bar.task_ids:
-                self._bar.remove_task(task)
-            self._bar.add_task(escape(one_line(label)), total=total)
+            self._bar.update(self._bar.task_ids[0], description=label)
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -64,7 +91,7 @@ class Meter:
             self._say(text)
 
     def advance(self, rows: int) -> None:
-        """``rows`` more are done. Every process must call.
+        """``rows`` more prompts are done. Every process must call.
 
         Raises:
           Preempted: the platform wants the machine back.
@@ -72,12 +99,24 @@ class Meter:
         preemption.check()
         self._done += rows
         if self._bar:
-            self._bar.advance(self._bar.task_ids[0], rows)
+            self._bar.update(self._bar.task_ids[0], completed=self._done, text=self._text())
             return
-        tenth = LINES * self._done // max(self._total, 1)
-        if tenth > self._shown:
-            self._shown = tenth
-            self._say(f"{self._label}: {self._done} of {self._total}")
+        now, tenth = self._clock(), LINES * self._done // max(self._total, 1)
+        if tenth > self._tenth or (rows and now - self._shown >= SECONDS):
+            self._tenth, self._shown = tenth, now
+            self._say(f"{self._label}: {self._text()}")
+
+    def _text(self) -> str:
+        parts = [f"{self._done:,} of {self._total:,} prompts"]
+        if self._tasks:
+            # A chunk's tasks are known to be done when all of it is; then no prompt is left either.
+            tasks = self._tasks if self._done >= self._total else self._tasks_done
+            parts.append(f"{tasks:,} of {self._tasks:,} tasks")
+        own = self._done - self._before
+        if own > 0 and self._done < self._total:
+            left = (self._clock() - self._began) * (self._total - self._done) / own
+            parts.append(f"{datetime.timedelta(seconds=round(left))} left")
+        return ", ".join(parts)
 
 
 def _print(text: str) -> None:

@@ -77,16 +77,29 @@ def sample(name: str, total: int, count: int) -> list[int]:
     return sorted(np.random.default_rng(zlib.crc32(name.encode())).permutation(total)[:count].tolist())
 
 
-def read(prepared_dir: Path, entry: TaskEntry, split: str, count: int) -> list[Question]:
+def read(  # noqa: PLR0917
+    prepared_dir: Path, entry: TaskEntry, split: str, count: int, start: int = 0, stop: int | None = None
+) -> list[Question]:
     """The questions of one task, in file order.
 
+    Args:
+      prepared_dir, entry, split: where they are.
+      count: at most so many are asked of the task (``sample``).
+      start, stop: only these of the asked ones; by default all.
+
     Raises:
-      UserError: a shard is missing or damaged, or a record is not an evaluation record.
+      UserError: a shard is missing or damaged, it holds another number of records than the manifest says, or
+        a record is not an evaluation record.
     """
     pool = ShardPool(prepared_dir, max_open=1)
     try:
         records = RecordList(pool, entry.splits[split].files)
-        chosen = sample(entry.name, len(records), count)
+        if len(records) != entry.splits[split].examples:
+            raise UserError(
+                f"{prepared_dir}: {entry.name} has {len(records)} records of split {split}, but its manifest "
+                f"says {entry.splits[split].examples}; run `iml prepare` again"
+            )
+        chosen = sample(entry.name, len(records), count)[start:stop]
         return [_question(entry.name, records[index], records.place(index)) for index in chosen]
     finally:
         pool.close()

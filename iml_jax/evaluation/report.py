@@ -72,7 +72,7 @@ def render(results: Results, reference: Results | None = None, metrics_file: Pat
             "The three levels", plots.bars([(TITLES[level.name], level.scores) for level in found], name)
         ),
         *(_categories(level, name) for level in found),
-        _section("Averages", _averages(averages.table(results.tasks, results.predictions))),
+        _section("Averages", _averages(averages.of_results(results))),
         _section("Training", loss) if loss else "",
         _section("Tasks", "".join(_task_table(level, name, by_task) for level in found)),
         _section("A sample of answers", "".join(_answers(level, results.predictions) for level in found)),
@@ -277,7 +277,7 @@ def print_tables(results: Results, reference: Results | None = None, console: Co
         if not console.is_terminal:  # in a log, 80 columns would break every task's name
             console.width = max(console.width, 80 + max(len(task.name) for task in results.tasks))
     console.print(table)
-    console.print(_averages_table(averages.table(results.tasks, results.predictions)))
+    console.print(_averages_table(averages.of_results(results)))
     for level in found:
         console.print(Text(printable(wording.level_sentence(level, name))))
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from iml_jax.errors import UserError
 from iml_jax.storage import sealed
 from iml_jax.storage.reading import open_binary
@@ -97,11 +99,14 @@ class Results:
       metadata: JSON-able; what was evaluated and how (checkpoint, step, configs, fingerprints, versions).
       tasks: in the manifest's order.
       predictions: in the order of tasks and examples; empty when read back without them.
+      draws: task name -> scores on resampled examples (``confidence.resample``) of an evaluation just made,
+        so that table and pages need not draw again; not saved.
     """
 
     metadata: dict[str, Any]
     tasks: tuple[TaskScore, ...]
     predictions: tuple[Prediction, ...] = ()
+    draws: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
 
 def save(results: Results, path: str | Path) -> Path:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from iml_jax.config.paths import OptionalPath
 from iml_jax.data import manifest as manifests
@@ -18,10 +19,10 @@ from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.manifest import Manifest, TaskEntry
 from iml_jax.errors import UserError
 from iml_jax.evaluation import (
+    answering,
     confidence,
     constant,
     facts,
-    generation,
     levels,
     metrics,
     normalising,
@@ -29,8 +30,9 @@ from iml_jax.evaluation import (
     questions,
     scoring,
 )
+from iml_jax.evaluation.answering import Answered
 from iml_jax.evaluation.generation import GenerateConfig
-from iml_jax.evaluation.kept import KeptAnswers, TaskAnswers, key_of
+from iml_jax.evaluation.kept import Asked, KeptAnswers, key_of
 from iml_jax.evaluation.progress import Meter
 from iml_jax.evaluation.questions import Question
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
@@ -38,7 +40,7 @@ from iml_jax.models.fingerprint import fingerprint
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel import fingerprints
 
-# Questions in memory at once, and at most what a killed evaluation loses. Batches fill across its tasks.
+# Questions answered together (``answering.chunks``), and at most what a killed evaluation loses.
 CHUNK = 4096
 
 
@@ -71,12 +73,18 @@ class EvaluateConfig:
     generate: GenerateConfig = dataclasses.field(default_factory=GenerateConfig)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Model:
-    config: OptConfig
-    params: Any
-    mesh: jax.sharding.Mesh
-    tokenizer: tokenizers.Tokenizer
+@dataclasses.dataclass(frozen=True)
+class _Tasks:
+    """The evaluated tasks of a prepared directory, by name, with the split and the questions of each."""
+
+    prepared: Path
+    entries: Mapping[str, TaskEntry]
+    splits: Mapping[str, str]
+    asked: Mapping[str, Asked]
+
+    def read(self, piece: answering.Piece, count: int) -> list[Question]:
+        entry, split = self.entries[piece.task], self.splits[piece.task]
+        return questions.read(self.prepared, entry, split, count, piece.start, piece.stop)
 
 
 def evaluate(
@@ -103,8 +111,8 @@ def evaluate(
       config: what to evaluate (its own ``prepared_dir`` is not looked at here).
       metadata: added to the results' (checkpoint, step, ...).
       say: takes progress lines; None shows a bar on a terminal and plain lines on stderr elsewhere.
-      keep: a folder for each task's answers while others are still to come (``kept.folder_of``); an
-        evaluation of the same weights with the same settings goes on from there. Whoever saves the results
+      keep: a folder for the answers of each chunk while others are still to come (``kept.folder_of``); an
+        evaluation of the same weights with the same settings resumes from there. Whoever saves the results
         removes it (``KeptAnswers.clear``).
 
     Raises:
@@ -118,36 +126,25 @@ def evaluate(
     entries, splits = check(config, manifest)
     manifests.check_files(manifest, prepared, splits)
     tokenizer = tokenizers.load(prepared / manifest.vocabulary.directory)
-    model = _Model(model_config, params, mesh, tokenizer)
+    model = answering.Model(model_config, params, mesh, tokenizer)
     weights = fingerprint(params)
-    keys = {one.name: _key(one, splits[one.name], weights, model_config, config) for one in entries}
-    with Meter(say) as meter:
-        kept = KeptAnswers(keep, meter.note)
-        answers = kept.read(keys)
-        for names in _chunks(entries, splits, config.examples_per_task):
-            if all(entry.name in answers for entry in names):
-                continue
-            # A chunk is answered whole, so that what is computed together, and so its rounding, is the same.
-            read = functools.partial(questions.read, prepared)
-            group = [(one, read(one, splits[one.name], config.examples_per_task)) for one in names]
-            answers |= _answer(model, group, config, meter)
-            for entry, _ in group:
-                kept.write(entry.name, keys[entry.name], answers[entry.name])
-    scores: list[TaskScore] = []
-    predictions: list[Prediction] = []
-    skipped = []
-    for entry in entries:
-        found = answers[entry.name]
-        if found.predictions:
-            scores.append(_task_score(entry, splits[entry.name], found))
-            predictions.extend(found.predictions)
-        else:
-            skipped.append({"task": entry.name, "dropped": dict(found.dropped)})
+    facts_of_all = [weights, manifest.vocabulary.fingerprint, dataclasses.asdict(model_config)]
+    asked = {
+        one.name: Asked(
+            _key(facts_of_all, one, splits[one.name], config), _question_count(one, splits, config)
+        )
+        for one in entries
+    }
+    tasks = _Tasks(prepared, {entry.name: entry for entry in entries}, splits, asked)
+    with Meter(say, prompts=sum(one.count for one in asked.values()), tasks=len(entries)) as meter:
+        answers = _answers(model, tasks, config, KeptAnswers(keep, meter.note), meter)
+        meter.doing("computing scores and intervals")
+        scores, skipped, predictions, draws = _scores(entries, splits, answers)
     if not scores:
         raise UserError(f"{prepared}: none of the chosen tasks has an example that can be evaluated")
     known = {
         **facts.of_evaluation(
-            model_config, mesh, manifest, _generate(config), config.prefix, config.normalisation
+            model_config, mesh, manifest, answering.settings(config), config.prefix, config.normalisation
         ),
         "split": config.split,
         "tasks": list(config.tasks),
@@ -158,7 +155,51 @@ def evaluate(
         "seconds": round(time.perf_counter() - started, 3),
         **(metadata or {}),
     }
-    return Results(known, tuple(scores), tuple(predictions))
+    return Results(known, tuple(scores), tuple(predictions), draws)
+
+
+def _answers(
+    model: answering.Model, tasks: _Tasks, config: EvaluateConfig, kept: KeptAnswers, meter: Meter
+) -> dict[str, list[Answered]]:
+    """What became of every question, by task: kept answers, and the rest chunk by chunk."""
+    task_metrics = {name: entry.metric for name, entry in tasks.entries.items()}
+    chunks = list(answering.chunks({name: one.count for name, one in tasks.asked.items()}, CHUNK))
+    answers, done = kept.read(tasks.asked, chunks)
+    meter.resume(sum(one.stop - one.start for number in done for one in chunks[number]))
+    last = {piece.task: number for number, chunk in enumerate(chunks) for piece in chunk}
+    for number, pieces in enumerate(chunks):
+        if number not in done:
+            put = [question for one in pieces for question in tasks.read(one, config.examples_per_task)]
+            found = answering.answer(model, put, task_metrics, config, meter)
+            kept.write(number, pieces, tasks.asked, found)
+            rest = iter(found)
+            for one in pieces:
+                answers[one.task][one.start : one.stop] = itertools.islice(rest, one.stop - one.start)
+        meter.finished(sum(end <= number for end in last.values()))
+    return {name: [one for one in found if one is not None] for name, found in answers.items()}
+
+
+def _scores(
+    entries: Sequence[TaskEntry], splits: Mapping[str, str], answers: Mapping[str, Sequence[Answered]]
+) -> tuple[list[TaskScore], list[dict[str, Any]], list[Prediction], Mapping[str, np.ndarray]]:
+    """Scores, tasks without an answer, all predictions, and the bootstrap's draws."""
+    found = {
+        entry.name: [one.prediction for one in answers[entry.name] if one.prediction is not None]
+        for entry in entries
+    }
+    predictions = [one for entry in entries for one in found[entry.name]]
+    drawn = confidence.resample(predictions, {entry.name: entry.metric for entry in entries})
+    scores, skipped = [], []
+    for entry in entries:
+        dropped = Counter(one.dropped for one in answers[entry.name] if one.prediction is None)
+        if found[entry.name]:
+            unfinished = sum(one.unfinished for one in answers[entry.name])
+            interval = drawn.interval({entry.name: 1.0})
+            score = _task_score(entry, splits[entry.name], found[entry.name], interval)
+            scores.append(dataclasses.replace(score, unfinished=unfinished, dropped=dict(dropped)))
+        else:
+            skipped.append({"task": entry.name, "dropped": dict(dropped)})
+    return scores, skipped, predictions, drawn.scores
 
 
 def check_model(model: OptConfig, manifest: Manifest, prepared: Path) -> None:
@@ -219,19 +260,27 @@ def _question_count(entry: TaskEntry, splits: Mapping[str, str], config: Evaluat
     return min(config.examples_per_task, examples) if config.examples_per_task else examples
 
 
-def _key(entry: TaskEntry, split: str, weights: str, model: OptConfig, config: EvaluateConfig) -> str:
+def _key(facts_of_all: Sequence[object], entry: TaskEntry, split: str, config: EvaluateConfig) -> str:
     """Stands for everything that decides a task's answers; neither the mesh nor the batch sizes do.
 
-    This package's code does: answers of an older version may have been computed or scored otherwise.
+    The code that answers does: answers of an older version may have been computed or scored otherwise.
+
+    Args:
+      facts_of_all: the weights, the vocabulary, the model's fields.
     """
     settings = dataclasses.asdict(config)
-    for name in ("prepared_dir", "tasks", "split", "batch_size"):
+    without = ["prepared_dir", "tasks", "split", "batch_size"]
+    if config.normalisation != "unconditional":
+        without.append("neutral_prompt")
+    for name in without:
         del settings[name]
-    del settings["generate"]["batch_size"]
+    # ``Evaluate.prefix`` replaces Generate's; without a temperature nothing is drawn.
+    greedy = ("top_k", "top_p", "seed") if not config.generate.temperature else ()
+    for name in ("batch_size", "prefix", *greedy):
+        del settings["generate"][name]
     asked = dataclasses.asdict(entry.splits[split])
-    program = dict(fingerprints.code("data", "evaluation", "models"))
-    decides = [program, weights, dataclasses.asdict(model), entry.name, entry.metric, split, asked, settings]
-    return key_of(decides)
+    program = dict(fingerprints.code(*answering.DECIDING))
+    return key_of([program, *facts_of_all, entry.name, entry.metric, split, asked, settings])
 
 
 def check(config: EvaluateConfig, manifest: Manifest) -> tuple[tuple[TaskEntry, ...], dict[str, str]]:
@@ -246,151 +295,26 @@ def check(config: EvaluateConfig, manifest: Manifest) -> tuple[tuple[TaskEntry, 
     scoring.check_prefix(config.prefix, "Evaluate.prefix")
     normalising.check(config.normalisation, "Evaluate.normalisation")
     if config.normalisation == "unconditional" and not config.neutral_prompt.strip():
-        raise UserError("Evaluate.neutral_prompt is empty; options need something to go on from")
+        raise UserError("Evaluate.neutral_prompt is empty; options need something to follow")
     entries = questions.select_tasks(manifest, config.tasks)
     return entries, {entry.name: questions.split_of(entry, config.split) for entry in entries}
 
 
-def _chunks(entries: Sequence[TaskEntry], splits: Mapping[str, str], count: int) -> Iterator[list[TaskEntry]]:
-    """Whole tasks together, until they hold ``CHUNK`` questions: batches fill across tasks."""
-    group: list[TaskEntry] = []
-    held = 0
-    for entry in entries:
-        group.append(entry)
-        examples = entry.splits[splits[entry.name]].examples
-        held += min(count, examples) if count else examples
-        if held >= CHUNK:
-            yield group
-            group, held = [], 0
-    if group:
-        yield group
-
-
-def _answer(
-    model: _Model, group: Sequence[tuple[TaskEntry, list[Question]]], config: EvaluateConfig, meter: Meter
-) -> dict[str, TaskAnswers]:
-    outcomes = {entry.name: TaskAnswers() for entry, _ in group}
-    to_score: list[tuple[str, Question]] = []
-    to_write: list[tuple[str, Question]] = []
-    for entry, asked in group:
-        for question in asked:
-            reason = _unanswerable(question, model.config)
-            if reason:
-                outcomes[entry.name].dropped[reason] += 1
-            else:
-                (to_score if question.options else to_write).append((entry.metric, question))
-    if to_write:  # before the options are scored, which may take hours
-        generation.check(model.config, _generate(config))
-    _score(model, to_score, config, outcomes, meter)
-    _write(model, to_write, config, outcomes, meter)
-    for entry, asked in group:
-        order = {(one.example_id, one.template): number for number, one in enumerate(asked)}
-        outcomes[entry.name].predictions.sort(key=lambda one: order[one.example_id, one.template])
-    return outcomes
-
-
-def _generate(config: EvaluateConfig) -> GenerateConfig:
-    """One prefix for both kinds of questions."""
-    return dataclasses.replace(config.generate, prefix=config.prefix)
-
-
-def _unanswerable(question: Question, config: OptConfig) -> str:
-    """Why a question cannot be put to the model; empty if it can."""
-    if not question.references:
-        return "no_reference"
-    if question.options:
-        candidates = scoring.Candidates(question.prompt_ids, question.option_ids)
-        return "" if scoring.fits(candidates, config) else "option_too_long"
-    return "" if len(question.prompt_ids) else "empty_prompt"
-
-
-def _score(
-    model: _Model,
-    asked: Sequence[tuple[str, Question]],
-    config: EvaluateConfig,
-    outcomes: Mapping[str, TaskAnswers],
-    meter: Meter,
-) -> None:
-    candidates = [
-        scoring.Candidates(one.prompt_ids.tolist(), [o.tolist() for o in one.option_ids]) for _, one in asked
-    ]
-    meter.begin("scoring options", sum(len(one.options) for one in candidates))
-    place = (model.config, model.params, model.mesh)
-    found = scoring.score(*place, candidates, config.batch_size, prefix=config.prefix, advance=meter.advance)
-    apart: list[tuple[float, ...]] = [()] * len(asked)
-    if config.normalisation == "unconditional":
-        neutral = model.tokenizer.encode(config.neutral_prompt)
-        apart = normalising.after_neutral_prompt(
-            *place, candidates, config.batch_size, neutral=neutral, prefix=config.prefix
-        )
-    for (metric, question), likelihoods, without in zip(asked, found, apart, strict=True):
-        compared = normalising.normalise(
-            likelihoods, config.normalisation, texts=question.options, unconditional=without
-        )
-        wanted = {metrics.normalize(reference) for reference in question.references}
-        correct = {i for i, option in enumerate(question.options) if metrics.normalize(option) in wanted}
-        best, right = scoring.choose(compared, correct)
-        chosen = question.options[best]
-        points = metrics.rouge_l(chosen, question.references) if metric == "rouge_l" else 100.0 * right
-        one = _prediction(question, chosen, points, likelihoods.truncated_tokens, likelihoods.values)
-        if config.normalisation != "none":
-            one = dataclasses.replace(one, normalised=compared)
-        outcomes[question.task].predictions.append(one)
-
-
-def _write(
-    model: _Model,
-    asked: Sequence[tuple[str, Question]],
-    config: EvaluateConfig,
-    outcomes: Mapping[str, TaskAnswers],
-    meter: Meter,
-) -> None:
-    if not asked:
-        return
-    prompts = [question.prompt_ids.tolist() for _, question in asked]
-    meter.begin("writing answers", len(prompts))
-    # A drawn answer belongs to its question, whatever else is asked, before or after a kill.
-    numbers = [zlib.crc32(f"{q.task}\n{q.example_id}\n{q.template}".encode()) >> 1 for _, q in asked]
-    answers = generation.write_answers(
-        model.config, model.params, model.mesh, prompts, _generate(config),
-        decode=model.tokenizer.decode, numbers=numbers, advance=meter.advance,
-    )  # fmt: skip
-    for (metric, question), answer in zip(asked, answers, strict=True):
-        text = (answer.text or "").strip()
-        points = metrics.score(metric, text, question.references)
-        outcome = outcomes[question.task]
-        outcome.unfinished += not answer.finished
-        outcome.predictions.append(_prediction(question, text, points, answer.truncated_tokens, ()))
-
-
-def _prediction(
-    question: Question, text: str, points: float, truncated: int, log_likelihoods: tuple[float, ...]
-) -> Prediction:
-    return Prediction(
-        task=question.task,
-        example_id=question.example_id,
-        template=question.template,
-        prompt=question.prompt,
-        prediction=text,
-        references=question.references,
-        options=question.options,
-        log_likelihoods=log_likelihoods,
-        score=points,
-        truncated_tokens=truncated,
-    )
-
-
-def _task_score(entry: TaskEntry, split: str, outcome: TaskAnswers) -> TaskScore:
+def _task_score(
+    entry: TaskEntry,
+    split: str,
+    predictions: Sequence[Prediction],
+    interval: tuple[float, float] | None,
+) -> TaskScore:
     by_template: dict[str, list[tuple[str, float]]] = {}
-    for one in outcome.predictions:
+    for one in predictions:
         by_template.setdefault(one.template, []).append((one.example_id, one.score))
     templates = {}
     for name, answers in by_template.items():
         points = metrics.per_question(entry.metric, answers)
         templates[name] = TemplateScore(sum(points) / len(points), len(points))
-    asked = [constant.Question(one.references, one.options, one.example_id) for one in outcome.predictions]
+    asked = [constant.Question(one.references, one.options, one.example_id) for one in predictions]
     best = constant.best_constant(entry.metric, asked)
-    drawn = confidence.resample(outcome.predictions, {entry.name: entry.metric})
     return TaskScore(
         name=entry.name,
         benchmark=entry.benchmark,
@@ -403,10 +327,10 @@ def _task_score(entry: TaskEntry, split: str, outcome: TaskAnswers) -> TaskScore
         templates=templates,
         constant_score=best.score,
         constant_answer=best.answer,
-        examples=len(outcome.predictions),
-        truncated=sum(one.truncated_tokens > 0 for one in outcome.predictions),
-        unfinished=outcome.unfinished,
-        dropped=dict(outcome.dropped),
-        others=own_metrics.compute(entry.benchmark, entry.task, outcome.predictions),
-        interval=drawn.interval({entry.name: 1.0}),
+        examples=len(predictions),
+        truncated=sum(one.truncated_tokens > 0 for one in predictions),
+        unfinished=0,
+        dropped={},
+        others=own_metrics.compute(entry.benchmark, entry.task, predictions),
+        interval=interval,
     )

@@ -36,10 +36,11 @@ def code(*folders: str) -> Mapping[str, str]:
     """File of this package -> the first 12 hex digits of its SHA-256.
 
     Args:
-      folders: of the package; all of it without any.
+      folders: folders and files of the package; all of it without any.
     """
     root = Path(__file__).parent.parent
-    files = sorted(file for folder in folders or (".",) for file in (root / folder).rglob("*.py"))
+    places = [root / folder for folder in folders or (".",)]
+    files = sorted(file for place in places for file in ([place] if place.is_file() else place.rglob("*.py")))
     return MappingProxyType(
         {
             file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()[:12]

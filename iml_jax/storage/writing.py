@@ -33,7 +33,8 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # below a file, say
+            temporary.unlink(missing_ok=True)
         raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

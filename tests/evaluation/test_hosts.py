@@ -61,5 +61,5 @@ def test_two_hosts_are_one_device(tmp_path: Path) -> None:
     # What two hosts kept, one goes on with.
     said: list[str] = []
     again = evaluate(config, params, mesh, prepared, asked, say=said.append, keep=keep)
-    assert said == ["4 of 4 tasks were answered before; going on with the rest"]
+    assert said == ["30 of 30 prompts were answered before; resuming with the rest"]
     assert again.predictions == together.predictions

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import io
 import json
 from pathlib import Path
 
@@ -10,10 +12,22 @@ import numpy as np
 import pytest
 from prepared_questions import make_questions
 from random_opt import PRE_NORM, on_mesh, random_params
+from rich.console import Console
 
 from iml_jax.data import manifest as manifests
 from iml_jax.errors import UserError
-from iml_jax.evaluation import facts, metrics, results, runner, scoring
+from iml_jax.evaluation import (
+    answering,
+    averages,
+    confidence,
+    facts,
+    metrics,
+    questions,
+    report,
+    results,
+    runner,
+    scoring,
+)
 from iml_jax.evaluation.generation import GenerateConfig
 from iml_jax.evaluation.runner import EvaluateConfig, evaluate
 
@@ -164,7 +178,7 @@ def test_patterns_and_sampling(prepared: Path, model) -> None:
     said: list[str] = []
     small = evaluate(model[0], params, mesh, prepared, config, say=said.append)
     assert [(task.task, task.examples) for task in small.tasks] == [("choose", 3), ("pick", 3)]
-    assert said[-1] == "scoring options: 18 of 18"
+    assert said[-1] == "evaluation: 6 of 6 prompts, 2 of 2 tasks"
     again = evaluate(model[0], params, mesh, prepared, config, say=said.append)
     assert [one.example_id for one in again.predictions] == [one.example_id for one in small.predictions]
 
@@ -211,21 +225,22 @@ def test_mistakes_are_one_line(prepared: Path, model) -> None:
 
 
 def test_killed_and_continued_it_is_the_same(
-    found: results.Results, prepared: Path, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Chunks end inside tasks; killed in its fourth chunk it has kept three and answers only the others."""
     params, mesh = on_mesh(*model)
-    monkeypatch.setattr(runner, "CHUNK", 1)  # each task by itself
+    monkeypatch.setattr(runner, "CHUNK", 5)
+    whole = evaluate(model[0], params, mesh, prepared, CONFIG, metadata={"step": 7}, say=lambda text: None)
     keep = tmp_path / "7.unfinished"
-    asked: list[int] = []
-    answered = runner.scoring.score
+    answered, calls = answering.answer, []
 
-    def killed_at_third(*arguments, **keywords):
-        asked.append(len(arguments[3]))
-        if len(asked) == 4:  # the fourth task has options again
+    def killed_at_fourth(*arguments, **keywords):
+        calls.append(len(arguments[1]))
+        if len(calls) == 4:
             raise KeyboardInterrupt
         return answered(*arguments, **keywords)
 
-    monkeypatch.setattr(scoring, "score", killed_at_third)
+    monkeypatch.setattr(answering, "answer", killed_at_fourth)
     with pytest.raises(KeyboardInterrupt):
         evaluate(model[0], params, mesh, prepared, CONFIG, say=lambda text: None, keep=keep)
     assert len(list(keep.iterdir())) == 3
@@ -233,49 +248,145 @@ def test_killed_and_continued_it_is_the_same(
     again = evaluate(
         model[0], params, mesh, prepared, CONFIG, metadata={"step": 7}, say=said.append, keep=keep
     )
-    assert said[0] == "3 of 4 tasks were answered before; going on with the rest"
-    assert len(asked) == 5
-    assert (again.tasks, again.predictions) == (found.tasks, found.predictions)
-    # With other code, weights, settings or questions they are answered anew.
+    assert said[0] == "15 of 26 prompts were answered before; resuming with the rest"
+    assert said[-1] == "evaluation: 26 of 26 prompts, 4 of 4 tasks"
+    assert calls == [5, 5, 5, 5, 5, 5, 1]
+    assert (again.tasks, again.predictions) == (whole.tasks, whole.predictions)
+    files = [results.save(one, tmp_path / name) for one, name in ((whole, "a.json"), (again, "b.json"))]
+    one, other = (results.predictions_path(file).read_bytes() for file in files)
+    assert one == other
+    # Nothing is computed where nothing is missing; other code or weights make all of it missing.
+    evaluate(model[0], params, mesh, prepared, CONFIG, say=said.append, keep=keep)
+    assert len(calls) == 7
     with monkeypatch.context() as patched:
         patched.setattr(runner.fingerprints, "code", lambda *folders: {"models/opt.py": "another"})
         said.clear()
         evaluate(model[0], params, mesh, prepared, CONFIG, say=said.append, keep=keep)
-        assert not any("answered before" in line for line in said)
-    other = random_params(model[0], np.random.default_rng(6))
-    for changed, config in (
-        (other, CONFIG),
-        (model[1], dataclasses.replace(CONFIG, examples_per_task=2)),
-        (model[1], dataclasses.replace(CONFIG, generate=GenerateConfig(max_new_tokens=4, batch_size=3))),
-    ):
-        said.clear()
-        evaluate(model[0], on_mesh(model[0], changed)[0], mesh, prepared, config, say=said.append, keep=keep)
-        assert not any("answered before" in line for line in said)
+        assert said[0] == f"{keep}: 6 file(s) of other weights, questions or settings are not used"
+    other_params = on_mesh(model[0], random_params(model[0], np.random.default_rng(6)))[0]
+    said.clear()
+    evaluate(model[0], other_params, mesh, prepared, CONFIG, say=said.append, keep=keep)
+    assert not any("answered before" in line for line in said)
 
 
-def test_a_chunk_killed_while_it_was_kept_is_computed_whole_again(
+def test_a_damaged_chunk_alone_is_answered_again(
     prepared: Path, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rounding hangs on what is computed together: the same batches give the same bits."""
+    """What is computed together stays so, whichever chunk is missing: the same batches give the same bits."""
     params, mesh = on_mesh(*model)
-    monkeypatch.setattr(runner, "CHUNK", 10_000)  # all tasks together
+    monkeypatch.setattr(runner, "CHUNK", 10)
     keep = tmp_path / "7.unfinished"
-    asked: list[int] = []
-    answered = scoring.score
+    answered, calls = answering.answer, []
 
     def counted(*arguments, **keywords):
-        asked.append(len(arguments[3]))
+        calls.append([(one.task, one.example_id, one.template) for one in arguments[1]])
         return answered(*arguments, **keywords)
 
-    monkeypatch.setattr(scoring, "score", counted)
+    monkeypatch.setattr(answering, "answer", counted)
     whole = evaluate(model[0], params, mesh, prepared, CONFIG, say=lambda text: None, keep=keep)
-    next(keep.glob("*pick*")).unlink()
-    again = evaluate(model[0], params, mesh, prepared, CONFIG, say=lambda text: None, keep=keep)
-    assert asked[0] == asked[1] == sum(bool(one.options) for one in whole.predictions)
+    middle = sorted(keep.iterdir())[1]
+    middle.write_text(middle.read_text().replace('"truncated_tokens": 0', '"truncated_tokens": 1', 1))
+    said: list[str] = []
+    again = evaluate(model[0], params, mesh, prepared, CONFIG, say=said.append, keep=keep)
+    assert said[0] == (
+        f"{middle}: damaged and not used, its prompts are answered again (its checksum is wrong)"
+    )
+    assert said[1].startswith("16 of 26 prompts were answered before")
+    assert calls[3:] == [calls[1]]
     assert (again.tasks, again.predictions) == (whole.tasks, whole.predictions)
-    # Nothing is computed where nothing is missing.
-    evaluate(model[0], params, mesh, prepared, CONFIG, say=lambda text: None, keep=keep)
-    assert len(asked) == 2
+
+
+# Another value of every setting, and whether it decides an answer.
+SETTINGS = {
+    "prepared_dir": ("elsewhere", False),  # the manifest's content is in the key
+    "tasks": (("*",), False),
+    "split": ("validation", False),  # each task's own split is in the key
+    "examples_per_task": (2, True),
+    "batch_size": (7, False),
+    "prefix": ("eos", True),
+    "normalisation": ("per_byte", True),
+    "neutral_prompt": ("Reply:", False),  # under ``unconditional`` it does
+    "generate": (GenerateConfig(max_new_tokens=4, batch_size=3), True),
+}
+GENERATE = {
+    "max_new_tokens": (4, True),
+    "batch_size": (7, False),
+    "temperature": (0.5, True),
+    "top_k": (3, False),  # with a temperature these three do
+    "top_p": (0.5, False),
+    "seed": (1, False),
+    "stop": (("x",), True),
+    "prefix": ("eos", False),  # Evaluate.prefix is taken
+}
+
+
+def test_kept_answers_are_used_again_exactly_where_no_setting_decides_otherwise(prepared: Path) -> None:
+    assert SETTINGS.keys() == {field.name for field in dataclasses.fields(EvaluateConfig)}
+    assert GENERATE.keys() == {field.name for field in dataclasses.fields(GenerateConfig)}
+    entry = manifests.load(prepared).tasks[0]
+
+    def key(config: EvaluateConfig, split: str = "test", facts_of_all: tuple[str, ...] = ("weights",)) -> str:
+        return runner._key(facts_of_all, entry, split, config)
+
+    def generate(config: EvaluateConfig, name: str, value: object) -> EvaluateConfig:
+        return dataclasses.replace(config, generate=dataclasses.replace(config.generate, **{name: value}))
+
+    for name, (value, decides) in SETTINGS.items():
+        assert (key(dataclasses.replace(CONFIG, **{name: value})) != key(CONFIG)) == decides, name
+    for name, (value, decides) in GENERATE.items():
+        assert (key(generate(CONFIG, name, value)) != key(CONFIG)) == decides, name
+    apart = dataclasses.replace(CONFIG, normalisation="unconditional")
+    assert key(apart) != key(dataclasses.replace(apart, neutral_prompt="Reply:"))
+    drawn = generate(CONFIG, "temperature", 1.0)
+    for name in ("top_k", "top_p", "seed"):
+        assert key(drawn) != key(generate(drawn, name, GENERATE[name][0])), name
+    assert key(CONFIG) != key(CONFIG, facts_of_all=("other weights",))
+
+
+def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
+    """What ``answering`` imports of the packages that compute, but for the records of what was found."""
+    root = Path(runner.__file__).parent.parent
+    waiting, seen = ["evaluation/answering.py"], set()
+    while waiting:
+        file = waiting.pop()
+        if file in seen or file.partition("/")[0] not in ("data", "evaluation", "models"):
+            continue
+        seen.add(file)
+        for node in ast.parse((root / file).read_text()).body:  # not what TYPE_CHECKING guards
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("iml_jax."):
+                place = "/".join(node.module.split(".")[1:])
+                inside = [f"{place}/{alias.name}.py" for alias in node.names]
+                waiting += [one for one in (*inside, f"{place}.py") if (root / one).is_file()]
+    records = {"evaluation/results.py", "data/manifest.py", "data/stated.py"}
+    in_key = runner.fingerprints.code(*answering.DECIDING)
+    assert in_key.keys() >= seen - records
+    assert {file for file in in_key if not file.startswith("models/")} <= seen
+
+
+def test_a_manifest_that_miscounts_is_refused(prepared: Path) -> None:
+    entry = manifests.load(prepared).tasks[0]
+    wrong = dataclasses.replace(entry.splits["test"], examples=entry.splits["test"].examples + 1)
+    with pytest.raises(UserError, match=r"has 8 records of split test, but its manifest says 9"):
+        questions.read(prepared, dataclasses.replace(entry, splits={"test": wrong}), "test", 0)
+
+
+def test_the_bootstrap_is_drawn_once(
+    found: results.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Result file, page and table share the draws of the evaluation; each alone would draw the same."""
+    path = results.save(found, tmp_path / "7.json")
+    read = results.load(path, predictions=True)
+    fresh, drawn = averages.of_results(read), report.render(read)
+    assert read.draws == {} and read == found
+    with monkeypatch.context() as patched:
+        patched.setattr(confidence, "resample", pytest.fail)
+        assert averages.of_results(found) == fresh
+        assert report.render(found) == drawn
+        report.print_tables(found, console=Console(file=io.StringIO()))
+    resampled = confidence.resample(found.predictions, {task.name: task.metric for task in found.tasks})
+    assert {task.name: task.interval for task in found.tasks} == {
+        task.name: resampled.interval({task.name: 1.0}) for task in found.tasks
+    }
 
 
 def test_saved_and_read_back(found: results.Results, tmp_path: Path) -> None:

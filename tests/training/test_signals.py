@@ -62,7 +62,7 @@ def making(*arguments, **named):
         return step(state, batch)
     return stepping
 CheckpointStore.save, progress.Meter.advance, loop.make_train_step = saving, advancing, making
-runner.CHUNK = 8  # questions: every task a group of its own
+runner.CHUNK = 8  # questions: of 26 there are four chunks
 sys.exit(cli.main())
 """
 
@@ -207,14 +207,14 @@ def test_an_evaluation_that_is_preempted_and_interrupted_goes_on(prepared, tmp_p
     status, text = evaluate("again", "evaluation:4")
     assert (status, text.splitlines()[-1]) == (
         143,
-        "iml: preempted (SIGTERM); finished tasks are kept, the same command goes on from there",
+        "iml: preempted (SIGTERM); what is answered so far is kept, and the same command resumes from there",
     )
     kept = tmp_path / "again.unfinished"
     first = len(list(kept.iterdir()))
     assert 0 < first < 4 and not (tmp_path / "again.json").exists()
     status, text = evaluate("again", "evaluation:2", signal.SIGINT)
     assert (status, text.splitlines()[-1]) == (130, "iml: interrupted"), text
-    assert f"{first} of 4 tasks were answered before" in text and "Traceback" not in text
+    assert f"{8 * first} of 26 prompts were answered before" in text and "Traceback" not in text
     status, text = evaluate("again")
     assert status == 0, text
     assert not kept.exists()
