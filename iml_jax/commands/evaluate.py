@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import jax
 
     from iml_jax.config import Config
+    from iml_jax.data.manifest import Manifest
     from iml_jax.evaluation.checkpoint import LoadedModel, SavedModel
     from iml_jax.evaluation.results import Results
     from iml_jax.evaluation.runner import EvaluateConfig
@@ -44,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=paths.argument,
         default="",
         metavar="FILE.json",
-        help="where the scores go, the report beside them (RUN/evaluation/STEP.json and RUN/report.html)",
+        help="where the scores go, the report beside them (RUN/evaluation/STEP.json and RUN/report.html, or "
+        "names of their own where settings differ from those of the run's evaluations)",
     )
 
 
@@ -72,10 +75,12 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     import jax
 
+    from iml_jax.checkpoints.metadata import model_of
     from iml_jax.data import manifest as manifests
     from iml_jax.errors import UserError
-    from iml_jax.evaluation import kept, levels, publish, report, results, runner
+    from iml_jax.evaluation import answering, kept, levels, publish, report, results, runner, settings
     from iml_jax.evaluation.checkpoint import find_model, load_model
+    from iml_jax.parallel.mesh import MeshConfig
 
     if arguments.output and not arguments.output.endswith(".json"):
         raise UserError(f"--output {arguments.output}: must end in .json")
@@ -89,12 +94,19 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     manifest = manifests.load(prepared)
     runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.place))
     suite = publish.suite_of(str(saved.metadata.get("manifest", "")), manifest)
-    publish.check_places(*_places(arguments, saved, suite))
+    model = dataclasses.replace(model_of(saved.metadata, str(saved.place)), **model_changes(config))
+    wanted = settings.settings_of(model, manifest, evaluating)
+    label, differing = _label(arguments, saved, suite, manifest, wanted)
+    publish.check_places(*_places(arguments, saved, suite, label))
     if given is not None:
         runner.check_reference(evaluating, manifest, given, f"--reference {arguments.reference}")
     loaded = load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
-    file, page = _places(arguments, loaded, suite)
-    facts = {"checkpoint": str(loaded.place), "step": loaded.step, "config": config.resolved(SAVED)}
+    file, page = _places(arguments, loaded, suite, label)
+    generate = answering.settings(evaluating)
+    asked = dataclasses.replace(evaluating, prepared_dir=str(prepared), generate=generate)
+    used = {"Model": loaded.config, "Mesh": MeshConfig(**loaded.mesh.shape)}
+    used |= {"Evaluate": asked, "Generate": asked.generate}
+    facts = {"checkpoint": str(loaded.place), "step": loaded.step, "config": config.resolved(SAVED, used)}
     found = runner.evaluate(
         loaded.config, loaded.params, loaded.mesh, prepared, evaluating,
         metadata=facts, keep=kept.folder_of(file),
@@ -102,16 +114,44 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     if given is not None:
         levels.reference_scores(found, given)
     if jax.process_index() == 0:
-        reference = given or _start_of_run(loaded, found, suite)
+        reference = given or _start_of_run(loaded, found, suite, label)
         results.save(found, file)
         kept.KeptAnswers(kept.folder_of(file)).clear()
         curve = loaded.run / "metrics.jsonl" if loaded.run else ""
         report.write_report(page, found, reference=reference, metrics_file=curve)
         report.print_tables(found, reference)
+        if differing:
+            show(
+                f"note: other settings than {loaded.run}'s evaluations have ({differing}); "
+                f"these results have a name of their own, {file.name}",
+                file=sys.stderr,
+            )
         show(f"scores: {file}\npredictions: {results.predictions_path(file)}\nreport: {page}")
 
 
-def _places(arguments: argparse.Namespace, model: SavedModel | LoadedModel, suite: str) -> tuple[Path, Path]:
+def _label(
+    arguments: argparse.Namespace, saved: SavedModel, suite: str, manifest: Manifest, wanted: dict[str, Any]
+) -> tuple[str, str]:
+    """``publish.choose_label`` in the run; the first process looks for all."""
+    from iml_jax.checkpoints.metadata import model_of
+    from iml_jax.evaluation import publish, settings
+    from iml_jax.parallel.hosts import gather_json
+
+    if arguments.output or saved.run is None:
+        return "", ""
+    own = None
+    known = run_config(saved)
+    evaluates = known and (known.value("Train", "evaluate_every") or known.value("Train", "evaluate_ends"))
+    if known and evaluates and not suite and not known.value("Evaluate", "prepared_dir"):
+        model = model_of(saved.metadata, str(saved.place))
+        own = settings.settings_of(model, manifest, known.build("Evaluate"))
+    label, differing = gather_json(publish.choose_label(saved.run, saved.step, suite, wanted, own))[0]
+    return label, differing
+
+
+def _places(
+    arguments: argparse.Namespace, model: SavedModel | LoadedModel, suite: str, label: str
+) -> tuple[Path, Path]:
     """The result file and the report page."""
     from iml_jax.evaluation import publish
 
@@ -119,7 +159,8 @@ def _places(arguments: argparse.Namespace, model: SavedModel | LoadedModel, suit
         file = Path(arguments.output)
         return file, file.with_suffix(".html")
     assert model.run is not None
-    return publish.result_file(model.run, model.step, suite), publish.report_file(model.run, suite)
+    file = publish.result_file(model.run, model.step, suite, label)
+    return file, publish.report_file(model.run, suite, model.step, label)
 
 
 def make_mesh(config: Config) -> jax.sharding.Mesh:
@@ -137,28 +178,41 @@ def model_changes(config: Config) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if value != 0 or not name.startswith("vocab_")}
 
 
+def run_config(model: LoadedModel | SavedModel) -> Config | None:
+    """The configuration that a run was trained with; None for a checkpoint without one.
+
+    Raises:
+      UserError: its config.gin is not one.
+    """
+    from iml_jax import config as configs
+
+    saved = model.run / "config.gin" if model.run else None
+    if saved is None or not saved.is_file():
+        return None
+    return configs.load_text(saved.read_text(encoding="utf-8"), str(saved))
+
+
 def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateConfig) -> Path:
     """``Evaluate.prepared_dir``, else the directory that the run was trained on, as its config.gin says.
 
     Raises:
       UserError: neither is there, or the run's was prepared anew since.
     """
-    from iml_jax import config as configs
     from iml_jax.data import manifest as manifests
     from iml_jax.errors import UserError
 
     if evaluating.prepared_dir:
         return Path(evaluating.prepared_dir)
-    saved = loaded.run / "config.gin" if loaded.run else None
-    if saved is None or not saved.is_file():
+    known = run_config(loaded)
+    if known is None:
         raise UserError(
             f"{loaded.place}: no run says what it was trained on; give --gin.Evaluate.prepared_dir=DIR"
         )
-    resolved = configs.load_text(saved.read_text(encoding="utf-8"), str(saved))
-    prepared = Path(resolved.build("Train").prepared_dir)
+    prepared = Path(known.build("Train").prepared_dir)
     if not prepared.is_dir():
         raise UserError(
-            f"{saved}: Train.prepared_dir {prepared} is gone (moved?); give --gin.Evaluate.prepared_dir=DIR"
+            f"{loaded.run}/config.gin: Train.prepared_dir {prepared} is gone; "
+            "give --gin.Evaluate.prepared_dir=DIR, the place that it was moved to"
         )
     trained_on, now = loaded.metadata.get("manifest", ""), manifests.load(prepared).fingerprint
     if trained_on and trained_on != now:
@@ -170,13 +224,13 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     return prepared
 
 
-def _start_of_run(loaded: LoadedModel, found: Results, suite: str) -> Results | None:
+def _start_of_run(loaded: LoadedModel, found: Results, suite: str, label: str) -> Results | None:
     """The run's evaluation before its first update, where there is a comparable one."""
     from iml_jax.evaluation import publish
 
     if loaded.run is None:
         return None
-    start, reason = publish.start_of_run(loaded.run, found, suite)
+    start, reason = publish.start_of_run(loaded.run, found, suite, label)
     if reason:
         show(f"note: {reason}", file=sys.stderr)
     return start

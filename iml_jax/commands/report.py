@@ -123,10 +123,17 @@ def short_names(files: list[Path]) -> list[str]:
         tails = [one[-(few + more) :] for one, few in zip(parts, least, strict=True)]
         if len(set(map(tuple, tails))) == len(tails):
             break
-    return [
-        f"{'/'.join(tail[:-1])}, step {tail[-1]}" if tail[-1].isdecimal() else "/".join(tail)
-        for tail in tails
-    ]
+    return [_short_name(tail) for tail in tails]
+
+
+def _short_name(tail: list[str]) -> str:
+    from iml_jax.evaluation import publish
+
+    known = publish.parse(Path(f"{tail[-1]}.json"))
+    if known is None:
+        return "/".join(tail)
+    step, label = known
+    return f"{'/'.join(tail[:-1])}, step {step}" + (f" ({label})" if label else "")
 
 
 def _is_file(path: Path) -> bool:
@@ -138,11 +145,21 @@ def _is_file(path: Path) -> bool:
 
 
 def _by_step(path: Path) -> list[Path]:
-    """The evaluations of a run or directory, by the number of updates."""
+    """The evaluations of a run or directory, by the number of updates.
+
+    They have one group of settings: that of the plain names, or the only label where there are none.
+    """
+    from iml_jax.evaluation import publish
+
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
-    found = [file for file in folder.glob("*.json") if file.stem.isdecimal()]
+    by_label: dict[str, list[tuple[int, Path]]] = {}
+    for file in folder.glob("*.json"):
+        if known := publish.parse(file):
+            by_label.setdefault(known[1], []).append((known[0], file))
+    found = by_label.get("") or (next(iter(by_label.values())) if len(by_label) == 1 else [])
     if not found:
-        below = sorted(str(file) for file in folder.glob("*/*.json"))
+        other = sorted(str(file) for files in by_label.values() for _, file in files)
+        below = other or sorted(str(file) for file in folder.glob("*/*.json"))
         there = f"; there is {below[0]}" if below else ""
         raise UserError(f"{folder}: holds no evaluation STEP.json{there}; `iml evaluate` writes one")
-    return sorted(found, key=lambda file: int(file.stem))
+    return [file for _, file in sorted(found)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -63,7 +64,7 @@ def _train(arguments: argparse.Namespace, config: Config) -> None:
 
     check_not_moved(arguments.gin_file, job.train.run_dir)
     resolved = config.resolved(SAVED)
-    run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, resolved))
+    run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, config))
     if jax.process_index():
         return
     show(f"run: {run_dir}")
@@ -98,25 +99,31 @@ def check_not_moved(gin_files: Sequence[str], run_dir: str) -> None:
             )
 
 
-def _evaluator(resolved: str, job: TrainingJob, mesh: jax.sharding.Mesh) -> Evaluator:
+def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Evaluator:
     """Binds evaluation to the training mesh: the same parameters, no copy."""
     import jax
 
     from iml_jax.data import manifest as manifests
-    from iml_jax.evaluation import kept, levels, publish, runner
+    from iml_jax.evaluation import answering, kept, levels, publish, runner
+    from iml_jax.parallel.mesh import MeshConfig
 
     run_dir = Path(job.train.run_dir)
     prepared_dir = Path(job.evaluate.prepared_dir or job.train.prepared_dir)
     trained_on = manifests.load(Path(job.train.prepared_dir))
     manifest = manifests.load(prepared_dir)
     suite = publish.suite_of(trained_on.fingerprint, manifest)
+    generate = answering.settings(job.evaluate)
+    asked = dataclasses.replace(job.evaluate, prepared_dir=str(prepared_dir), generate=generate)
+    completed = {"Train": job.train, "Model": job.model, "Optimizer": job.optimizer, "Loader": job.loader}
+    completed |= {"Mesh": MeshConfig(**mesh.shape), "Evaluate": asked, "Generate": asked.generate}
+    used = config.resolved(SAVED, completed)
     if job.train.evaluate_ends or job.train.evaluate_every:  # a mistake is told now, not hours later
         vocabulary = {"vocabulary": {"fingerprint": trained_on.vocabulary.fingerprint}}
         runner.check_vocabulary(vocabulary, manifest, prepared_dir, str(run_dir))
         runner.check(job.evaluate, manifest)
 
     def at_step(step: int, params: Any, say: Callable[[str], None]) -> dict[str, float]:
-        facts = {"checkpoint": str(run_dir), "step": step, "config": resolved}
+        facts = {"checkpoint": str(run_dir), "step": step, "config": used}
         keep = kept.folder_of(publish.result_file(run_dir, step, suite))
         found = runner.evaluate(
             job.model, params, mesh, prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep

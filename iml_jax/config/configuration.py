@@ -63,15 +63,21 @@ class Config:
             return None if info.required else info.default
         return None if binding.required else self._as_path(name, field, binding)
 
-    def resolved(self, names: Iterable[str]) -> str:
+    def resolved(self, names: Iterable[str], used: Mapping[str, Any] | None = None) -> str:
         """Gin text of every parameter of ``names``, defaults and nested sources included.
 
         Reading it back gives equal dataclasses.
 
+        Args:
+          names: gin names.
+          used: instances that stand for those that the bindings give, where a command completed them.
+
         Raises:
           UserError: as ``build``.
         """
-        return rendering.render({name: self.build(name) for name in names}, self._registry)
+        known = used or {}
+        instances = {name: known[name] if name in known else self.build(name) for name in names}
+        return rendering.render(instances, self._registry)
 
     def diff(self, other_text: str, label: str = "config.gin") -> list[str]:
         """What differs between a saved resolved text and this configuration.

@@ -29,6 +29,7 @@ from iml_jax.evaluation import (
     own_metrics,
     questions,
     scoring,
+    settings,
 )
 from iml_jax.evaluation.answering import Answered
 from iml_jax.evaluation.generation import GenerateConfig
@@ -146,6 +147,7 @@ def evaluate(
         **facts.of_evaluation(
             model_config, mesh, manifest, answering.settings(config), config.prefix, config.normalisation
         ),
+        settings.KEY: settings.settings_of(model_config, manifest, config),
         "split": config.split,
         "tasks": list(config.tasks),
         "examples_per_task": config.examples_per_task,
@@ -268,19 +270,19 @@ def _key(facts_of_all: Sequence[object], entry: TaskEntry, split: str, config: E
     Args:
       facts_of_all: the weights, the vocabulary, the model's fields.
     """
-    settings = dataclasses.asdict(config)
+    chosen = dataclasses.asdict(config)
     without = ["prepared_dir", "tasks", "split", "batch_size"]
     if config.normalisation != "unconditional":
         without.append("neutral_prompt")
     for name in without:
-        del settings[name]
+        del chosen[name]
     # ``Evaluate.prefix`` replaces Generate's; without a temperature nothing is drawn.
     greedy = ("top_k", "top_p", "seed") if not config.generate.temperature else ()
     for name in ("batch_size", "prefix", *greedy):
-        del settings["generate"][name]
+        del chosen["generate"][name]
     asked = dataclasses.asdict(entry.splits[split])
     program = dict(fingerprints.code(*answering.DECIDING))
-    return key_of([program, *facts_of_all, entry.name, entry.metric, split, asked, settings])
+    return key_of([program, *facts_of_all, entry.name, entry.metric, split, asked, chosen])
 
 
 def check(config: EvaluateConfig, manifest: Manifest) -> tuple[tuple[TaskEntry, ...], dict[str, str]]:

@@ -331,8 +331,11 @@ class _Parts:
 
     def evaluated(self, step: int) -> bool:
         """Whether a process before, killed since, saved this step's evaluation; every process must call."""
-        found = publish.saved_steps(Path(self.job.train.run_dir))
-        return step in gather_json(found)[0]
+        suite = ""
+        if self.job.evaluate.prepared_dir:
+            asked = manifests.load(self.job.evaluate.prepared_dir)
+            suite = publish.suite_of(self.manifest.fingerprint, asked)
+        return gather_json(publish.result_file(self.job.train.run_dir, step, suite).is_file())[0]
 
     def leave(self, step: int, state: TrainState) -> None:
         """Saves what is not saved and ends the process with status 143; every host does.

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 import pytest
 
-from iml_jax import cli
+from iml_jax import cli, config
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.evaluation import checkpoint, generation, results
+from iml_jax.evaluation import checkpoint, generation, publish, results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from prepared_questions import make_questions
@@ -97,6 +97,7 @@ def test_evaluate_writes_scores_predictions_and_report(place, capsys: pytest.Cap
 def test_evaluate_takes_the_start_of_the_run_as_reference(place, capsys: pytest.CaptureFixture[str]) -> None:
     run, _, _, _ = place
     few = [*SHORT, "--gin.Evaluate.examples_per_task=2", "--gin.Evaluate.tasks=('bench:pick',)"]
+    shutil.rmtree(run / "evaluation", ignore_errors=True)
     assert cli.main(["evaluate", str(run), *few]) == 0
     start = run / "evaluation" / "0.json"
     found = results.load(run / "evaluation" / "3.json")
@@ -109,8 +110,66 @@ def test_evaluate_takes_the_start_of_the_run_as_reference(place, capsys: pytest.
     assert (
         "0.json is not used as the reference: the reference results have examples_per_task 2" in captured.err
     )
-    assert "before training" not in (run / "report.html").read_text()
-    start.unlink()
+    (page,) = (run / "evaluation").glob("3.*.html")
+    assert "before training" not in page.read_text()
+    assert "before training" in (run / "report.html").read_text()
+    shutil.rmtree(run / "evaluation")
+
+
+def test_a_result_is_replaced_only_by_one_of_the_same_settings(
+    place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _, _, _ = place
+    few = ["evaluate", str(run), *SHORT, "--gin.Evaluate.tasks=('bench:pick',)"]
+    folder = run / "evaluation"
+    shutil.rmtree(folder, ignore_errors=True)
+    assert cli.main([*few, "--gin.Evaluate.examples_per_task=2"]) == 0
+    kept = {file: file.read_bytes() for file in (*folder.iterdir(), run / "report.html")}
+    assert {file.name for file in kept} == {"3.json", "3.predictions.jsonl", "report.html"}
+    capsys.readouterr()
+
+    others = ["--gin.Evaluate.examples_per_task=3", "--gin.Model.compute_dtype=bfloat16"]
+    assert cli.main([*few, *others]) == 0
+    told = capsys.readouterr().err
+    assert "Evaluate.examples_per_task 3 instead of 2" in told
+    assert 'Model.compute_dtype "bfloat16" instead of "float32"' in told
+    assert {file: file.read_bytes() for file in kept} == kept
+    (other,) = folder.glob("3.*.json")
+    assert publish.parse(other) == (3, other.stem.partition(".")[2])
+    assert other.name in told and results.load(other).metadata["examples_per_task"] == 3
+    assert other.with_suffix(".html").is_file()
+    assert publish.saved_steps(run) == [3]
+
+    # The same settings again replace it; what changes no answer is not a setting.
+    names = {file.name for file in folder.iterdir()}
+    assert cli.main([*few, *others, "--gin.Evaluate.batch_size=4", "--gin.Model.remat=full"]) == 0
+    assert {file.name for file in folder.iterdir()} == names
+    assert {file: file.read_bytes() for file in kept} == kept
+
+    # A run that evaluates itself has the plain names for its own settings, before there is any result.
+    shutil.rmtree(folder)
+    saved = (run / "config.gin").read_text()
+    (run / "config.gin").write_text(f"{saved}Train.evaluate_every = 2\nEvaluate.examples_per_task = 2\n")
+    assert cli.main([*few, "--gin.Evaluate.examples_per_task=3"]) == 0
+    assert not (folder / "3.json").exists() and list(folder.glob("3.*.json"))
+    (run / "config.gin").write_text(saved)
+    shutil.rmtree(folder)
+
+
+def test_an_evaluation_records_what_was_run(place) -> None:
+    """The configuration in the result is that of the model, not of what the command line left open."""
+    run, prepared, model, _ = place
+    asked = ["--gin.Evaluate.tasks=('bench:pick',)", "--gin.Evaluate.prefix=eos", "--gin.Model.remat=full"]
+    output = run.parent / "recorded.json"
+    assert cli.main(["evaluate", str(run), *SHORT, *asked, "--output", str(output)]) == 0
+    found = results.load(output).metadata
+    written = config.load_text(found["config"])
+    assert written.build("Model") == dataclasses.replace(model, remat="full")
+    assert dataclasses.asdict(written.build("Model")) == found["model"]
+    assert written.build("Evaluate").prepared_dir == str(prepared)
+    assert written.build("Evaluate").generate.prefix == "eos"
+    mesh = written.build("Mesh")
+    assert {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor} == found["mesh"]
 
 
 def test_evaluate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
