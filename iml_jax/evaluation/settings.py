@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from iml_jax.data.manifest import Manifest
 from iml_jax.models.sizes import OptConfig
+from iml_jax.storage.sealed import fingerprint_of
 
 if TYPE_CHECKING:
     from iml_jax.evaluation.runner import EvaluateConfig
@@ -46,8 +46,7 @@ def settings_of(model: OptConfig, manifest: Manifest, config: EvaluateConfig) ->
 
 def label_of(settings: Mapping[str, Any]) -> str:
     """A short name for settings, the same everywhere: eight hexadecimal digits."""
-    text = json.dumps(dict(settings), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return fingerprint_of(dict(settings))[:8]
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
