@@ -18,6 +18,7 @@ from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.evaluation import checkpoint, generation, publish, results
+from iml_jax.storage.sealed import CHECKSUM, write_sealed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from prepared_questions import make_questions
@@ -234,6 +235,7 @@ def test_places_and_references_are_checked_before_the_model_is_read(
     assert "x.unfinished" in error and "Not a directory" in error
 
     good = json.loads(reference.read_text())
+    unsealed = {key: value for key, value in good.items() if key != CHECKSUM}
     named = f"--reference {reference}"
     for change, said in (
         (
@@ -247,7 +249,7 @@ def test_places_and_references_are_checked_before_the_model_is_read(
         ({"tasks": []}, "2 examples of split test are evaluated, but the reference results lack it"),
         ({"tasks": [{**good["tasks"][0], "examples": 1}]}, "the reference results have 1 of split test"),
     ):
-        reference.write_text(json.dumps({**good, **change}))
+        write_sealed(reference, {**unsealed, **change})
         error = fails(capsys, "evaluate", str(run), *few, "--reference", str(reference))
         assert named in error and said in error
     reference.write_text("{")
