@@ -15,6 +15,7 @@ import pytest
 from iml_jax import cli, config
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointStore
+from iml_jax.commands import generate
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.evaluation import checkpoint, generation, publish, results
@@ -199,7 +200,7 @@ def test_evaluate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[s
     (moved / "config.gin").write_text(f"Train.run_dir = 'x'\nTrain.prepared_dir = {str(copy)!r}\n")
     assert "was prepared anew since" in fails(capsys, "evaluate", str(moved))
     shutil.rmtree(copy)
-    assert "is gone; give --gin.Evaluate.prepared_dir" in fails(capsys, "evaluate", str(moved))
+    assert "is gone (moved?); give --gin.Evaluate.prepared_dir" in fails(capsys, "evaluate", str(moved))
     (moved / "config.gin").unlink()
     assert "no run says what it was trained on" in fails(capsys, "evaluate", str(moved))
     assert (
@@ -285,6 +286,66 @@ def test_generate_answers_prompts(place, tmp_path: Path, capsys: pytest.CaptureF
         assert [record["prompt"] for record in records] == prompts
         assert [record["answer"] for record in records] == expected
         assert [record["finished"] for record in records] == [answer.finished for answer in answers]
+
+
+def test_generate_writes_as_it_goes_and_continues(
+    place, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 4 prompts; killed in the third; stdout has each chunk before the next one is computed."""
+    run, _, _, _ = place
+    prompts = [f"what is {n}?" for n in range(11)]
+    source, output = tmp_path / "prompts.txt", tmp_path / "answers.jsonl"
+    source.write_text("\n".join(prompts) + "\n")
+    draw = [
+        "--gin.Generate.max_new_tokens=5",
+        "--gin.Generate.batch_size=1",
+        "--gin.Generate.temperature=1.0",
+    ]
+    command = ["generate", str(run), "--input", str(source), *draw]
+    monkeypatch.setattr(generate, "CHUNK", 4)
+    answered, calls, seen = generation.write_answers, [], []
+
+    def watched(*arguments, **keywords):
+        calls.append(list(keywords["numbers"]))
+        seen.append(len(capsys.readouterr().out.splitlines()))
+        return answered(*arguments, **keywords)
+
+    monkeypatch.setattr(generation, "write_answers", watched)
+    assert cli.main(command) == 0
+    assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]] and seen == [0, 4, 4]
+    capsys.readouterr()
+    assert cli.main([*command, "--output", str(output)]) == 0
+    assert seen[3:] == [0, 0, 0] and capsys.readouterr().out == ""
+    whole = output.read_bytes()
+    assert [json.loads(line)["prompt"] for line in whole.splitlines()] == prompts
+
+    def killed(*arguments, **keywords):
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return watched(*arguments, **keywords)
+
+    output.unlink()
+    monkeypatch.setattr(generation, "write_answers", killed)
+    assert cli.main([*command, "--output", str(output)]) == 130
+    assert output.read_bytes() == b"".join(whole.splitlines(keepends=True)[:8])
+    output.write_bytes(whole[: len(output.read_bytes()) - 3])  # as if the last line were half written
+    monkeypatch.setattr(generation, "write_answers", watched)
+    capsys.readouterr()
+    assert cli.main([*command, "--output", str(output), "--gin.Generate.batch_size=1"]) == 0
+    assert calls[8:] == [[4, 5, 6, 7], [8, 9, 10]]
+    assert output.read_bytes() == whole
+
+    monkeypatch.setattr(checkpoint, "load_model", pytest.fail)
+    other = fails(capsys, *command, "--output", str(output), "--gin.Generate.max_new_tokens=6")
+    assert "answers.jsonl: was written with Generate.max_new_tokens 5, now it is 6; give the" in other
+    (tmp_path / "file").write_text("")
+    assert "cannot be written (Not a directory)" in fails(
+        capsys, *command, "--output", str(tmp_path / "file" / "a.jsonl")
+    )
+    assert "--output goes with --input" in fails(
+        capsys, "generate", str(run), "--prompt", "a", "--output", str(tmp_path / "b.jsonl")
+    )
+    assert output.read_bytes() == whole
 
 
 def test_generate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
