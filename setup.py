@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 CORE = [
     "jax>=0.10.2,<0.13",  # arrays, jit, meshes, multi-host runtime
     "flax>=0.12.8",  # NNX modules of the model
+    "filelock>=3.12",  # JAX's lock of a compilation cache of bounded size
     "optax>=0.2.8",  # AdamW, schedules, clipping
     "orbax-checkpoint>=0.12.8",  # sharded asynchronous checkpoints
     "grain>=0.2.18",  # mixing, packing, sharding and restoring the data stream

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from iml_jax.models.sizes import OptConfig
 
 HELP = "Convert checkpoints between Orbax and PyTorch (Hugging Face)."
-CONFIGS: tuple[str, ...] = ()
+CONFIGS = ("Compilation",)
 POSITIONALS = (
     (
         "source",
@@ -51,9 +51,11 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       Fault: the logits differ, or something cannot be read or written.
     """
     from iml_jax.errors import UserError
+    from iml_jax.parallel import compilation
 
     if not 0 < arguments.max_shard_gb < 1e6:
         raise UserError(f"--max_shard_gb {arguments.max_shard_gb}: must be more than 0")
+    compilation.use_cache(config.build("Compilation"))
     if arguments.to == "huggingface":
         to_huggingface(arguments)
         return

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from iml_jax.evaluation.runner import EvaluateConfig
 
 HELP = "Score a checkpoint on held-out tasks, per task, category and level."
-CONFIGS = ("Evaluate", "Generate", "Mesh", "Model", "Distributed")
-SAVED = CONFIGS[:-1]  # how hosts find each other says nothing of the scores
+CONFIGS = ("Evaluate", "Generate", "Mesh", "Model", "Distributed", "Compilation")
+SAVED = CONFIGS[:-2]  # how hosts find each other and where programs are kept says nothing of the scores
 POSITIONALS = (
     (
         "checkpoint",
@@ -60,10 +60,11 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       Preempted: SIGTERM came; answered chunks are kept, and the same command resumes from there.
     """
     from iml_jax.errors import Preempted
-    from iml_jax.parallel import distributed, fingerprints, preemption
+    from iml_jax.parallel import compilation, distributed, fingerprints, preemption
 
     with distributed.joined(config.build("Distributed")), preemption.listening():
         fingerprints.check_hosts(lambda: config.resolved(SAVED))
+        compilation.use_cache(config.build("Compilation"))
         try:
             _evaluate(arguments, config)
         except Preempted as notice:

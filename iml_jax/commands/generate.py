@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHUNK = 512
 
 HELP = "Answer prompts with a checkpoint."
-CONFIGS = ("Generate", "Mesh", "Model", "Distributed")
+CONFIGS = ("Generate", "Mesh", "Model", "Distributed", "Compilation")
 POSITIONALS = (
     (
         "checkpoint",
@@ -70,9 +70,10 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       UserError: no prompt, an unreadable file, a checkpoint that is none, or an output of other settings.
       Fault: the checkpoint cannot be read, its outputs are not finite, or the output cannot be written.
     """
-    from iml_jax.parallel import distributed
+    from iml_jax.parallel import compilation, distributed
 
     with distributed.joined(config.build("Distributed")):
+        compilation.use_cache(config.build("Compilation"))
         _generate(arguments, config)
 
 

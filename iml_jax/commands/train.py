@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 HELP = "Instruction-tune a model on a prepared directory; resumes where it stopped."
 CONFIGS = (
     *("Train", "Model", "Optimizer", "Loader", "Mesh", "Checkpoints", "Evaluate", "Generate"),
-    *("Telemetry", "Profiler", "Watchdog", "Distributed"),
+    *("Telemetry", "Profiler", "Watchdog"),
+    *("Distributed", "Compilation"),
 )
-SAVED = CONFIGS[:-1]  # how hosts find each other does not belong to the run
+SAVED = CONFIGS[:-2]  # how hosts find each other and where programs are kept does not belong to the run
 EXAMPLE = (
     "iml train --gin_file=models/opt_125m.gin --gin_file=runs/opt_iml_30b.gin "
     "--gin.Train.prepared_dir=prepared --gin.Train.run_dir=run"
@@ -33,11 +34,12 @@ EXAMPLE = (
 
 def run(arguments: argparse.Namespace, config: Config) -> None:
     """Trains and, as ``Train`` says, evaluates; prints where the run and its report lie."""
-    from iml_jax.parallel import distributed, fingerprints, preemption
+    from iml_jax.parallel import compilation, distributed, fingerprints, preemption
 
     # Joins before anything asks for a device.
     with distributed.joined(config.build("Distributed")), preemption.listening():
         fingerprints.check_hosts(lambda: config.resolved(SAVED))
+        compilation.use_cache(config.build("Compilation"))
         _train(arguments, config)
 
 

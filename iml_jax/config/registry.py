@@ -41,6 +41,7 @@ PROMPTS: dict[str, str] = {
 NAMES: dict[str, str] = {
     "Model": "iml_jax.models.sizes:OptConfig",
     "Mesh": "iml_jax.parallel.mesh:MeshConfig",
+    "Compilation": "iml_jax.parallel.compilation:CompilationConfig",
     "Distributed": "iml_jax.parallel.distributed:DistributedConfig",
     "Optimizer": "iml_jax.training.optimizer:OptimizerConfig",
     "Loader": "iml_jax.data.loader:LoaderConfig",

@@ -7,8 +7,9 @@ Source: OPT paper section 2; results agree with transformers' ``modeling_opt.py`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,21 @@ from iml_jax.parallel.rules import constrain, sequence_axis
 INIT_STDDEV = 0.006  # OPT paper, section 2.2
 MLP_HIDDEN = "mlp_hidden"  # checkpoint names of what is dear to compute again
 MIDDLE = "middle_residual"
+Keys = dict[tuple[str, ...], jax.Array]  # by the path of the module in the parameters
+# Which key draws a module's weight: children of the model's key, None for the number of the layer. Child i of
+# a key is ``jax.random.split(key, n)[i]``, which for JAX's Threefry keys is ``jax.random.fold_in(key, i)``.
+KEYS: dict[tuple[str, ...], tuple[int | None, ...]] = {
+    ("token_embedding",): (0,),
+    ("position_embedding",): (1,),
+    ("layers", "attention", "query"): (2, None, 0, 0),
+    ("layers", "attention", "key"): (2, None, 0, 1),
+    ("layers", "attention", "value"): (2, None, 0, 2),
+    ("layers", "attention", "output"): (2, None, 0, 3),
+    ("layers", "mlp", "up"): (2, None, 1, 0),
+    ("layers", "mlp", "down"): (2, None, 1, 1),
+    ("project_in",): (3,),
+    ("project_out",): (4,),
+}
 
 
 @jax.tree_util.register_dataclass
@@ -39,6 +55,43 @@ class LayerCache:
     key: jax.Array
     value: jax.Array
     index: jax.Array
+
+
+class Start(NamedTuple):
+    """How a weight begins: drawn from N(mean, stddev), or ``mean`` everywhere where ``stddev`` is 0."""
+
+    mean: float
+    stddev: float
+
+
+def normal(key: jax.Array, shape: tuple[int, ...], stddev: float) -> jax.Array:
+    """float32 ``shape``, drawn from N(0, stddev)."""
+    return stddev * jax.random.normal(key, shape, jnp.float32)
+
+
+def weight_keys(config: OptConfig, key: jax.Array) -> Keys:
+    """The key of each drawn weight (``KEYS``); those of the layers' weights have a leading axis [L]."""
+
+    def descend(key: jax.Array, children: tuple[int, ...]) -> jax.Array:
+        return functools.reduce(jax.random.fold_in, children, key)
+
+    def find(children: tuple[int | None, ...]) -> jax.Array:
+        if None not in children:
+            return descend(key, children)  # type: ignore[arg-type]  # no None among them
+        at = children.index(None)
+        stacked, inside = descend(key, children[:at]), children[at + 1 :]  # type: ignore[arg-type]
+        layers = jnp.arange(config.layers)
+        return jax.vmap(lambda layer: descend(jax.random.fold_in(stacked, layer), inside))(layers)
+
+    return {path: find(children) for path, children in KEYS.items()}
+
+
+def _drawn(key: jax.Array, shape: tuple[int, ...], axes: tuple[str, ...], stddev: float) -> nnx.Param:
+    return nnx.Param(normal(key, shape, stddev), axes=axes, start=Start(0.0, stddev))
+
+
+def _constant(value: float, shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
+    return nnx.Param(jnp.full(shape, value, jnp.float32), axes=axes, start=Start(value, 0.0))
 
 
 def drop(array: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
@@ -64,9 +117,7 @@ class Table(nnx.Module):
 
     def __init__(self, rows: int, width: int, axes: tuple[str, str], key: jax.Array):
         self.axes = axes
-        self.embedding = nnx.Param(
-            INIT_STDDEV * jax.random.normal(key, (rows, width), jnp.float32), axes=axes
-        )
+        self.embedding = _drawn(key, (rows, width), axes, INIT_STDDEV)
 
     def __call__(self, ids: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """int32 [batch, t] -> [batch, t, width] in ``dtype``."""
@@ -127,8 +178,8 @@ class LayerNorm(nnx.Module):
     """Normalises the last axis in float32 and returns the compute dtype."""
 
     def __init__(self, width: int):
-        self.scale = nnx.Param(jnp.ones((width,), jnp.float32), axes=("norm",))
-        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32), axes=("norm",))
+        self.scale = _constant(1.0, (width,), ("norm",))
+        self.bias = _constant(0.0, (width,), ("norm",))
 
     def __call__(self, array: jax.Array) -> jax.Array:
         """Same shape and dtype as ``array``."""
@@ -149,9 +200,9 @@ class Dense(nnx.Module):
         bias_axes: tuple[str, ...] | None = None,
     ):
         self.contracted, self.axes = contracted, axes
-        self.kernel = nnx.Param(stddev * jax.random.normal(key, shape, jnp.float32), axes=axes)
+        self.kernel = _drawn(key, shape, axes, stddev)
         if bias_axes is not None:
-            self.bias = nnx.Param(jnp.zeros(shape[contracted:], jnp.float32), axes=bias_axes)
+            self.bias = _constant(0.0, shape[contracted:], bias_axes)
 
     def __call__(self, array: jax.Array) -> jax.Array:
         """[..., *contracted] -> [..., *rest] in the dtype of ``array``."""
@@ -162,18 +213,17 @@ class Dense(nnx.Module):
 class Attention(nnx.Module):
     """Multi-head self-attention; the query is scaled after its projection, bias included."""
 
-    def __init__(self, config: OptConfig, key: jax.Array):
+    def __init__(self, config: OptConfig, keys: Keys):
         self.config = config
-        keys = jax.random.split(key, 4)
         shape = (config.hidden, config.heads, config.head_dim)
         axes = ("embed", "heads", "head_dim")
-        self.query = Dense(shape, axes, keys[0], bias_axes=axes[1:])
-        self.key = Dense(shape, axes, keys[1], bias_axes=axes[1:])
-        self.value = Dense(shape, axes, keys[2], bias_axes=axes[1:])
+        self.query = Dense(shape, axes, keys["attention", "query"], bias_axes=axes[1:])
+        self.key = Dense(shape, axes, keys["attention", "key"], bias_axes=axes[1:])
+        self.value = Dense(shape, axes, keys["attention", "value"], bias_axes=axes[1:])
         self.output = Dense(
             (config.heads, config.head_dim, config.hidden),
             ("heads", "head_dim", "embed"),
-            keys[3],
+            keys["attention", "output"],
             contracted=2,
             stddev=INIT_STDDEV / math.sqrt(2 * config.layers),
             bias_axes=("norm",),
@@ -207,12 +257,13 @@ class Attention(nnx.Module):
 class Mlp(nnx.Module):
     """hidden -> ffn -> ReLU -> hidden."""
 
-    def __init__(self, config: OptConfig, key: jax.Array):
-        up, down = jax.random.split(key)
+    def __init__(self, config: OptConfig, keys: Keys):
         hidden, ffn = config.hidden, config.ffn
-        self.up = Dense((hidden, ffn), ("embed", "mlp"), up, bias_axes=("mlp",))
+        self.up = Dense((hidden, ffn), ("embed", "mlp"), keys["mlp", "up"], bias_axes=("mlp",))
         stddev = INIT_STDDEV / math.sqrt(2 * config.layers)
-        self.down = Dense((ffn, hidden), ("mlp", "embed"), down, stddev=stddev, bias_axes=("norm",))
+        self.down = Dense(
+            (ffn, hidden), ("mlp", "embed"), keys["mlp", "down"], stddev=stddev, bias_axes=("norm",)
+        )
 
     def __call__(self, array: jax.Array) -> jax.Array:
         """[batch, t, hidden] -> the same."""
@@ -223,13 +274,12 @@ class Mlp(nnx.Module):
 class DecoderLayer(nnx.Module):
     """Attention and MLP, each with its residual; LayerNorm before them, or after the add in OPT-350M."""
 
-    def __init__(self, config: OptConfig, key: jax.Array):
-        attention, mlp = jax.random.split(key)
+    def __init__(self, config: OptConfig, keys: Keys):
         self.config = config
         self.attention_norm = LayerNorm(config.hidden)
-        self.attention = Attention(config, attention)
+        self.attention = Attention(config, keys)
         self.mlp_norm = LayerNorm(config.hidden)
-        self.mlp = Mlp(config, mlp)
+        self.mlp = Mlp(config, keys)
 
     def __call__(
         self, array: jax.Array, visibility: Visibility, key: jax.Array | None, cache: LayerCache | None = None
@@ -250,17 +300,19 @@ class Opt(nnx.Module):
     """All weights of an OPT; its layers are one DecoderLayer whose weights have a leading layer axis."""
 
     def __init__(self, config: OptConfig, key: jax.Array):
-        keys = jax.random.split(key, 5)
+        keys = weight_keys(config, key)
         self.config = config
-        self.token_embedding = Table(config.vocab_rows, config.embed_dim, ("vocab", "embed"), keys[0])
+        tokens = keys["token_embedding",]
+        self.token_embedding = Table(config.vocab_rows, config.embed_dim, ("vocab", "embed"), tokens)
         rows = config.max_positions + POSITION_OFFSET
-        self.position_embedding = Table(rows, config.hidden, ("position", "embed"), keys[1])
-        self.layers = nnx.vmap(DecoderLayer, in_axes=(None, 0))(
-            config, jax.random.split(keys[2], config.layers)
-        )
+        places = keys["position_embedding",]
+        self.position_embedding = Table(rows, config.hidden, ("position", "embed"), places)
+        inside = {path[1:]: found for path, found in keys.items() if path[0] == "layers"}
+        self.layers = nnx.vmap(DecoderLayer, in_axes=(None, 0))(config, inside)
         if config.embed_dim != config.hidden:
-            self.project_in = Dense((config.embed_dim, config.hidden), ("projected", "embed"), keys[3])
-            self.project_out = Dense((config.hidden, config.embed_dim), ("embed", "projected"), keys[4])
+            shape, axes = (config.embed_dim, config.hidden), ("projected", "embed")
+            self.project_in = Dense(shape, axes, keys["project_in",])
+            self.project_out = Dense(shape[::-1], axes[::-1], keys["project_out",])
         if config.pre_norm:
             self.final_norm = LayerNorm(config.hidden)
 

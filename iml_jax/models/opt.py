@@ -95,8 +95,17 @@ def logical_axes(config: OptConfig) -> Params:
         axes = variable.get_metadata()["axes"]
         return ("layers", *axes) if path[0] == "layers" else axes
 
+    return _described(config, names)
+
+
+def starts(config: OptConfig) -> Params:
+    """The tree of ``init_params`` with a ``layers.Start`` for each weight."""
+    return _described(config, lambda _, variable: variable.get_metadata()["start"])
+
+
+def _described(config: OptConfig, describe: Callable[[tuple[Any, ...], nnx.Variable], Any]) -> Params:
     flat = nnx.to_flat_state(_skeleton(config)[1])
-    return nnx.traversals.unflatten_mapping({path: names(path, variable) for path, variable in flat})
+    return nnx.traversals.unflatten_mapping({path: describe(path, variable) for path, variable in flat})
 
 
 def _layer_function(

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from iml_jax.checkpoints import best, locate, places
+from iml_jax.checkpoints import best, places
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.config.paths import OptionalPath, RequiredPath
@@ -140,14 +140,13 @@ def complete(job: TrainingJob) -> tuple[TrainingJob, manifests.Manifest]:
 
 def _start_state(job: TrainingJob, mesh: jax.sharding.Mesh) -> TrainState:
     """The state before the first update: random parameters, or those of ``initial_checkpoint``."""
-    if job.train.initial_checkpoint:
-        locate.resolve(job.train.initial_checkpoint)  # a wrong path is told before anything is made
-    state = init_state(job.model, job.optimizer, mesh, seed=job.train.seed)
-    if job.train.initial_checkpoint:
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.params)
-        _, params, _ = restore_params(Path(job.train.initial_checkpoint), job.model, shardings)
-        state = dataclasses.replace(state, params=params)
-    return state
+    source, params = job.train.initial_checkpoint, None
+    if source:  # read before anything is made: a wrong path is told at once
+        shardings = jax.tree.map(
+            lambda leaf: leaf.sharding, abstract_state(job.model, job.optimizer, mesh).params
+        )
+        _, params, _ = restore_params(Path(source), job.model, shardings)
+    return init_state(job.model, job.optimizer, mesh, seed=job.train.seed, params=params)
 
 
 class _Progress:

@@ -8,12 +8,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from iml_jax.data.batch import Batch
 from iml_jax.errors import UserError
-from iml_jax.models import opt
+from iml_jax.models import initial, opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import check_axis, check_divisible, constrain, partition_spec, shardings
 from iml_jax.training.objectives import weighted_loss_sum
@@ -28,15 +29,12 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, partition_spec(("batch", "length")))
 
 
-def _new_state(model: OptConfig, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    weights_key, dropout_key = jax.random.split(jax.random.key(seed))
-    params = opt.init_params(model, weights_key)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), dropout_key)
-
-
 def _shardings(model: OptConfig, optimizer: optax.GradientTransformation, mesh: Mesh) -> tuple[Any, Any]:
     """(abstract TrainState, the same tree of shardings); the moments lie where their parameters lie."""
-    abstract = jax.eval_shape(lambda: _new_state(model, optimizer, 0))
+    params = opt.abstract_params(model)
+    moments = jax.eval_shape(optimizer.init, params)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    abstract = TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, moments, key)
     logical = opt.logical_axes(model)
     check_divisible(mesh, logical, abstract.params)
     whole = NamedSharding(mesh, PartitionSpec())
@@ -48,18 +46,44 @@ def _shardings(model: OptConfig, optimizer: optax.GradientTransformation, mesh: 
     return abstract, places
 
 
+def _zeros(abstract: Any, places: Any) -> Any:
+    """The tree ``abstract`` of zeros, each device's part made where it lies, without a program."""
+
+    def one(leaf: jax.ShapeDtypeStruct, place: NamedSharding) -> jax.Array:
+        part = np.zeros(place.shard_shape(leaf.shape), leaf.dtype)
+        return jax.make_array_from_callback(leaf.shape, place, lambda _: part)
+
+    return jax.tree.map(one, abstract, places)
+
+
 def init_state(
-    model_config: OptConfig, optimizer_config: OptimizerConfig, mesh: Mesh, *, seed: int
+    model_config: OptConfig,
+    optimizer_config: OptimizerConfig,
+    mesh: Mesh,
+    *,
+    seed: int,
+    params: Any = None,
 ) -> TrainState:
-    """The state before the first update, each device making its own part; the same on any mesh.
+    """The state before the first update; the same on any mesh, and a host makes only its devices' part.
+
+    Args:
+      seed: of the random parameters and of dropout.
+      params: the parameters to begin with, placed as in ``abstract_state``; None draws random ones.
 
     Raises:
       UserError: a config is impossible, or a weight does not divide over the mesh.
     """
     optimizer = make_optimizer(optimizer_config, model_config.vocab_tokens)
-    _, places = _shardings(model_config.validate(), optimizer, mesh)
-    with jax.set_mesh(mesh):
-        return jax.jit(lambda: _new_state(model_config, optimizer, seed), out_shardings=places)()
+    abstract, places = _shardings(model_config.validate(), optimizer, mesh)
+    key = jax.random.key(seed)
+    weights_key, dropout_key = (jax.random.fold_in(key, child) for child in range(2))  # as random.split's
+    if params is None:
+        params = initial.make_params(model_config, weights_key, places.params)
+    # Adam's moments and every counter of the chain begin at 0.
+    opt_state = _zeros(abstract.opt_state, places.opt_state)
+    words = np.asarray(jax.random.key_data(dropout_key))
+    rng = jax.random.wrap_key_data(jax.make_array_from_callback(words.shape, places.rng, lambda _: words))
+    return TrainState(_zeros(abstract.step, places.step), params, opt_state, rng)
 
 
 def abstract_state(model_config: OptConfig, optimizer_config: OptimizerConfig, mesh: Mesh) -> TrainState:

@@ -245,8 +245,9 @@ def _leaves(tree):
     return jax.tree.leaves(tree)
 
 
-def test_initial_checkpoint_is_where_it_begins(prepared, tmp_path):
+def test_initial_checkpoint_is_where_it_begins_and_nothing_random_is_made(prepared, tmp_path, monkeypatch):
     first = run(make_job(prepared, tmp_path / "first"))
+    monkeypatch.delattr("iml_jax.models.initial.make_params")
     job = make_job(
         prepared,
         tmp_path / "second",

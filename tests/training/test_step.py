@@ -5,15 +5,18 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from torch_opt import torch_names, torch_opt
 
 from iml_jax.data.batch import Batch
 from iml_jax.errors import UserError
+from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
-from iml_jax.training.optimizer import OptimizerConfig
+from iml_jax.training.optimizer import OptimizerConfig, make_optimizer
+from iml_jax.training.state import TrainState
 from iml_jax.training.step import abstract_state, batch_sharding, init_state, make_train_step
 
 MODEL = OptConfig(
@@ -147,6 +150,27 @@ def test_state_is_sharded_donated_and_the_same_on_any_mesh():
     assert up.is_deleted()
     assert int(after.step) == 1
     assert after.params["layers"]["mlp"]["up"]["kernel"].sharding == up.sharding
+
+
+@pytest.mark.parametrize("change", [{}, {"moment_dtype": "bfloat16", "clip_norm": 0.0}])
+def test_the_state_is_what_one_program_of_all_of_it_would_make(change):
+    optimizer = dataclasses.replace(OPTIMIZER, **change)
+    made = make_optimizer(optimizer, MODEL.vocab_tokens)
+
+    def whole():
+        weights, dropout = jax.random.split(jax.random.key(9))
+        params = opt.init_params(MODEL, weights)
+        return TrainState(jnp.zeros((), jnp.int32), params, made.init(params), dropout)
+
+    mesh = mesh_of(2, 2, 2)
+    found, wanted = init_state(MODEL, optimizer, mesh, seed=9), jax.jit(whole)()
+    assert jax.random.key_data(found.rng).tolist() == jax.random.key_data(wanted.rng).tolist()
+    assert found.rng.sharding == found.step.sharding
+    for a, b in zip(jax.tree.leaves(found)[:-1], jax.tree.leaves(wanted)[:-1], strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    given = init_state(MODEL, optimizer, mesh, seed=9, params=found.params)
+    assert given.params is found.params
 
 
 def test_padded_vocabulary_rows_never_change():
