@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iml_jax.evaluation.levels import Scores
+from iml_jax.storage import journal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,16 +95,11 @@ def loss_curve(metrics_file: Path) -> str:
 def _losses(metrics_file: Path) -> list[tuple[float, float]]:
     """(step, loss) of every complete line that has both; a running process may be writing the last one."""
     found: dict[float, float] = {}
-    if not metrics_file.is_file():
-        return []
-    for line in metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record: Any = json.loads(line)
-            step, loss = float(record["step"]), float(record["loss"])
-        except (ValueError, KeyError, TypeError):
-            continue
-        if math.isfinite(loss):
-            found[step] = loss
+    for record in journal.records(metrics_file):
+        values = [record.get(name) for name in ("step", "loss")] if record else []
+        numbers = [float(value) for value in values if isinstance(value, (int, float))]
+        if len(numbers) == 2:
+            found[numbers[0]] = numbers[1]
     return sorted(found.items())
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import filelock
 import jax
 
+from iml_jax.config.paths import OptionalPath
 from iml_jax.errors import UserError
+from iml_jax.storage.paths import absolute, check_local
 
 _LOCK = ".lockfile"  # JAX's name for it; it locks each read and write of a cache with a limit on its size
 _LOCK_SECONDS = 10.0
@@ -37,16 +39,13 @@ class CompilationConfig:
     """
 
     cache: bool = True
-    cache_dir: str = ""
+    cache_dir: OptionalPath = ""
     cache_gib: float = 4.0
 
     def __post_init__(self) -> None:
         if not 0 < self.cache_gib < float("inf"):
             raise UserError(f"Compilation.cache_gib = {self.cache_gib}: must be more than 0 GiB")
-        if "://" in self.cache_dir:
-            raise UserError(
-                f"Compilation.cache_dir = {self.cache_dir!r}: must be a folder of a file system, not a URL"
-            )
+        check_local(self.cache_dir, "Compilation.cache_dir")
 
 
 def _print(text: str) -> None:
@@ -97,14 +96,14 @@ def use_cache(config: CompilationConfig, say: Callable[[str], None] = _print) ->
 
 def _base(config: CompilationConfig) -> Path:
     if config.cache_dir:
-        return Path(config.cache_dir).expanduser().absolute()
+        return absolute(config.cache_dir)
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The specification of XDG_CACHE_HOME has relative paths ignored.
     return (given if given.is_absolute() else Path.home() / ".cache") / "iml_jax" / "compiled"
 
 
 def _processor() -> str:
-    """The model and the instructions of this machine's CPU; the architecture's name where Linux tells none."""
+    """The model and the instructions of this machine's CPU; the architecture where Linux tells none."""
     names = ("vendor_id", "model name", "flags", "Features", "CPU implementer", "CPU part")
     found = {os.uname().machine}
     try:
@@ -137,7 +136,7 @@ def _remove_unfinished(folder: Path) -> None:
       OSError: the folder cannot be read, or another process held the lock for long.
     """
     with filelock.FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):
-        names = set(os.listdir(folder))
+        names = {place.name for place in folder.iterdir()}
         for name in names:
             if name.endswith(_ENTRY) and name.removesuffix(_ENTRY) + _USED not in names:
                 (folder / name).unlink(missing_ok=True)

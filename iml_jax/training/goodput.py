@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from iml_jax.storage import journal
 from iml_jax.storage.writing import write_atomically
 from iml_jax.training.timeline import Account
 
 LEDGER, SUMMARY = "goodput.jsonl", "goodput.json"
 STEPS, REDONE, IDLE = "steps", "redone", "idle"
+_LARGEST = 1 << 53  # of a number of steps or seconds; float64 holds every integer up to it
 
 
 def process_age() -> float:
@@ -41,6 +43,7 @@ class Totals:
       stretches: (first step, last step, seconds) whose results the run still holds.
       processes: how many worked on it.
       redone: steps that were lost and had to be done again.
+      damaged: lines of the ledger that could not be read.
       ended: wall clock (Unix seconds) up to which it is accounted for; 0 before the first line.
       done: the last process reached its last step.
     """
@@ -49,8 +52,10 @@ class Totals:
     stretches: list[tuple[int, int, float]] = dataclasses.field(default_factory=list)
     processes: int = 0
     redone: int = 0
+    damaged: int = 0
     ended: float = 0.0
     done: bool = False
+    _latest: list[int] = dataclasses.field(default_factory=list)  # of each stretch, the last step up to it
 
     def add(self, name: str, seconds: float) -> None:
         """``seconds`` more for one cause."""
@@ -63,16 +68,23 @@ class Totals:
             self.add(IDLE, max(at - self.ended, 0.0))
         self.processes += 1
         self.ended, self.done = at, False
-        kept = []
-        for first, last, seconds in self.stretches:
+        # Later steps are at the end of the list: a restart costs what it loses, not what the run has done.
+        touched = []
+        while self._latest and self._latest[-1] > resumed:
+            self._latest.pop()
+            touched.append(self.stretches.pop())
+        for first, last, seconds in reversed(touched):
             again = max(0, last - max(resumed, first - 1))
             lost = seconds * again / (last - first + 1)
             self.redone += again
             self.add(REDONE, lost)
             self.add(STEPS, -lost)
             if again <= last - first:
-                kept.append((first, last - again, seconds - lost))
-        self.stretches = kept
+                self._keep((first, last - again, seconds - lost))
+
+    def _keep(self, stretch: tuple[int, int, float]) -> None:
+        self.stretches.append(stretch)
+        self._latest.append(max(stretch[1], self._latest[-1] if self._latest else stretch[1]))
 
     def account(self, seconds: dict[str, float], steps: tuple[int, int, float] | None, at: float) -> None:
         """A stretch up to Unix time ``at``: seconds outside steps by cause, and (first, last, seconds)."""
@@ -80,7 +92,7 @@ class Totals:
             self.add(name, value)
         if steps:
             self.add(STEPS, steps[2])
-            self.stretches.append(steps)
+            self._keep(steps)
         self.ended = at
 
     @property
@@ -128,27 +140,54 @@ def _duration(seconds: float) -> str:
 
 
 def read(run_dir: Path) -> Totals:
-    """Sums a run's ledger; lines that a kill tore, and keys of later versions, are passed over."""
+    """Sums a run's ledger; damaged lines are passed over and counted, keys of later versions ignored.
+
+    Raises:
+      UserError: the ledger is not a regular file, or may not be read.
+      Fault: the device failed.
+    """
     totals = Totals()
-    try:
-        lines = (run_dir / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return totals
-    for line in lines:
+    for record in journal.records(run_dir / LEDGER):
         try:
-            record = json.loads(line)
-            if "begin" in record:
-                totals.begin(float(record["begin"]), int(record["resumed"]))
-            elif "done" in record:
-                totals.done = True
-            else:
-                steps = record["steps"]
-                seconds = {str(name): float(value) for name, value in record["seconds"].items()}
-                stretch = (int(steps[0]), int(steps[1]), float(steps[2])) if steps else None
-                totals.account(seconds, stretch, float(record["until"]))
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-            continue
+            _take(totals, record)
+        except (ValueError, KeyError, TypeError):
+            totals.damaged += 1
     return totals
+
+
+def _take(totals: Totals, record: dict[str, Any] | None) -> None:
+    """Adds one line of the ledger. A damaged one is a ValueError, KeyError or TypeError, and adds nothing."""
+    if record is None:
+        raise ValueError("damaged")
+    if "begin" in record:
+        totals.begin(_number(record["begin"]), int(_number(record["resumed"])))
+    elif "done" in record:
+        totals.done = True
+    elif "until" in record:
+        if not isinstance(record["seconds"], dict):
+            raise TypeError("seconds by cause are a JSON object")
+        seconds = {name: _number(value) for name, value in record["seconds"].items()}
+        stretch = None
+        if record["steps"]:
+            first, last, busy = map(_number, record["steps"])
+            if not 0 < first <= last:
+                raise ValueError("steps out of order")
+            stretch = (int(first), int(last), busy)
+        totals.account(seconds, stretch, _number(record["until"]))
+
+
+def _number(value: Any) -> float:
+    """A number of seconds or steps.
+
+    Raises:
+      TypeError: it is not a number.
+      ValueError: it is one that no run can have.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is not a number")
+    if not 0 <= value <= _LARGEST:
+        raise ValueError(f"{value!r} is not a number of seconds or steps")
+    return value
 
 
 class Ledger:
@@ -173,11 +212,7 @@ class Ledger:
         self._run_dir = run_dir
         self._unix = wall() - clock()  # clock + this = Unix seconds
         self.totals = read(run_dir)
-        path = run_dir / LEDGER
-        torn = path.exists() and not path.read_bytes().endswith(b"\n")
-        self._file = path.open("a", encoding="utf-8")
-        if torn:
-            self._file.write("\n")
+        self._file = journal.open_to_append(run_dir / LEDGER)
         at = began + self._unix
         self._write({"begin": at, "resumed": resumed})
         self.totals.begin(at, resumed)

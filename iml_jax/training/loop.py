@@ -29,7 +29,7 @@ from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.parallel.rules import check_axis
 from iml_jax.seeds import check_seed
 from iml_jax.training import telemetry
-from iml_jax.training.monitor import DATA, EVALUATION, RESTORING, SAVING, Monitor, SeeingConfig
+from iml_jax.training.monitor import DATA, EVALUATION, INITIALISING, RESTORING, SAVING, Monitor, SeeingConfig
 from iml_jax.training.optimizer import OptimizerConfig
 from iml_jax.training.run_directory import check_run, write_run
 from iml_jax.training.state import TrainState
@@ -248,9 +248,12 @@ def train(
         if latest is None and refused:
             raise _none_usable(store, refused)
         if latest is None:
-            state, first = _start_state(job, mesh), 0
+            source = job.train.initial_checkpoint
+            text = f"parameters of {source} restored" if source else "random parameters made"
+            with monitor.told(RESTORING if source else INITIALISING, text):
+                state, first = _start_state(job, mesh), 0
         else:
-            with monitor.phase(RESTORING):
+            with monitor.told(RESTORING, "checkpoint restored"):
                 restored = store.restore_newest(abstract_state(job.model, job.optimizer, mesh), job.model)
                 refused = store.refused()  # the checksums may have found more
                 if restored is None:

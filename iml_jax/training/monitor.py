@@ -23,6 +23,8 @@ from iml_jax.training.timeline import OTHER, STARTUP, Timeline
 from iml_jax.training.watchdog import Watchdog, WatchdogConfig
 
 DATA, DISPATCH, RESTORING, SAVING, EVALUATION = "data", "dispatch", "restoring", "saving", "evaluation"
+INITIALISING = "initialisation"
+_CACHE_EVENTS = "/jax/compilation_cache/"
 _STEPPING = (OTHER, DATA, DISPATCH)
 _claimed = False
 
@@ -101,6 +103,7 @@ class Monitor:
         self._peak: float | None = None
         self._shape: tuple[OptConfig, int, int] | None = None
         self._step = self._last = 0
+        self._stepped = False  # a step of this process was dispatched
         self._ended = False  # a step of this process has ended
         self._timeline = Timeline(clock, self._began, self._on_step)
         self._watchdog = Watchdog(config.watchdog, run_dir, self._host, self._doing, say=_print, clock=clock)
@@ -133,6 +136,8 @@ class Monitor:
         self._peak = flops.total_peak(devices, self._config.telemetry.peak_flops)
         if self._host == 0:
             self._ledger = goodput.Ledger(self._run_dir, first, self._began, self._clock)
+            if damaged := self._ledger.totals.damaged:
+                self._say(f"{self._run_dir / goodput.LEDGER}: damaged lines are passed over: {damaged}")
         self._timeline.enter(OTHER)
         self._watchdog.beat()
 
@@ -151,6 +156,37 @@ class Monitor:
             else:
                 self._watchdog.beat()
 
+    @contextlib.contextmanager
+    def told(self, name: str, text: str) -> Iterator[None]:
+        """As ``phase``; the first host says ``text`` and the seconds that it took, if it succeeds."""
+        started = self._clock()
+        with self.phase(name):
+            yield
+        self._tell_first(f"{text}: {self._clock() - started:.1f} s")
+
+    def _tell_first(self, text: str) -> None:
+        if self._host == 0:
+            self._tell(text)
+
+    def _first_step(self, update: Callable[[Any, Any], tuple[Any, Any]], state: Any, batch: Any) -> Any:
+        """The dispatch that compiles; says how long that took and whether programs were kept from before."""
+        found: list[str] = []
+
+        def on_event(event: str, **_: Any) -> None:
+            if event.startswith(_CACHE_EVENTS):
+                found.append(event.removeprefix(_CACHE_EVENTS))
+
+        jax.monitoring.register_event_listener(on_event)
+        started = self._clock()
+        try:
+            result = update(state, batch)
+        finally:
+            jax.monitoring.unregister_event_listener(on_event)
+        loaded = "cache_hits" in found and "cache_misses" not in found
+        verb = "loaded from the compilation cache" if loaded else "compiled"
+        self._tell_first(f"training step {verb}: {self._clock() - started:.1f} s")
+        return result
+
     def step(self, step: int, update: Callable[[Any, Any], tuple[Any, Any]], state: Any, batch: Any) -> Any:
         """``update(state, batch)``: dispatches one step, named in traces, its end noted by a thread.
 
@@ -160,7 +196,11 @@ class Monitor:
         self._profiler.before(step)
         called = self._clock()
         with jax.profiler.StepTraceAnnotation(STEP, step_num=step), self._timeline.phase(DISPATCH):
-            state, metrics = update(state, batch)
+            if self._stepped:
+                state, metrics = update(state, batch)
+            else:
+                state, metrics = self._first_step(update, state, batch)
+                self._stepped = True
         self._waits.add(DISPATCH, self._clock() - called)
         self._timeline.dispatched(step, called, metrics["loss"])
         self._step = step

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from iml_jax.printing import printable, show
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage import journal
 from iml_jax.training import stragglers
 from iml_jax.training.board import Board
 from iml_jax.training.flops import flops_per_step
@@ -59,21 +59,6 @@ class Window:
         }
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Drops lines after ``step``: a resumed run writes them again. A torn last line goes too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record["step"] <= step:
-            kept.append(line + "\n")
-    write_atomically(path, "".join(kept))
-
-
 class Telemetry:
     """Writes a run's metrics; a context manager. Only the first host creates one.
 
@@ -85,8 +70,8 @@ class Telemetry:
 
     def __init__(self, run_dir: Path, steps: int, first: int) -> None:
         path = run_dir / "metrics.jsonl"
-        _keep_until(path, first)
-        self._jsonl: TextIO = path.open("a", encoding="utf-8")
+        damaged = journal.cut_after(path, first)  # a resumed run writes the lines after it again
+        self._jsonl: TextIO = journal.open_to_append(path)
         self._board = Board(run_dir / "tensorboard", first + 1)
         self._steps = steps
         self._progress: Progress | None = None
@@ -101,6 +86,8 @@ class Telemetry:
             )
             self._bar = self._progress.add_task("train", total=steps, completed=first, line="")
             self._progress.start()
+        if damaged:
+            self.say(f"{path}: damaged lines are passed over: {damaged}")
 
     def advance(self, step: int) -> None:
         """Moves the progress bar to ``step`` updates done."""

@@ -76,7 +76,8 @@ def test_what_the_user_has_set_stays(unset, tmp_path, monkeypatch):
         ("AuthenticAMD", {}, True),
     ],
 )
-def test_off_by_flag_and_on_processors_where_xla_refuses(unset, tmp_path, monkeypatch, vendor, config, used):
+@pytest.mark.usefixtures("unset")
+def test_off_by_flag_and_on_processors_where_xla_refuses(tmp_path, monkeypatch, vendor, config, used):
     amd(monkeypatch, vendor)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -111,7 +112,7 @@ def test_an_entry_that_a_killed_process_left_is_removed(unset, tmp_path, monkeyp
         (folder / name).write_bytes(b"12345678")
     jax.config.update("jax_compilation_cache_dir", None)
     use_cache(config)
-    assert {name for name in os.listdir(folder) if not name.startswith(".")} == {"whole-cache", "whole-atime"}
+    assert {place.name for place in folder.glob("[!.]*")} == {"whole-cache", "whole-atime"}
 
 
 @pytest.mark.parametrize("bad", [{"cache_gib": 0.0}, {"cache_gib": float("nan")}, {"cache_dir": "gs://b/c"}])

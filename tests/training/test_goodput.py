@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
+import numpy as np
 import pytest
 
+from iml_jax.errors import UserError
 from iml_jax.training import goodput
 from iml_jax.training.goodput import IDLE, LEDGER, REDONE, STEPS, SUMMARY, Ledger, Totals, read
 from iml_jax.training.timeline import Account
@@ -110,6 +113,67 @@ def test_a_torn_line_and_a_strange_one_are_passed_over(tmp_path, world):
     again.add(account(world, {"saving": 1.0}))
     assert read(tmp_path).seconds == {STEPS: 5.0, "saving": 1.0}
     assert read(tmp_path).processes == 2
+    assert read(tmp_path).damaged == 2  # a line of a later version is none
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"until": NaN, "steps": null, "seconds": {}}',
+        '{"until": 1.7e9, "steps": [2, 1, 3.0], "seconds": {}}',
+        '{"until": 1.7e9, "steps": [1, 1e400, 3.0], "seconds": {}}',
+        '{"until": 1.7e9, "steps": [1, 2, "3"], "seconds": {}}',
+        '{"until": 1.7e9, "steps": null, "seconds": {"saving": -1}}',
+        '{"until": 1.7e9, "steps": null, "seconds": [["saving", 1]]}',
+        '{"begin": 1.7e9, "resumed": true}',
+        '{"begin": ' + 5000 * "[",
+        "\x00" * 100,
+    ],
+)
+def test_a_line_that_no_process_wrote_changes_no_sum(tmp_path, world, line):
+    book = ledger(tmp_path, world)
+    book.add(account(world, {"data": 1.0}, [(1, 5.0)]))
+    wanted = read(tmp_path)
+    with (tmp_path / LEDGER).open("a") as file:
+        file.write(line + "\n")
+    found = read(tmp_path)
+    assert found.damaged == 1
+    assert found.as_json() == wanted.as_json()
+    assert found.ended == wanted.ended
+
+
+def test_a_restart_costs_what_it_loses_and_not_what_the_run_has_done(tmp_path, world):
+    """As many stretches are touched as a restart loses, however long the run is; sums as from all of them."""
+    rng = np.random.default_rng()
+    totals, plain, touched = Totals(), [], 0
+    lost = 0.0
+    step = 0
+    for _ in range(60):
+        resumed = max(0, step - int(rng.integers(0, 12)))
+        before = len(totals.stretches)
+        totals.begin(1.7e9, resumed)
+        touched += before - len(totals.stretches)
+        for number, (first, last, seconds) in enumerate(plain):
+            again = max(0, last - max(resumed, first - 1))
+            lost += seconds * again / (last - first + 1)
+            plain[number] = (first, last - again, seconds * (1 - again / (last - first + 1)))
+        plain = [one for one in plain if one[1] >= one[0]]
+        step = resumed
+        for _ in range(int(rng.integers(0, 9))):
+            stretch = (step + 1, step + int(rng.integers(1, 5)), float(rng.random()))
+            step = stretch[1]
+            plain.append(stretch)
+            totals.account({}, stretch, 1.7e9)
+    np.testing.assert_allclose(totals.stretches, plain)
+    assert totals.seconds[REDONE] == pytest.approx(lost)
+    assert totals.seconds[STEPS] == pytest.approx(sum(seconds for _, _, seconds in plain))
+    assert touched < 60 * 12
+
+
+def test_a_fifo_in_the_place_of_the_ledger_is_one_line(tmp_path, world):
+    os.mkfifo(tmp_path / LEDGER)
+    with pytest.raises(UserError, match="a FIFO, not a regular file"):
+        ledger(tmp_path, world)
 
 
 def test_a_process_that_began_before_the_last_one_ended_makes_no_negative_pause(tmp_path, world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from test_loop import make_job, prepare, prepared, run  # noqa: F401
 from test_profiling import traced_steps
 
@@ -161,6 +163,24 @@ def test_an_impossible_peak_is_refused_by_name():
         TelemetryConfig(peak_flops=-1)
 
 
+def test_the_first_step_says_how_long_its_program_took_and_whether_it_was_kept(watched, tmp_path, capsys):
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update(names[0], str(tmp_path / "cache"))
+    jax.config.update(names[1], 0.0)
+    compilation_cache.reset_cache()
+    try:
+        for verb in ("compiled", "loaded from the compilation cache"):
+            jax.clear_caches()
+            steps(watched(), (1, 2))
+            told = re.findall(r"^training step (.*): [0-9]+\.[0-9] s$", capsys.readouterr().err, re.MULTILINE)
+            assert told == [verb]
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
 @pytest.mark.slow
 def test_a_run_that_dies_counts_what_it_does_again(prepared, tmp_path, capsys):  # noqa: F811
     """Saved after step 4, dead after step 6, done again from 4: two of the steps were lost."""
@@ -183,7 +203,10 @@ def test_a_run_that_dies_counts_what_it_does_again(prepared, tmp_path, capsys): 
     assert (summary["steps_kept"], summary["steps_redone"], summary["processes"]) == (8, 2, 2)
     assert {"redone", "restoring", "saving", "compilation"} <= summary["seconds"].keys()
     assert summary["wall_seconds"] == pytest.approx(sum(summary["seconds"].values()), abs=0.1)
-    assert "(2 steps)" in capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr().err
+    assert "(2 steps)" in told.splitlines()[-1]
+    for line in ("random parameters made", "checkpoint restored"):  # by the first and the second process
+        assert len(re.findall(rf"^{line}: [0-9]+\.[0-9] s$", told, re.MULTILINE)) == 1
     assert traced_steps(tmp_path / "run" / "profile") == [6, 7]
 
 
