@@ -138,15 +138,16 @@ def complete(job: TrainingJob) -> tuple[TrainingJob, manifests.Manifest]:
     return dataclasses.replace(job, model=model, loader=loader, optimizer=optimizer), manifest
 
 
-def _start_state(job: TrainingJob, mesh: jax.sharding.Mesh) -> TrainState:
+def _start_state(job: TrainingJob, mesh: jax.sharding.Mesh, monitor: Monitor) -> TrainState:
     """The state before the first update: random parameters, or those of ``initial_checkpoint``."""
     source, params = job.train.initial_checkpoint, None
     if source:  # read before anything is made: a wrong path is told at once
-        shardings = jax.tree.map(
-            lambda leaf: leaf.sharding, abstract_state(job.model, job.optimizer, mesh).params
-        )
-        _, params, _ = restore_params(Path(source), job.model, shardings)
-    return init_state(job.model, job.optimizer, mesh, seed=job.train.seed, params=params)
+        abstract = abstract_state(job.model, job.optimizer, mesh)
+        with monitor.told(RESTORING, f"parameters of {source} restored"):
+            shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract.params)
+            _, params, _ = restore_params(Path(source), job.model, shardings)
+    with monitor.told(INITIALISING, "optimizer state made" if source else "random parameters made"):
+        return init_state(job.model, job.optimizer, mesh, seed=job.train.seed, params=params)
 
 
 class _Progress:
@@ -248,10 +249,7 @@ def train(
         if latest is None and refused:
             raise _none_usable(store, refused)
         if latest is None:
-            source = job.train.initial_checkpoint
-            text = f"parameters of {source} restored" if source else "random parameters made"
-            with monitor.told(RESTORING if source else INITIALISING, text):
-                state, first = _start_state(job, mesh), 0
+            state, first = _start_state(job, mesh, monitor), 0
         else:
             with monitor.told(RESTORING, "checkpoint restored"):
                 restored = store.restore_newest(abstract_state(job.model, job.optimizer, mesh), job.model)
