@@ -124,7 +124,8 @@ def make_params(config: OptConfig, key: jax.Array, shardings: Any) -> opt.Params
             )
         parts: dict[str, np.ndarray] = {}  # replicas want the same part
 
-        def part(index: _Index) -> np.ndarray:
+        def part(index: _Index | None) -> np.ndarray:
+            assert index is not None  # None is for devices of other hosts
             if str(index) not in parts:
                 parts[str(index)] = _part(start, shape.shape, own, index)
             return parts[str(index)]

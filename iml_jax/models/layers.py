@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -72,16 +73,17 @@ def normal(key: jax.Array, shape: tuple[int, ...], stddev: float) -> jax.Array:
 def weight_keys(config: OptConfig, key: jax.Array) -> Keys:
     """The key of each drawn weight (``KEYS``); those of the layers' weights have a leading axis [L]."""
 
-    def descend(key: jax.Array, children: tuple[int, ...]) -> jax.Array:
+    def descend(key: jax.Array, children: Iterable[int]) -> jax.Array:
         return functools.reduce(jax.random.fold_in, children, key)
 
     def find(children: tuple[int | None, ...]) -> jax.Array:
-        if None not in children:
-            return descend(key, children)  # type: ignore[arg-type]  # no None among them
-        at = children.index(None)
-        stacked, inside = descend(key, children[:at]), children[at + 1 :]  # type: ignore[arg-type]
-        layers = jnp.arange(config.layers)
-        return jax.vmap(lambda layer: descend(jax.random.fold_in(stacked, layer), inside))(layers)
+        at = children.index(None) if None in children else len(children)
+        found = descend(key, (child for child in children[:at] if child is not None))
+        inside = [child for child in children[at + 1 :] if child is not None]
+        if at == len(children):
+            return found
+        numbers = jnp.arange(config.layers)
+        return jax.vmap(lambda layer: descend(jax.random.fold_in(found, layer), inside))(numbers)
 
     return {path: find(children) for path, children in KEYS.items()}
 

@@ -34,10 +34,11 @@ def _shardings(model: OptConfig, optimizer: optax.GradientTransformation, mesh: 
     params = opt.abstract_params(model)
     moments = jax.eval_shape(optimizer.init, params)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    abstract = TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, moments, key)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    abstract = TrainState(step, params, moments, key)
     logical = opt.logical_axes(model)
     check_divisible(mesh, logical, abstract.params)
-    whole = NamedSharding(mesh, PartitionSpec())
+    whole: Any = NamedSharding(mesh, PartitionSpec())
     weights = shardings(mesh, logical)
     moments = optax.tree.map_params(
         optimizer, lambda _, place: place, abstract.opt_state, weights, transform_non_params=lambda _: whole
