@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ from iml_jax.storage.writing import check_writable
 if TYPE_CHECKING:
     from iml_jax.config import Config
     from iml_jax.evaluation.compare import Source
+    from iml_jax.evaluation.results import Results
 
 HELP = "Compare evaluations example by example: tables and one HTML page."
 CONFIGS = ()
 EXAMPLE = "iml report run/evaluation/0.json run --output comparison.html"
 FOLDER = "evaluation"
+LARGE = 1 << 24  # bytes of predictions, some seconds of work: from here on a log says what is done
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,34 +58,60 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       Fault: the page cannot be written.
     """
     from iml_jax.evaluation import compare, compare_page, compare_tables
+    from iml_jax.evaluation.stages import Stages
 
     if arguments.examples_per_task < 1:
         raise UserError(f"--examples_per_task {arguments.examples_per_task}: must be at least 1")
     if not arguments.output.endswith((".html", ".htm")):
         raise UserError(f"--output {arguments.output}: must end in .html")
     check_writable(Path(arguments.output), "give --output FILE.html in a directory that you may write to")
-    found = compare.compare(read_sources(arguments.evaluations))
-    compare_tables.print_tables(found)
-    page = compare_page.write_page(arguments.output, found, per_task=arguments.examples_per_task)
+    files = find_files(arguments.evaluations)
+    with Stages("report", in_log=_size(files) > LARGE) as stages:
+        found = compare.compare(read_sources(files, stages), stages)
+        stages.pause()
+        compare_tables.print_tables(found)
+        stages("writing the page")
+        page = compare_page.write_page(arguments.output, found, per_task=arguments.examples_per_task)
     show(f"page: {page}")
 
 
-def read_sources(given: list[str]) -> list[Source]:
-    """Loads every evaluation, with a letter and a short name of its own.
+def _size(files: list[Path]) -> int:
+    """Bytes of what will be read; 0 for what is missing, which reading names."""
+    from iml_jax.evaluation import results
+
+    predictions = [results.predictions_path(file) for file in files]
+    return sum(path.stat().st_size for path in predictions if path.is_file())
+
+
+def find_files(given: list[str]) -> list[Path]:
+    """The evaluations that are meant.
 
     Raises:
       UserError: one is missing, damaged or named twice.
     """
-    from iml_jax.evaluation import results
-    from iml_jax.evaluation.compare import Source
-
     files = first_and_newest(Path(given[0])) if len(given) == 1 else [newest(Path(one)) for one in given]
     if len({file.resolve() for file in files}) < len(files):
         raise UserError(f"{', '.join(map(str, files))}: the same evaluation twice")
     if len(files) > 26:
         raise UserError(f"{len(files)} evaluations: at most 26 fit side by side")
+    return files
+
+
+def read_sources(files: list[Path], stage: Callable[[str], None]) -> list[Source]:
+    """Loads every evaluation, with a letter and a short name of its own.
+
+    Raises:
+      UserError: one is damaged.
+    """
+    from iml_jax.evaluation import results
+    from iml_jax.evaluation.compare import Source
+
+    def load(number: int, file: Path) -> Results:
+        stage(f"reading {file} ({number + 1} of {len(files)})")
+        return results.load(file, predictions=True)
+
     return [
-        Source(chr(ord("A") + number), name, str(file), results.load(file, predictions=True))
+        Source(chr(ord("A") + number), name, str(file), load(number, file))
         for number, (file, name) in enumerate(zip(files, short_names(files), strict=True))
     ]
 

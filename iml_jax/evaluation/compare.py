@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from iml_jax.errors import UserError
@@ -85,15 +85,17 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare(sources: Sequence[Source]) -> Comparison:
+def compare(sources: Sequence[Source], stage: Callable[[str], None] = lambda text: None) -> Comparison:
     """Matches predictions by task, example and template, and averages over what all have.
 
     Args:
       sources: two or more, loaded with their predictions; the first is what the others are compared with.
+      stage: takes what is done next.
 
     Raises:
       UserError: they share no example.
     """
+    stage(f"comparing {sum(len(source.results.predictions) for source in sources):,} answers")
     tables = [_by_key(source.results.predictions) for source in sources]
     tasks = [{task.name: task for task in source.results.tasks} for source in sources]
     other_metric = _other_metric(tasks)
@@ -117,6 +119,7 @@ def compare(sources: Sequence[Source]) -> Comparison:
             alone = sorted({key[0] for key in table} - shared.keys())
             of_tasks = f"; tasks not compared: {_some(alone)}" if alone else ""
             notes.append(f"{source.letter} has {len(table) - total:,} further examples{of_tasks}")
+    stage("intervals of the differences (bootstrap)")
     lines = tuple(_lines(shared, tasks[0]))
     return Comparison(tuple(sources), lines, shared, _places(lines), tuple(warnings), tuple(notes))
 

@@ -46,6 +46,23 @@ def test_three_evaluations(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert text.count("<article class='answer") == 6
 
 
+def test_a_log_of_large_evaluations_says_what_is_done(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["report", str(run), "--output", str(tmp_path / "page.html")]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(report, "LARGE", 1000)
+    assert cli.main(command) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"report: reading {run / 'evaluation' / '0.json'} (1 of 2)",
+        f"report: reading {run / 'evaluation' / '1000.json'} (2 of 2)",
+        "report: comparing 540 answers",
+        "report: intervals of the differences (bootstrap)",
+        "report: writing the page",
+    ]
+
+
 def test_names_tell_the_files_apart(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a/run/evaluation/1.json", "b/run/evaluation/1.json", "b/x.json")]
     assert report.short_names(files) == ["a/run, step 1", "b/run, step 1", f"{tmp_path.name}/b/x"]
