@@ -9,11 +9,10 @@ measured on the same examples. A row that no template applies to is no example o
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import jinja2
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
@@ -24,7 +23,7 @@ from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.promptsource_answers import with_all_answers
 from iml_jax.bench.sources.promptsource_filter import asking_for_the_task
-from iml_jax.bench.sources.promptsource_labels import UNLABELLED, labelled_splits, unlabelled
+from iml_jax.bench.sources.promptsource_labels import labelled_splits
 from iml_jax.bench.sources.promptsource_roles import (
     TRAIN_SETS,
     offered,
@@ -33,10 +32,11 @@ from iml_jax.bench.sources.promptsource_roles import (
     role_of,
     split_of,
 )
-from iml_jax.bench.sources.rendering import Rendered, Renderer, text_length
+from iml_jax.bench.sources.promptsource_rows import PlacedRow, applies, batches, general, rendered
+from iml_jax.bench.sources.rendering import Rendered
 from iml_jax.bench.sources.rows import Row
-from iml_jax.bench.sources.sandbox import MissingColumnError
 from iml_jax.bench.sources.shortening import shortened
+from iml_jax.bench.sources.template_pool import NO_COLUMN, Outcome, Skipped, TemplateSet
 from iml_jax.bench.sources.templates import PromptTemplate, load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
@@ -45,9 +45,6 @@ from iml_jax.storage.folders import entries, walk
 from iml_jax.storage.reading import encodable
 
 TEMPLATE_FILE = "templates.yaml"
-_ROW_LIMIT = 1 << 20  # characters; longer rows are skipped, no prompt of 2,048 tokens shows so much
-NOT_APPLICABLE = "template does not apply to the row"
-NO_COLUMN = "template needs a column that the row has not"
 PARTIAL = "template does not apply to every example"
 NO_CHOICES = "template without answer choices (the task is scored by accuracy)"
 NO_CHOICE = "target is not among the answer choices"
@@ -222,47 +219,43 @@ class PromptSource(Source):
     def probe(self, task: TaskInfo, split: str) -> None:
         """As ``Source.probe``; does not look whether the templates apply to every example."""
         skipped: collections.Counter[str] = collections.Counter()
-        next(self._rendered(task, split, self._renderers(task), skipped, {}), None)
+        templates = self._chosen(task.task)
+        with self._rendering(task, templates) as rendering:
+            every = range(len(templates))
+            made = self._made(task, split, rendering, every, skipped=skipped, dropped={})
+            with contextlib.closing(made):
+                next(made, None)
 
     def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.examples``; a skip is counted per row and template."""
-        renderers = self._renderers(task)
-        dropped: collections.Counter[str] = collections.Counter()
-        if split != "train":
-            scored = [renderer for renderer in renderers if _scored(task, renderer)]
-            used = scored
-            if task.task not in self.partial_templates and len(scored) > 1:
-                used = self._general(task, split, scored)
-            dropped = collections.Counter(
-                {NO_CHOICES: len(renderers) - len(scored), PARTIAL: len(scored) - len(used)}
-            )
-            renderers = used
-        yield from self._rendered(task, split, renderers, skipped, +dropped)
+        templates = self._chosen(task.task)
+        with self._rendering(task, templates) as rendering:
+            used = list(range(len(templates)))
+            dropped: collections.Counter[str] = collections.Counter()
+            if split != "train":
+                scored = [number for number in used if _scored(task, templates[number])]
+                used = scored
+                if task.task not in self.partial_templates and len(scored) > 1:
+                    used = general(rendering, self._rows(task, split), scored, self._seed_of(task, templates))
+                dropped[NO_CHOICES] = len(templates) - len(scored)
+                dropped[PARTIAL] = len(scored) - len(used)
+            yield from self._made(task, split, rendering, used, skipped=skipped, dropped=+dropped)
 
-    def _renderers(self, task: TaskInfo) -> list[Renderer]:
-        path = self._template_file(task.task)
-        return [Renderer(template, path, self.value_limit) for template in self._chosen(task.task)]
+    def _rendering(self, task: TaskInfo, templates: Sequence[PromptTemplate]) -> TemplateSet:
+        """The templates, compiled in a worker.
 
-    def _general(self, task: TaskInfo, split: str, renderers: Sequence[Renderer]) -> list[Renderer]:
-        """Those that apply to every row that any of them applies to."""
-        left, gone = list(renderers), list[Renderer]()
-        for identity, place, row in self._rows(task, split):
-            if _unusable(row):
-                continue
-            apply = {
-                renderer.name
-                for renderer in left
-                if not isinstance(self._render(task.task, identity, renderer, row, place), str)
-            }
-            if len(apply) == len(left):
-                continue
-            others = (self._render(task.task, identity, renderer, row, place) for renderer in gone)
-            if apply or any(not isinstance(other, str) for other in others):
-                gone += [renderer for renderer in left if renderer.name not in apply]
-                left = [renderer for renderer in left if renderer.name in apply]
-            if not left:
-                break
-        return left
+        Raises:
+          UserError: one of them is refused; names it.
+        """
+        made = TemplateSet(templates, self._template_file(task.task), self.value_limit)
+        made.check()
+        return made
+
+    def _seed_of(self, task: TaskInfo, templates: Sequence[PromptTemplate]) -> Callable[[str, int], int]:
+        """The seed of the random choices of a template (its number) on a row (its identity)."""
+        return lambda identity, number: stable_hash(
+            "choice", self.seed, self.name, task.task, identity, templates[number].name
+        )
 
     def _rows(self, task: TaskInfo, split: str) -> Iterator[tuple[str, str, Row]]:
         """(identity, place for messages, row with the keys that templates use)."""
@@ -272,77 +265,79 @@ class PromptSource(Source):
                 row = {str(key).replace("-", "_"): value for key, value in raw.items()}
                 yield f"{published}:{number}", f"{path}:{line}", row
 
-    def _rendered(
+    def _made(
         self,
         task: TaskInfo,
         split: str,
-        renderers: Sequence[Renderer],
+        rendering: TemplateSet,
+        numbers: Sequence[int],
+        *,
         skipped: collections.Counter[str],
         dropped: Mapping[str, int],
-    ) -> Iterator[Example]:
-        """Every row with every renderer; ``dropped`` are counts for each row of templates left out before."""
+    ) -> Generator[Example]:
+        """Every row with the templates ``numbers``; ``dropped`` counts those left out, for each row."""
+        seed_of = self._seed_of(task, rendering.templates)
         checked = False
-        for identity, place, row in self._rows(task, split):
-            skipped.update(dropped)
-            if reason := _unusable(row):
-                skipped[reason] += len(renderers)
-                continue
-            outcomes = [self._render(task.task, identity, renderer, row, place) for renderer in renderers]
-            if not checked and outcomes and all(outcome == NO_COLUMN for outcome in outcomes):
-                _refuse(row, renderers[0], place)
-            checked = True
-            for renderer, outcome in zip(renderers, outcomes, strict=True):
-                if isinstance(outcome, str):
-                    skipped[outcome] += 1
-                elif split != "train" and outcome.options and outcome.references[0] not in outcome.options:
-                    skipped[NO_CHOICE] += 1
-                else:
-                    if outcome.cut:
-                        skipped[shortened(f"a value of more than {self.value_limit} characters")] += 1
-                    made = _example(task, split, identity, renderer, outcome)
-                    if split != "train":
-                        every = with_all_answers(task.task, row, made.references)
-                        made = dataclasses.replace(made, references=every)
-                    yield made
+        for batch in batches(self._rows(task, split)):
+            outcomes_of = rendered(rendering, batch, numbers, seed_of)
+            for row in batch:
+                skipped.update(dropped)
+                if row.unusable:
+                    skipped[row.unusable] += len(numbers)
+                    continue
+                _, outcomes = next(outcomes_of)
+                if not checked and outcomes and all(outcome == NO_COLUMN for outcome in outcomes):
+                    _refuse(row, outcomes[0], rendering.place(numbers[0]))
+                checked = True
+                fits = [applies(rendering, row, *each) for each in zip(numbers, outcomes, strict=True)]
+                for number, fit, outcome in zip(numbers, fits, outcomes, strict=True):
+                    name = rendering.templates[number].name
+                    if not fit or not isinstance(outcome, Rendered):
+                        skipped[str(outcome)] += 1
+                    elif made := self._example(task, split, row, name, outcome, skipped=skipped):
+                        yield made
 
-    def _render(self, task: str, identity: str, renderer: Renderer, row: Row, place: str) -> Rendered | str:
-        """The rendered row, or why there is none."""
-        seed = stable_hash("choice", self.seed, self.name, task, identity, renderer.name)
-        try:
-            made = renderer.render(row, seed, place)
-        except MissingColumnError:
-            return NO_COLUMN
-        except (
-            jinja2.TemplateError,
-            TypeError,
-            LookupError,
-            ValueError,
-            AttributeError,
-            ArithmeticError,
-            RecursionError,
-        ) as error:
-            return f"template fails on the row ({type(error).__name__})"
-        if made is None:
-            return NOT_APPLICABLE
-        if not encodable(made.prompt, *made.references, *made.options):
-            return "text that is not valid Unicode"
-        return made
+    def _example(
+        self,
+        task: TaskInfo,
+        split: str,
+        row: PlacedRow,
+        template: str,
+        made: Rendered,
+        *,
+        skipped: collections.Counter[str],
+    ) -> Example | None:
+        references = made.references
+        if split != "train":
+            if made.options and references[0] not in made.options:
+                skipped[NO_CHOICE] += 1
+                return None
+            references = with_all_answers(task.task, row.row, references)
+        if made.cut:
+            skipped[shortened(f"a value of more than {self.value_limit} characters")] += 1
+        return Example(
+            benchmark=task.benchmark,
+            task=task.task,
+            example_id=row.identity,
+            split=split,
+            instruction="",
+            source=made.prompt,
+            references=references,
+            options=made.options,
+            template=template,
+        )
 
 
-def _refuse(row: Row, renderer: Renderer, place: str) -> None:
+def _refuse(row: PlacedRow, outcome: Outcome, template: str) -> None:
     """Raises the error of a dataset whose columns no template knows."""
-    try:
-        renderer.render(row, 0, place)
-    except MissingColumnError as error:
-        has = ", ".join(sorted(row))
-        raise UserError(
-            f"{place}: no column {error.column!r}, which {renderer.place} needs; the row has {has}"
-        ) from error
+    assert isinstance(outcome, Skipped)
+    has = ", ".join(sorted(row.row))
+    raise UserError(f"{row.place}: no column {outcome.column!r}, which {template} needs; the row has {has}")
 
 
-def _scored(task: TaskInfo, renderer: Renderer) -> bool:
+def _scored(task: TaskInfo, template: PromptTemplate) -> bool:
     """Whether a template's prompts can be scored by the task's metric."""
-    return task.metric != "accuracy" or renderer.ranks_choices
+    return task.metric != "accuracy" or template.ranks_choices
 
 
 def metric_of(templates: Sequence[PromptTemplate]) -> str:
@@ -353,24 +348,3 @@ def metric_of(templates: Sequence[PromptTemplate]) -> str:
     if metrics & {"ROUGE", "BLEU"} or not metrics & _EXACT:
         return "rouge_l"
     return "exact_match"
-
-
-def _unusable(row: Row) -> str | None:
-    """Why a row has no example whatever the template, or None."""
-    if unlabelled(row):
-        return UNLABELLED
-    return f"row of more than {_ROW_LIMIT} characters" if text_length(row) > _ROW_LIMIT else None
-
-
-def _example(task: TaskInfo, split: str, identity: str, renderer: Renderer, made: Rendered) -> Example:
-    return Example(
-        benchmark=task.benchmark,
-        task=task.task,
-        example_id=identity,
-        split=split,
-        instruction="",
-        source=made.prompt,
-        references=made.references,
-        options=made.options,
-        template=renderer.name,
-    )

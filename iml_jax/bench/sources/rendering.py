@@ -84,11 +84,12 @@ class Renderer:
           RecursionError: an expression of the template does not fit the row.
         """
         try:
-            return self._render(row, seed)
+            return self.applied(row, seed)
         except TooMuchWorkError as error:
             raise UserError(f"{self.place} on {place}: {error}; rewrite or remove the template") from error
 
-    def _render(self, row: Row, seed: int) -> Rendered | None:
+    def applied(self, row: Row, seed: int) -> Rendered | None:
+        """As ``render``, but raises TooMuchWorkError itself."""
         if RESERVED in row:
             raise ValueError(f"the row has a column {RESERVED!r}")
         options: list[str] = []

@@ -36,6 +36,7 @@ from iml_jax.bench.sources.template_limits import (
     short_range,
     steps,
 )
+from iml_jax.bench.sources.template_nesting import TooDeepError, check_tokens, check_tree
 
 SOURCE_LIMIT = 1 << 16  # characters of a template; the longest public one has 2,849
 
@@ -161,15 +162,20 @@ class TemplateSandbox(SandboxedEnvironment):
         if len(source) > SOURCE_LIMIT:
             raise ForbiddenTemplateError(f"longer than {SOURCE_LIMIT} characters")
         try:
+            check_tokens(self.lex(source))
             tree = self.parse(source)
+            check_tree(tree)
             for node in tree.find_all(nodes.Node):
                 self._check(node)
             names = tree.find_all(nodes.Name)
             self._assigned |= {node.name for node in names if node.ctx == "store"}
             _Guard(limit).visit(tree)
             return self.from_string(tree)
-        except RecursionError as error:
-            raise ForbiddenTemplateError("nested too deeply") from error
+        except TooDeepError as error:
+            raise ForbiddenTemplateError(str(error)) from error
+        except (RecursionError, SyntaxError, MemoryError, ValueError, OverflowError) as error:
+            # Python's own limits on source text; nothing known comes here past the checks above.
+            raise ForbiddenTemplateError(f"cannot be compiled ({type(error).__name__})") from error
 
     def _check(self, node: nodes.Node) -> None:
         kind = type(node).__name__

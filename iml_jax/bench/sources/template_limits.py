@@ -15,9 +15,11 @@ import jinja2
 VALUE_LIMIT = 1 << 22  # characters and items of any value
 ITEM_LIMIT = 1 << 18  # items of any value, nested ones included
 OUTPUT_LIMIT = 1 << 21  # characters of a rendered text
-WORK_LIMIT = 1_000_000  # loop steps, calls and operations, plus one for every 64 characters they touch
+# Loop steps, calls and operations, plus one for every 64 characters or 8 items that they touch.
+WORK_LIMIT = 1_000_000
 RANGE_LIMIT = 100_000
 NUMBER_LIMIT = 4096  # bits
+DEPTH_LIMIT = 100  # lists, tuples and mappings within each other
 
 
 class TooMuchWorkError(Exception):
@@ -49,25 +51,38 @@ def bounded(value: Any) -> Any:
     """Returns ``value``; charges its size.
 
     Raises:
-      TooMuchWorkError: it is over ``VALUE_LIMIT`` or ``ITEM_LIMIT``, shared parts counted each time.
+      TooMuchWorkError: it is over ``VALUE_LIMIT`` or ``ITEM_LIMIT``, shared parts counted each time, or
+        nested deeper than ``DEPTH_LIMIT``.
     """
-    total, nodes_seen, stack = 0, 0, [value]
-    while stack:
-        item = stack.pop()
-        nodes_seen += 1
-        if isinstance(item, int) and item.bit_length() > NUMBER_LIMIT:
-            raise TooMuchWorkError(f"a number of more than {NUMBER_LIMIT} bits")
-        total += len(item) if isinstance(item, str | bytes) else 1
-        if total > VALUE_LIMIT or nodes_seen > ITEM_LIMIT:
-            raise TooMuchWorkError(f"a value of more than {VALUE_LIMIT} characters or {ITEM_LIMIT} items")
-        if isinstance(item, list | tuple | set):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            stack.extend(item.keys())
-            stack.extend(item.values())
-        if nodes_seen % 64 == 0:
-            budget.charge(1)
-    budget.charge(1 + total // 64)
+    if type(value) is str and len(value) <= VALUE_LIMIT:
+        budget.charge(1 + len(value) // 64)
+        return value
+    total, nodes_seen, depth, level = 0, 0, 0, [value]
+    while level:
+        below: list[Any] = []
+        depth += 1
+        if depth > DEPTH_LIMIT:
+            raise TooMuchWorkError(f"a value nested more than {DEPTH_LIMIT} deep")
+        for item in level:
+            nodes_seen += 1
+            if isinstance(item, int) and item.bit_length() > NUMBER_LIMIT:
+                raise TooMuchWorkError(f"a number of more than {NUMBER_LIMIT} bits")
+            total += len(item) if isinstance(item, str | bytes) else 1
+            inside = 0
+            if isinstance(item, list | tuple | set):
+                inside = len(item)
+            elif isinstance(item, dict):
+                inside = 2 * len(item)
+            if total > VALUE_LIMIT or nodes_seen + len(below) + inside > ITEM_LIMIT:
+                raise TooMuchWorkError(f"a value of more than {VALUE_LIMIT} characters or {ITEM_LIMIT} items")
+            if isinstance(item, dict):
+                below.extend(item.keys())
+                below.extend(item.values())
+            elif inside:
+                below.extend(item)
+        level = below
+    # Eight items take about as much memory as 64 characters, or more.
+    budget.charge(1 + total // 64 + nodes_seen // 8)
     return value
 
 

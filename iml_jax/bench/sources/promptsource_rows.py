@@ -1,0 +1,125 @@
+"""The rows of a PromptSource dataset in batches, as a worker renders them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from iml_jax.bench.sources.promptsource_labels import UNLABELLED, unlabelled
+from iml_jax.bench.sources.rendering import Rendered, text_length
+from iml_jax.bench.sources.rows import Row
+from iml_jax.bench.sources.template_pool import Outcome, Refused, TemplateSet
+from iml_jax.errors import UserError
+
+ROW_LIMIT = 1 << 20  # characters; longer rows are skipped, no prompt of 2,048 tokens shows so much
+_BATCH_ROWS = 64
+_BATCH_CHARACTERS = 1 << 20  # a batch ends with the row that reaches them
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlacedRow:
+    """A row with the keys that templates use.
+
+    Attributes:
+      identity: published split and number of the row in it.
+      place: file and line, for messages.
+      row: column -> value.
+      unusable: why it has no example whatever the template, or empty.
+    """
+
+    identity: str
+    place: str
+    row: Row
+    unusable: str = ""
+
+
+def batches(rows: Iterable[tuple[str, str, Row]]) -> Iterator[list[PlacedRow]]:
+    """(identity, place, row) in lists that grow from one row, so that a first look costs little."""
+    batch: list[PlacedRow] = []
+    size, most = 0, 1
+    for identity, place, row in rows:
+        length = text_length(row)
+        too_long = f"row of more than {ROW_LIMIT} characters" if length > ROW_LIMIT else ""
+        reason = UNLABELLED if unlabelled(row) else too_long
+        batch.append(PlacedRow(identity, place, {} if reason else row, reason))
+        size += 0 if reason else length
+        if len(batch) >= most or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size, most = [], 0, min(_BATCH_ROWS, 4 * most)
+    if batch:
+        yield batch
+
+
+def rendered(
+    rendering: TemplateSet,
+    batch: Sequence[PlacedRow],
+    numbers: Sequence[int],
+    seed_of: Callable[[str, int], int],
+    *,
+    texts: bool = True,
+) -> Iterator[tuple[PlacedRow, list[Outcome]]]:
+    """The usable rows of a batch with the outcomes of templates ``numbers``.
+
+    Args:
+      rendering: the templates.
+      batch: the rows.
+      numbers: which templates.
+      seed_of: the seed of (identity of a row, number of a template).
+      texts: as for ``TemplateSet.render``.
+    """
+    usable = [row for row in batch if not row.unusable]
+    asked = [(each.row, [seed_of(each.identity, number) for number in numbers]) for each in usable]
+    return zip(usable, rendering.render(asked, numbers, texts=texts), strict=True)
+
+
+def applies(rendering: TemplateSet, row: PlacedRow, number: int, outcome: Outcome) -> bool:
+    """Whether template ``number`` makes a prompt of a row.
+
+    Raises:
+      UserError: the template is refused; names it and the row.
+    """
+    if isinstance(outcome, Refused):
+        raise UserError(
+            f"{rendering.place(number)} on {row.place}: {outcome}; rewrite or remove the template"
+        )
+    return isinstance(outcome, Rendered)
+
+
+def general(
+    rendering: TemplateSet,
+    rows: Iterable[tuple[str, str, Row]],
+    numbers: Sequence[int],
+    seed_of: Callable[[str, int], int],
+) -> list[int]:
+    """The templates that apply to every row that any of them applies to.
+
+    Raises:
+      UserError: as ``applies``.
+    """
+    left, gone = list(numbers), list[int]()
+    for batch in batches(rows):
+        asked = tuple(left)
+        for row, outcomes in list(rendered(rendering, batch, asked, seed_of, texts=False)):
+            fits = {
+                number: applies(rendering, row, number, outcome)
+                for number, outcome in zip(asked, outcomes, strict=True)
+                if number in left
+            }
+            if not all(fits.values()) and (any(fits.values()) or _any_applies(rendering, row, gone, seed_of)):
+                gone += [number for number in left if not fits[number]]
+                left = [number for number in left if fits[number]]
+            if not left:
+                return left
+    return left
+
+
+def _any_applies(
+    rendering: TemplateSet, row: PlacedRow, numbers: Sequence[int], seed_of: Callable[[str, int], int]
+) -> bool:
+    found = itertools.chain.from_iterable(
+        outcomes for _, outcomes in rendered(rendering, [row], numbers, seed_of, texts=False)
+    )
+    # All of them, so that no answer stays unread, and a template that is refused is always told.
+    every = [applies(rendering, row, *each) for each in zip(numbers, found, strict=True)]
+    return any(every)
