@@ -42,7 +42,6 @@ from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.seeds import check_seed
 from iml_jax.storage.folders import entries, walk
-from iml_jax.storage.reading import encodable
 
 TEMPLATE_FILE = "templates.yaml"
 PARTIAL = "template does not apply to every example"
