@@ -21,12 +21,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from iml_jax.bench.sources.files import encodable
 from iml_jax.bench.sources.rendering import Renderer
 from iml_jax.bench.sources.sandbox import MissingColumnError
 from iml_jax.bench.sources.template_limits import TooMuchWorkError
 from iml_jax.bench.sources.templates import PromptTemplate
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import encodable
 
 MEMORY = 1536 << 20  # bytes of address space; counted work takes less than a third
 SECONDS = 120  # of processor time for one template on one row; counted work takes a few
