@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from iml_jax import __version__, interrupts, printing
+from iml_jax import __version__, extras, interrupts, printing
 from iml_jax.commands import COMMANDS, Command
 from iml_jax.errors import Fault, Preempted, UserError
 from iml_jax.storage import paths
@@ -64,6 +64,8 @@ def _interrupted(interrupt: interrupts.Interrupts, told: str = "") -> int:
 
 
 def _failed(error: Exception) -> int:
+    if isinstance(error, ModuleNotFoundError) and (missing := extras.told(error)):
+        error = UserError(missing)
     if isinstance(error, UserError):
         return _say(f"error: {error}", MISTAKE)
     if isinstance(error, Fault):

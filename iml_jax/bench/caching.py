@@ -14,11 +14,10 @@ from typing import Any
 import apache_beam as beam
 import seqio
 import tensorflow as tf
-from apache_beam.options.pipeline_options import PipelineOptions
 from array_record.python.array_record_module import ArrayRecordWriter
 from seqio import beam_utils
 
-from iml_jax.bench import cache_folders
+from iml_jax.bench import beam_options, cache_folders
 from iml_jax.bench.mixtures import PlannedTask
 from iml_jax.bench.tasks import SEVERAL, SINGLE, TOKENIZED, PromptedSource, build_task, rows_of
 from iml_jax.data.manifest import FileEntry, SplitEntry
@@ -56,10 +55,7 @@ def run(job: CacheJob, work: Sequence[tuple[PlannedTask, str]], options: Sequenc
     Raises:
       UserError: Beam refuses the options.
     """
-    try:
-        pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
-    except (ValueError, SystemExit) as error:
-        raise UserError(f"--pipeline_options: {error}") from error
+    pipeline = beam_options.pipeline(options)
     with pipeline:
         _ = (
             pipeline

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from iml_jax import extras
 from iml_jax.bench import known_tasks, leakage_decisions, ngrams, overlap, wording
 from iml_jax.bench.leakage_decisions import Decision
 from iml_jax.bench.ngrams import Index
@@ -133,6 +134,11 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
       UserError: the directory or the decisions are wrong, or there is nothing to compare.
       Fault: the disk is full.
     """
+    if options:
+        extras.require("apache_beam", what="--pipeline_options")
+        from iml_jax.bench import beam_options
+
+        beam_options.check(options)
     directory = Path(config.prepared_dir)
     manifest = manifests.load(directory)
     for name in REPORTS:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.options.pipeline_options import PipelineOptions
 
-from iml_jax.bench import overlap
+from iml_jax.bench import beam_options, overlap
 from iml_jax.bench.ngrams import Index, Words
 from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.data.manifest import FileEntry
@@ -36,10 +35,7 @@ def find(index: Index, directory: Path, trained: Sequence[Side], options: Sequen
     Raises:
       UserError: Beam refuses the options, or a shard is missing or damaged.
     """
-    try:
-        pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
-    except (ValueError, SystemExit) as error:
-        raise UserError(f"--pipeline_options: {error}") from error
+    pipeline = beam_options.pipeline(options)
     try:
         folder = Path(tempfile.mkdtemp(prefix=".leakage-", dir=directory))
     except OSError as error:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from iml_jax import extras
 from iml_jax.bench import cache_folders, mixtures
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, PrepareConfig
 from iml_jax.bench.reading import prompted_rows
@@ -56,6 +57,11 @@ def prepare(
       UserError: the mixture, a source file or the vocabulary is wrong, or the directory is in use.
       Fault: the disk is full, or a worker died.
     """
+    extras.require(*extras.EXTRAS["prepare"], what="iml prepare")
+    if config.pipeline_options:
+        with _hushed():
+            from iml_jax.bench import beam_options
+        beam_options.check(config.pipeline_options)
     output_dir = Path(config.output_dir).absolute()
     check_writable(output_dir / manifests.FILE_NAME, "choose another Prepare.output_dir")
     planned = mixtures.plan(mixture)

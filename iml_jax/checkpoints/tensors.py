@@ -15,6 +15,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
+from iml_jax import extras
 from iml_jax.errors import Fault, UserError
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -99,7 +100,10 @@ def _open_pickled(file: Path) -> dict[str, tuple[Shape, Callable[[], np.ndarray]
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"{file}: needs torch; install it, or convert the file to safetensors") from error
+        raise UserError(
+            f"{file}: needs torch, which is not installed: {extras.remedy('torch')}, or convert the file to "
+            "safetensors"
+        ) from error
     try:
         # weights_only admits tensors and plain containers; anything else is refused before it runs.
         with warnings.catch_warnings():

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax import extras
 from iml_jax.printing import show
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def _will_compare(arguments: argparse.Namespace) -> bool:
     if arguments.no_compare:
         show("logits not compared: --no_compare")
     elif not parity.available():
-        show("logits not compared: torch and transformers are not both installed")
+        remedy = extras.remedy("torch")
+        show(f"logits not compared: torch and transformers are not both installed ({remedy})")
     return parity.available() and not arguments.no_compare
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import sys
 
-from iml_jax import cli, printing
+from iml_jax import cli, extras, printing
 from iml_jax.errors import Fault, UserError
 
 
@@ -17,8 +16,7 @@ def register() -> None:
     Raises:
       UserError: lm_eval is not installed.
     """
-    if importlib.util.find_spec("lm_eval") is None:
-        raise UserError("lm_eval is not installed; pip install 'iml_jax[harness]'")
+    extras.require("lm_eval", what="iml-lm-eval")
     import lm_eval.models  # noqa: F401  registers its own, which it does only while none is registered
     from lm_eval.api.registry import model_registry
 

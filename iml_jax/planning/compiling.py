@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import importlib.util
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from iml_jax import extras
 from iml_jax.errors import Fault, UserError
 from iml_jax.planning import environment
 from iml_jax.planning import job as jobs
@@ -28,11 +28,8 @@ Result = dict[str, Any]
 
 def require_libtpu(kind: str) -> None:
     """Raises UserError where a TPU topology is asked for without the TPU compiler."""
-    if kind != "cpu" and importlib.util.find_spec("libtpu") is None:
-        raise UserError(
-            "libtpu, the TPU's compiler, is not installed: pip install 'iml_jax[tpu]' "
-            "(--topology=cpu:8 plans for simulated CPU devices without it)"
-        )
+    if kind != "cpu":
+        extras.require("libtpu", what="planning for a TPU (--topology=cpu:8 does without)")
 
 
 def default_cache() -> Path:

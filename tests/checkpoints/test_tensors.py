@@ -137,7 +137,7 @@ def test_bin_values_of_every_dtype_are_exact(tmp_path, dtype, legacy):
 def test_without_torch_a_bin_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "torch", None)
-    refused(tmp_path, "needs torch; install it, or convert the file to safetensors")
+    refused(tmp_path, r"needs torch, which is not installed: pip install 'iml_jax\[torch\]', or convert")
 
 
 def test_cast_rounds_to_nearest_and_refuses_overflow():

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from iml_jax import extras
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.datasets import locate
 from iml_jax.bench.sources.promptsource_filter import flat
@@ -226,7 +227,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise UserError(f"{path}: needs TensorFlow to read; pip install 'iml_jax[prepare]'") from error
+        raise UserError(f"{path}: needs TensorFlow to read; {extras.remedy('tensorflow')}") from error
     from iml_jax.data.records import parse_example
 
     number = 0

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from iml_jax import extras
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_text
@@ -121,7 +122,8 @@ def _builder(folder: Path) -> Iterator[Any]:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise UserError(f"{folder}: needs tensorflow_datasets; pip install 'iml_jax[prepare]'") from error
+        remedy = extras.remedy("tensorflow_datasets")
+        raise UserError(f"{folder}: needs tensorflow_datasets; {remedy}") from error
     import tensorflow as tf
 
     try:
