@@ -6,6 +6,7 @@ Fields and file names follow transformers (``models/opt/configuration_opt.py``);
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from iml_jax.storage import paths
 from iml_jax.storage.writing import check_writable
 
 MAX_SHARD_BYTES = 5_000_000_000
+Progress = Callable[[int, int], None]  # takes how many tensors are done, and of how many
 BOS_IN_OPT = EOS  # transformers' OPT starts texts with </s>, not <s>
 # Names in config.json -> ours, with their type there.
 _FIELDS = {
@@ -87,6 +89,7 @@ def export(
     run_config: str = "",
     updates: int = 0,
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: Progress = lambda done, total: None,
 ) -> list[str]:
     """Writes a directory that transformers loads: weights, configs, tokenizer, model card.
 
@@ -97,6 +100,7 @@ def export(
       dtype: ``float32`` (exact), ``float16`` or ``bfloat16`` (rounded to nearest).
       run_config: text of the run's config.gin, for the model card.
       updates: updates done, for the model card.
+      progress: takes the numbers of tensors written, this one included, and of all.
 
     Returns:
       the names of the weight files.
@@ -112,10 +116,14 @@ def export(
         counts = f"{tokenizer.tokens} ids, the model {config.vocab_tokens}"
         raise UserError(f"{tokenizer_directory}: has {counts}; name the tokenizer it was trained with")
     folder = Path(out)
-    tensors = layout.to_huggingface(config, params)
-    files = write_safetensors(
-        folder, layout.foreign_shapes(config), tensors, dtype=dtype, max_shard_bytes=max_shard_bytes
-    )
+    shapes = layout.foreign_shapes(config)
+
+    def counted() -> Iterator[tuple[str, np.ndarray]]:
+        for done, tensor in enumerate(layout.to_huggingface(config, params), start=1):
+            progress(done, len(shapes))
+            yield tensor
+
+    files = write_safetensors(folder, shapes, counted(), dtype=dtype, max_shard_bytes=max_shard_bytes)
     tokenizer.save(folder)
     try:
         _write_json(folder / "config.json", config_json(config, dtype))
@@ -166,13 +174,16 @@ def read_config(directory: str | Path, vocab_tokens: int) -> OptConfig:
 
 
 def load(
-    directory: str | Path, place: Callable[[layout.Path, np.ndarray], Any] | None = None
+    directory: str | Path,
+    place: Callable[[layout.Path, np.ndarray], Any] | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[OptConfig, dict[str, Any], Tokenizer]:
     """Reads a Hugging Face OPT directory: config, float32 parameters, tokenizer.
 
     Args:
       directory: config.json, safetensors or ``pytorch_model.bin`` (sharded or not), tokenizer files.
       place: what becomes of each finished parameter, see ``layout.from_huggingface``.
+      progress: takes the numbers of tensors read and of all, after each.
 
     Raises:
       UserError: anything there is missing, malformed, of another shape, or not OPT.
@@ -183,7 +194,14 @@ def load(
     tokenizer = tokenizers.load(folder)
     config = read_config(folder, tokenizer.tokens)
     files = TensorFiles(folder)
-    params = layout.from_huggingface(config, files.shapes, files.read, place=place, where=str(directory))
+    numbers = itertools.count(1)
+
+    def read(name: str) -> np.ndarray:
+        tensor = files.read(name)
+        progress(next(numbers), len(files.shapes))
+        return tensor
+
+    params = layout.from_huggingface(config, files.shapes, read, place=place, where=str(directory))
     return config, params, tokenizer
 
 

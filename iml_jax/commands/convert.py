@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +15,7 @@ from iml_jax.printing import show
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
+    from iml_jax.evaluation.stages import Stages
     from iml_jax.models.sizes import OptConfig
 
 HELP = "Convert checkpoints between Orbax and PyTorch (Hugging Face)."
@@ -69,9 +74,10 @@ def to_huggingface(arguments: argparse.Namespace) -> None:
     """Streams a checkpoint's parameters into a Hugging Face directory."""
     from iml_jax.checkpoints import huggingface, locate, restore
     from iml_jax.checkpoints.verifying import read_newest
+    from iml_jax.evaluation.stages import Stages
     from iml_jax.storage.reading import read_text
 
-    with huggingface.staged(arguments.out) as staging:
+    with Stages("convert", in_log=True) as stages, huggingface.staged(arguments.out) as staging:
 
         def export(place: Path) -> tuple[Path, int]:
             huggingface.clear(staging)  # of a checkpoint that turned out to be damaged
@@ -86,13 +92,16 @@ def to_huggingface(arguments: argparse.Namespace) -> None:
                 run_config=read_text(run_config) if run_config.is_file() else "",
                 updates=metadata["updates"],
                 max_shard_bytes=int(arguments.max_shard_gb * 1e9),
+                progress=Tensors(stages, "written"),
             )
             return place, len(files)
 
         place, files = read_newest(arguments.source, export)
+        stages.pause()
         if _will_compare(arguments):
+            stages("reading the parameters again, to compare the logits with transformers")
             model, params, _ = restore.restore_params(place)
-            _report(staging, model, params, arguments.dtype)
+            _report(stages, staging, model, params, arguments.dtype)
     show(f"wrote {arguments.out}: {files} weight file(s), {arguments.dtype}, from {place}")
 
 
@@ -101,10 +110,11 @@ def to_orbax(arguments: argparse.Namespace) -> None:
     from iml_jax.checkpoints import huggingface, locate, places
     from iml_jax.checkpoints.metadata import make_metadata
     from iml_jax.checkpoints.store import CheckpointStore, restore_params
+    from iml_jax.evaluation.stages import Stages
 
     places.check_saveable(Path(arguments.out))
-    with huggingface.staged(arguments.out) as staging:
-        model, params, tokenizer = huggingface.load(arguments.source)
+    with Stages("convert", in_log=True) as stages, huggingface.staged(arguments.out) as staging:
+        model, params, tokenizer = huggingface.load(arguments.source, progress=Tensors(stages, "read"))
         metadata = make_metadata(
             model,
             0,
@@ -112,13 +122,39 @@ def to_orbax(arguments: argparse.Namespace) -> None:
             vocabulary_fingerprint=tokenizer.fingerprint,
             vocabulary_tokens=tokenizer.tokens,
         )
+        stages("writing the checkpoint")
         with CheckpointStore(staging) as store:
             store.save(0, {"params": params}, None, metadata)
         del params  # on disk now, and read back for the comparison
         tokenizer.save(staging / locate.TOKENIZER)
+        stages.pause()
         if _will_compare(arguments):
-            _report(Path(arguments.source), model, restore_params(staging)[1], "float32")
+            _report(stages, Path(arguments.source), model, restore_params(staging)[1], "float32")
     show(f"wrote {arguments.out}: float32 parameters, usable as Train.initial_checkpoint")
+
+
+class Tensors:
+    """Tells ``stages`` how many tensors are done, no more often than somebody reads."""
+
+    def __init__(
+        self, stages: Callable[[str], None], verb: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Args:
+          stages: takes a line.
+          verb: what happens to them: ``read`` or ``written``.
+          clock: seconds.
+        """
+        self._stages, self._verb, self._clock = stages, verb, clock
+        self._seconds = 0.2 if sys.stderr.isatty() else 30.0
+        self._told = -math.inf
+
+    def __call__(self, done: int, total: int) -> None:
+        """``done`` of ``total`` are done."""
+        now = self._clock()
+        if done == total or now - self._told >= self._seconds:
+            self._told = now
+            self._stages(f"{done:,} of {total:,} tensors {self._verb}")
 
 
 def _will_compare(arguments: argparse.Namespace) -> bool:
@@ -132,8 +168,10 @@ def _will_compare(arguments: argparse.Namespace) -> bool:
     return parity.available() and not arguments.no_compare
 
 
-def _report(directory: Path, model: OptConfig, params: dict[str, Any], dtype: str) -> None:
+def _report(stages: Stages, directory: Path, model: OptConfig, params: dict[str, Any], dtype: str) -> None:
     from iml_jax.checkpoints import parity
 
+    stages("comparing the logits with transformers")
     difference = parity.compare(directory, model, params, dtype)
+    stages.pause()
     show(f"logits: max abs difference to transformers {difference:.2e} (float32, same random tokens)")

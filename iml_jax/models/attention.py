@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from iml_jax.models.blocked_attention import ATTENTION, MASKED, attend_blocked, same_branch
-from iml_jax.models.splash_attention import attend_splash
 from iml_jax.parallel.rules import constrain, on_one_device, partition_spec, platform
 
 _BY_PLATFORM = {"tpu": "splash", "gpu": "cudnn"}
@@ -101,6 +100,8 @@ def attend(
     form = choose_kernel(kernel, visibility, query.dtype, rate)
     segment_ids = visibility.query_segments
     if form == "splash":
+        from iml_jax.models.splash_attention import attend_splash  # Pallas is a third of JAX's own import
+
         return attend_splash(query, key, value, segment_ids, interpret=platform() != "tpu")
     if form == "cudnn":
         return attend_cudnn(query, key, value, visibility)

@@ -85,9 +85,12 @@ class Compiler:
                 pool.submit(self._one, waiting[index], running): (index, place) for index, place in missing
             }
             try:
-                for done in concurrent.futures.as_completed(futures):
+                for number, done in enumerate(concurrent.futures.as_completed(futures), start=1):
                     index, place = futures[done]
                     result = done.result()
+                    status = result["status"].replace("_", " ")
+                    far = f" ({number} of {len(futures)})" if len(futures) > 1 else ""
+                    self.say(f"{status}: {waiting[index][0]}, {result['seconds']:.0f} s{far}")
                     if place is not None and result["status"] != "failed":
                         _write(place, result)
                     yield index, {**result, "cached": False}
@@ -113,7 +116,6 @@ class Compiler:
                 result: Result = json.loads(answer.read_text(encoding="utf-8"))
             else:
                 result = {"status": "failed", "reason": _last_words(log, status), "seconds": 0.0}
-        self.say(f"{result['status'].replace('_', ' ')}: {title}, {result['seconds']:.0f} s")
         return result
 
 

@@ -16,6 +16,7 @@ from iml_jax import cli
 from iml_jax.checkpoints import huggingface, layout, parity
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointStore, restore_params
+from iml_jax.commands import convert
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.models.sizes import OptConfig
 
@@ -56,8 +57,9 @@ def iml(capsys, *arguments: object) -> tuple[int, str, str]:
 
 def mistake(capsys, message: str, *arguments: object, status: int = 2) -> None:
     found, _, err = iml(capsys, *arguments)
-    assert (found, err.count("\n")) == (status, 1), err
-    assert message in err
+    told = [line for line in err.splitlines() if not line.startswith("convert: ")]  # without what it is at
+    assert (found, len(told)) == (status, 1), err
+    assert message in told[0]
 
 
 def names(directory: Path) -> list[str]:
@@ -92,6 +94,31 @@ def test_to_pytorch_and_back_loses_nothing_and_compares_logits(run, tmp_path, ca
         tmp_path / "hf/model.safetensors"
     ).read_bytes()
     assert names(tmp_path) == ["again", "back", "hf", "run"]
+
+
+def test_a_log_says_what_it_is_at(run, tmp_path, capsys):
+    place, config, _ = run
+    _, _, err = iml(capsys, "--to", "huggingface", place, tmp_path / "out", "--no_compare")
+    total = len(layout.foreign_shapes(config))
+    assert err.splitlines() == [
+        f"convert: 1 of {total} tensors written",
+        f"convert: {total} of {total} tensors written",
+    ]
+    _, _, err = iml(capsys, "--to", "orbax", tmp_path / "out", tmp_path / "back", "--no_compare")
+    assert [line.partition(" of ")[0] for line in err.splitlines()] == [
+        "convert: 1",
+        f"convert: {total}",
+        "convert: writing the checkpoint",
+    ]
+
+
+def test_a_log_gets_a_line_every_half_minute():
+    now, said = [0.0], []
+    tensors = convert.Tensors(said.append, "read", lambda: now[0])
+    for done in range(1, 101):
+        tensors(done, 100)
+        now[0] += 1.0
+    assert said == [f"{done} of 100 tensors read" for done in (1, 31, 61, 91, 100)]
 
 
 def test_dtype_and_shards(run, tmp_path, capsys):
