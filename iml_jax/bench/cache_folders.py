@@ -16,6 +16,7 @@ from iml_jax.errors import Fault, UserError
 from iml_jax.storage.writing import write_atomically
 
 FILE_NAME = "prepared.json"
+LEASE = ".lease"  # of the prepared directory: who writes there holds it
 _JOB = ".job"
 
 

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from iml_jax import extras
-from iml_jax.bench import known_tasks, leakage_decisions, ngrams, overlap, wording
+from iml_jax.bench import cache_folders, known_tasks, leakage_decisions, ngrams, overlap, wording
 from iml_jax.bench.leakage_decisions import Decision
 from iml_jax.bench.ngrams import Index
 from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.config.paths import OptionalPath, RequiredPath
 from iml_jax.data import manifest as manifests
 from iml_jax.errors import UserError
+from iml_jax.storage import lease
 from iml_jax.storage.writing import check_writable, write_atomically
 
 REPORTS = ("leakage.json", "leakage.txt")
@@ -175,8 +176,11 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
         pairs=tuple(sorted(pairs, key=_order)),
     )
     texts = (json.dumps(as_record(report), indent=1) + "\n", render(report))
-    for name, text in zip(REPORTS, texts, strict=True):
-        write_atomically(directory / name, text)
+    with lease.hold(directory / cache_folders.LEASE, f"the prepared directory {directory}"):
+        if manifests.load(directory).fingerprint != manifest.fingerprint:
+            raise UserError(f"{directory}: was prepared again while it was audited; run `iml leakage` again")
+        for name, text in zip(REPORTS, texts, strict=True):
+            write_atomically(directory / name, text)
     return report
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import itertools
 import json
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax import extras
-from iml_jax.bench import cache_folders, mixtures
+from iml_jax.bench import cache_folders, mixture_table, mixtures
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, PrepareConfig
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.realised import caps_and_rates
@@ -27,9 +26,11 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 from iml_jax.errors import UserError
+from iml_jax.storage import lease, ownership
 from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import check_writable, write_atomically
 
+KIND = "prepared directory"
 CODE_FORMAT = 2  # raise it whenever the same files would give other records
 _TRAINING_ROWS = 5_000  # of a task that a vocabulary is trained on
 # Each process of several costs its own import of TensorFlow, 5 s. Measured on 2 shared cores, the miniature
@@ -57,6 +58,7 @@ def prepare(
       UserError: the mixture, a source file or the vocabulary is wrong, or the directory is in use.
       Fault: the disk is full, or a worker died.
     """
+    ownership.check_given(config.output_dir, "Prepare.output_dir")
     extras.require(*extras.EXTRAS["prepare"], what="iml prepare")
     if config.pipeline_options:
         with _hushed():
@@ -66,7 +68,7 @@ def prepare(
     check_writable(output_dir / manifests.FILE_NAME, "choose another Prepare.output_dir")
     planned = mixtures.plan(mixture)
     digest = functools.cache(_digest)
-    with _locked(output_dir):
+    with held(output_dir) as taken:
         tokenizer = _vocabulary(output_dir, vocabulary, planned, config.seed, digest)
         keys = {task.name: task_fingerprint(task, tokenizer.fingerprint, config, digest) for task in planned}
         work = [
@@ -86,7 +88,9 @@ def prepare(
                 )
             splits[task.name] = content
         manifest = build_manifest(mixture, config, planned, splits, keys, tokenizer)
+        taken.check()
         manifests.save(manifest, output_dir)
+        mixture_table.save(manifest, output_dir)
         if work:
             from iml_jax.bench import tasks
 
@@ -310,20 +314,29 @@ def _hushed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(output_dir: Path) -> Iterator[None]:
-    """Two processes preparing one directory would replace each other's files."""
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        lock = (output_dir / ".lock").open("w")
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(
-            f"Prepare.output_dir = {output_dir}: {error.strerror}; name a folder to write to"
-        ) from None
-    with lock:
+def held(output_dir: Path) -> Iterator[lease.Lease]:
+    """Holds a prepared directory: two processes writing one would replace each other's files.
+
+    Raises:
+      UserError: another process writes it, or it is somebody else's directory.
+      Fault: the disk refuses.
+    """
+    ownership.check_own(output_dir, KIND, "Prepare.output_dir", _was_prepared)
+    what = f"the prepared directory {output_dir}"
+    with (
+        lease.hold(output_dir / cache_folders.LEASE, what) as taken,
+        ownership.claimed(output_dir, KIND),
+    ):
+        yield taken
+
+
+def _was_prepared(folder: Path) -> bool:
+    """Whether a directory without a marker was written by ``iml prepare`` before there was one."""
+    if (folder / manifests.FILE_NAME).exists():
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{output_dir}: another `iml prepare` is writing it; wait for it to end"
-            ) from None
-        yield
+            manifests.load(folder)
+        except UserError:
+            return False
+        return True
+    ours = {".lock", ".vocabulary.json", ".job", "cache", "tokenizer"}  # killed before its manifest
+    return (folder / ".lock").is_file() and {path.name for path in folder.iterdir()} <= ours

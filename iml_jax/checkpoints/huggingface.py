@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.tokenizer import EOS, PAD, Tokenizer
 from iml_jax.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
-from iml_jax.storage import paths
+from iml_jax.storage import lease, paths
 from iml_jax.storage.writing import check_writable
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -214,19 +214,29 @@ def staged(out: str | Path) -> Iterator[Path]:
       Fault: it cannot be written.
     """
     target = paths.absolute(out)
+    _check_empty(target, out)
+    check_writable(target, "name another directory", directory=True)
+    with lease.hold(target.with_name(f".{target.name}.lease"), f"the conversion to {out}") as held:
+        _check_empty(target, out)
+        for left in target.parent.iterdir():  # by a conversion to the same place that was killed
+            if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}\.tmp", left.name):
+                shutil.rmtree(left, ignore_errors=True)
+        temporary = target.with_name(f".{target.name}.{held.token}.tmp")
+        try:
+            try:
+                temporary.mkdir()
+            except OSError as error:
+                raise Fault(f"{temporary}: cannot be made: {error.strerror or error}") from error
+            yield temporary
+            held.check()
+            temporary.replace(target)  # POSIX lets an empty directory be replaced
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_empty(target: Path, out: str | Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{out}: exists already; remove it or name another directory")
-    check_writable(target, "name another directory", directory=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            temporary.mkdir(parents=True)
-        except OSError as error:
-            raise Fault(f"{temporary}: cannot be made: {error.strerror or error}") from error
-        yield temporary
-        temporary.replace(target)  # POSIX lets an empty directory be replaced
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def clear(directory: Path) -> None:

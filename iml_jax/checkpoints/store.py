@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -21,7 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from iml_jax.checkpoints import best, inventory, locate, places
+from iml_jax.checkpoints import best, in_use, inventory, locate, places
 from iml_jax.checkpoints.metadata import check_same_model, model_of
 from iml_jax.checkpoints.restore import leaf_name, one_line, read_state, reading, restore_params
 from iml_jax.checkpoints.verifying import Damaged, Say, read_verified, say
@@ -79,7 +79,15 @@ class CheckpointStore:
     be many.
     """
 
-    def __init__(self, run_directory: str | Path, config: CheckpointConfig | None = None) -> None:
+    def __init__(
+        self,
+        run_directory: str | Path,
+        config: CheckpointConfig | None = None,
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``check`` raises if the run is another job's by now; every process calls it before each commit."""
+        self._check = check
         self.folder = paths.absolute(run_directory) / locate.FOLDER
         self.config = config or CheckpointConfig()
         self._manager: ocp.CheckpointManager | None = None
@@ -116,6 +124,7 @@ class CheckpointStore:
           Fault: this save cannot start, or an earlier one failed (full disk, lost directory).
         """
         self.wait()
+        self._check()
         target = self.folder / str(step)
         with self._faults("save", step):
             manager = self._open()
@@ -248,6 +257,7 @@ class CheckpointStore:
         finally:
             if manager is not None:
                 self._manager = None
+                in_use.end_deleting(self.folder.parent)
                 with contextlib.suppress(Exception):  # what failed was reported by wait()
                     manager.close()
 
@@ -276,7 +286,9 @@ class CheckpointStore:
             # When to save is ours (``due``): Orbax asks JAX for a notice of preemption by the number of the
             # step, and one that came before the first step of a resumed run would never be found again.
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(stays),
+                preservation_policy=in_use.NotInUse(
+                    self.folder.parent, policies.AnyPreservationPolicy(stays)
+                ),
                 cleanup_tmp_directories=True,
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import TypeVar
 
 import jax
 
-from iml_jax.checkpoints import inventory, locate
+from iml_jax.checkpoints import in_use, inventory, locate
 from iml_jax.errors import Fault, UserError
-from iml_jax.parallel.hosts import gather_json
+from iml_jax.parallel.hosts import first_host_does, gather_json
 from iml_jax.storage import paths
 
 T = TypeVar("T")
@@ -48,9 +49,14 @@ def read_verified(place: Path, read: Callable[[Path], T], say: Say = say) -> T:
       Damaged: a file is missing or is not what was saved.
       UserError, Fault: of ``read``, where the files are what was saved.
     """
-    damage = locate.damage(place)
-    if damage:
-        raise Damaged(place, damage)
+    with in_use.marked(place) as deleted:
+        damage = deleted or locate.damage(place)
+        if damage:
+            raise Damaged(place, damage)
+        return _read_verified(place, read, say)
+
+
+def _read_verified(place: Path, read: Callable[[Path], T], say: Say) -> T:
     if jax.process_count() > 1:
         own = inventory.verify(place, jax.process_index(), jax.process_count())
         _settle(place, [inventory.Verdict(*verdict) for verdict in gather_json(own)], say)
@@ -77,7 +83,7 @@ def read_newest(path: str | Path, read: Callable[[Path], T], say: Say = say) -> 
     """
     known: dict[Path, str] = {}
     while True:
-        place = locate.resolve(path, known)
+        place = Path(first_host_does(functools.partial(_resolve, path, known)))
         try:
             value = read_verified(place, read, say)
         except Damaged as damaged:
@@ -87,6 +93,10 @@ def read_newest(path: str | Path, read: Callable[[Path], T], say: Say = say) -> 
             reason = known.get(newer) or locate.damage(newer)
             say(f"checkpoint {newer} is not usable ({reason}); taking the one before")
         return value
+
+
+def _resolve(path: str | Path, known: dict[Path, str]) -> str:
+    return str(locate.resolve(path, known))
 
 
 def _passed_over(path: Path, place: Path) -> list[Path]:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
         prepare = dataclasses.replace(prepare, pipeline_options=options)
     mixture = config.build("Mixture")
     manifest = preparing.prepare(mixture, config.build("Vocabulary"), prepare, _say)
-    show(mixture_table.save(manifest, preparing.Path(prepare.output_dir)), end="")
+    show(mixture_table.render(manifest), end="")
     _say(mixture_table.summary(manifest))
     for line in absent.notes(mixture, manifest):
         _say(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -84,6 +84,37 @@ def first_host_says(value: bool) -> bool:
         _forget(service.client, number - _BEHIND)
         return value
     return service.client.blocking_key_value_get(key, _milliseconds()) == "1"
+
+
+def first_host_does(action: Callable[[], Any]) -> Any:
+    """Runs ``action`` on the first host alone; every process must call, equally often.
+
+    Returns:
+      What it returned, on every host; JSON-able.
+
+    Raises:
+      UserError, Fault: what it raised, on every host alike.
+    """
+    service = runtime()
+    if service.client is None:
+        return action()
+    key = f"iml/does/{next(_numbers)}"
+    if service.process_id == 0:
+        try:
+            outcome = {"value": action()}
+        except (UserError, Fault) as error:
+            kind = "UserError" if isinstance(error, UserError) else "Fault"
+            service.client.key_value_set(key, json.dumps({"kind": kind, "message": str(error)}))
+            raise
+        service.client.key_value_set(key, json.dumps(outcome))
+        return outcome["value"]
+    try:
+        outcome = json.loads(service.client.blocking_key_value_get(key, _milliseconds()))
+    except jax.errors.JaxRuntimeError as error:
+        raise Fault(f"the first host did not answer: {' '.join(str(error).split())[:300]}") from error
+    if "kind" in outcome:
+        raise (UserError if outcome["kind"] == "UserError" else Fault)(outcome["message"])
+    return outcome["value"]
 
 
 def _forget(client: Any, number: int) -> None:

@@ -179,7 +179,10 @@ class Lease:
                 state = holder.state() if holder else "unknown"
                 ttl = max(self._ttl, holder.ttl if holder else 0.0)
                 if state != "ended" and seen is None:
-                    if state == "runs" and self._beats_within(ttl):
+                    if state == "runs" and self._is_beating(ttl):
+                        # It may have been released since it was read.
+                        if self._register.read() is None:
+                            continue
                         raise self._refusal(holder)
                     seen = entry.content, time.monotonic()
                     who = holder or "an unknown process"
@@ -195,12 +198,12 @@ class Lease:
                 return
             time.sleep(pause / 10)  # somebody else was first: look again
 
-    def _beats_within(self, seconds: float) -> bool:
+    def _is_beating(self, ttl: float) -> bool:
         """Whether the holder, a process that runs, is not hung: a first look, which decides no take-over."""
         try:
-            return self._register.age() < seconds
+            return self._register.age() < ttl
         except OSError:  # released this moment, or a full disk
-            return self._register.read() is not None
+            return True
 
     def _refusal(self, holder: holders.Holder | None) -> UserError:
         who = holder or "a process of another host"
@@ -278,3 +281,29 @@ class Lease:
 def _clock() -> float:
     """Seconds that go on while the machine sleeps: others may have taken over meanwhile."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Sightings:
+    """Which of many leases are alive, for a process that wants none of them and looks from time to time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, tuple[bytes, float]] = {}  # holder's line -> content, when first seen
+
+    def alive(self, register: Register) -> bool:
+        """Whether it is held: its process runs, or is out of sight and has not stood still for its time."""
+        try:
+            entry = register.read()
+        except OSError:
+            return True
+        if entry is None:
+            return False
+        line = entry.content.partition(b"\n")[0]
+        holder = holders.parse(entry.content)
+        state = holder.state() if holder else "unknown"
+        if state != "unknown":
+            return state == "runs"
+        content, since = self._seen.get(line, (b"", 0.0))
+        if content != entry.content:
+            self._seen[line] = entry.content, time.monotonic()
+            return True
+        return time.monotonic() - since < max(TTL_SECONDS, holder.ttl if holder else 0.0)

@@ -28,10 +28,11 @@ from iml_jax.parallel.hosts import agree, gather_json, place_rows, row_spans
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.parallel.rules import check_axis
 from iml_jax.seeds import check_seed
+from iml_jax.storage import ownership
 from iml_jax.training import telemetry
 from iml_jax.training.monitor import DATA, EVALUATION, INITIALISING, RESTORING, SAVING, Monitor, SeeingConfig
 from iml_jax.training.optimizer import OptimizerConfig
-from iml_jax.training.run_directory import check_run, write_run
+from iml_jax.training.run_directory import Held, check_run, exclusive, write_run
 from iml_jax.training.state import TrainState
 from iml_jax.training.step import abstract_state, batch_sharding, init_state, make_train_step
 
@@ -153,8 +154,10 @@ def _start_state(job: TrainingJob, mesh: jax.sharding.Mesh, monitor: Monitor) ->
 class _Progress:
     """Metrics, read one step late so that the device never waits for the host."""
 
-    def __init__(self, job: TrainingJob, sink: telemetry.Telemetry | None, monitor: Monitor) -> None:
-        self._sink, self._monitor = sink, monitor
+    def __init__(
+        self, job: TrainingJob, sink: telemetry.Telemetry | None, monitor: Monitor, held: Held
+    ) -> None:
+        self._sink, self._monitor, self._held = sink, monitor, held
         self._log_every, self._last = job.train.log_every, job.train.steps
         self._positions = job.loader.batch_size * job.loader.length
         self._flops = telemetry.flops_per_step(job.model, job.loader.batch_size, job.loader.length)
@@ -174,7 +177,7 @@ class _Progress:
         """Reads what is pending; waits for that step.
 
         Raises:
-          Fault: its loss or gradient is not finite.
+          Fault: its loss or gradient is not finite, or another job took the run over.
         """
         if self._pending is None:
             return
@@ -193,6 +196,7 @@ class _Progress:
             values = self._window.summary(host, self._positions, self._flops)
             values |= self._monitor.log(values["seconds_per_step"])  # every host: it gathers
             if self._sink:
+                self._held.check_here()
                 self._sink.write(step, values)
             self._window = telemetry.Window()
 
@@ -223,6 +227,7 @@ def train(
       Fault: the loss is not finite, or a save failed.
       Preempted: SIGTERM came; what was done is saved.
     """
+    ownership.check_given(job.train.run_dir, "Train.run_dir")
     run_dir = Path(job.train.run_dir)
     places.check_saveable(run_dir)
     job, manifest = complete(job)
@@ -230,8 +235,25 @@ def train(
     # The step would find this too, but only when compiled: by then the run's first files are written.
     rows = job.loader.batch_size // job.train.accumulation
     check_axis(mesh, "batch", rows, "Loader.batch_size / Train.accumulation")
+    with exclusive(run_dir) as held:
+        previous = check_run(run_dir, Path(job.train.prepared_dir), manifest.fingerprint)
+        _train(job, manifest, mesh, held, (previous, resolved), on_resume, evaluator)
+    return run_dir
+
+
+def _train(  # noqa: PLR0917
+    job: TrainingJob,
+    manifest: manifests.Manifest,
+    mesh: jax.sharding.Mesh,
+    held: Held,
+    configs: tuple[str, str],
+    on_resume: Callable[[str], None],
+    evaluator: Callable[[TrainingJob, jax.sharding.Mesh], Evaluator],
+) -> None:
+    """Trains while the run is held; ``configs`` are the one before and the resolved one."""
+    previous, resolved = configs
+    run_dir = Path(job.train.run_dir)
     first_host = jax.process_index() == 0
-    previous = check_run(run_dir, Path(job.train.prepared_dir), manifest.fingerprint)
     step_function = make_train_step(job.model, job.optimizer, mesh, accumulation=job.train.accumulation)
     sharding = batch_sharding(mesh)
     spans = row_spans(sharding, (job.loader.batch_size, job.loader.length))
@@ -239,7 +261,7 @@ def train(
     with (
         preemption.listening(),
         Monitor(job.seeing, run_dir) as monitor,
-        CheckpointStore(run_dir, job.checkpoints) as store,
+        CheckpointStore(run_dir, job.checkpoints, check=held.check) as store,
     ):
         latest, refused = store.latest_step(), store.refused()
         # Every host must see one directory; a local disk each would be found only at a restart.
@@ -264,7 +286,9 @@ def train(
             write_run(run_dir, Path(job.train.prepared_dir), resolved)
         evaluate = evaluator(job, mesh)
         sink = telemetry.Telemetry(run_dir, job.train.steps, first) if first_host else None
-        parts = _Parts(job, manifest, loader, store, step_function, sharding, spans, evaluate, sink, monitor)
+        parts = _Parts(
+            job, manifest, loader, store, step_function, sharding, spans, evaluate, sink, monitor, held
+        )
         try:
             for step, reason in refused.items():
                 parts.say(f"checkpoint {step} is not usable ({reason}); taking the one before")
@@ -276,7 +300,6 @@ def train(
             loader.close()
             if sink:
                 sink.close()
-    return run_dir
 
 
 def _none_usable(store: CheckpointStore, refused: dict[int, str]) -> UserError:
@@ -299,6 +322,7 @@ class _Parts:
     evaluate: Evaluator
     sink: telemetry.Telemetry | None
     monitor: Monitor
+    held: Held
 
     def say(self, text: str) -> None:
         if self.sink:
@@ -360,6 +384,7 @@ class _Parts:
             self.say(f"SIGTERM: leaving the evaluation of step {step}; finished tasks are kept")
             self.leave(step, state)
             raise
+        self.held.check()
         if step and self.job.checkpoints.keep_best and SELECTION in values:
             self.store.wait()  # the best checkpoint must be one that is there
             if self.sink:
@@ -378,7 +403,7 @@ class _Parts:
 
 def _loop(parts: _Parts, state: TrainState, first: int) -> None:
     job = parts.job
-    progress, monitor = _Progress(job, parts.sink, parts.monitor), parts.monitor
+    progress, monitor = _Progress(job, parts.sink, parts.monitor, parts.held), parts.monitor
     if first:
         parts.say(f"resumed at step {first} of {job.train.steps}")
     if preemption.reached():  # before the compilation, which may take longer than the platform waits

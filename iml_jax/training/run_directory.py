@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
+from iml_jax.checkpoints.in_use import TRAINING_LEASE
 from iml_jax.errors import Fault, UserError
+from iml_jax.parallel.hosts import first_host_does
+from iml_jax.storage import lease, ownership
 from iml_jax.storage.writing import check_writable, write_atomically
 
 CONFIG = "config.gin"
@@ -50,6 +56,59 @@ def _commit() -> str:
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """The training state of a run, held by this job alone; of several hosts the first has the lease."""
+
+    lease: lease.Lease | None
+
+    def check_here(self) -> None:
+        """Before the first host writes a line: the run is still this job's.
+
+        Raises:
+          Fault: it was taken over.
+        """
+        if self.lease is not None:
+            self.lease.check()
+
+    def check(self) -> None:
+        """The same, before what all hosts write together; every process must call.
+
+        Raises:
+          Fault: it was taken over; on every host.
+        """
+        first_host_does(self.check_here)
+
+
+@contextlib.contextmanager
+def exclusive(run_dir: Path) -> Iterator[Held]:
+    """Holds the training state of a run; every process must call.
+
+    Raises:
+      UserError: another job trains it, or it is no directory for a run; on every host.
+      Fault: the disk refuses.
+    """
+    with contextlib.ExitStack() as stack:
+        taken: list[lease.Lease] = []
+
+        def take() -> None:
+            check_free(run_dir)
+            taken.append(stack.enter_context(lease.hold(run_dir / TRAINING_LEASE, f"the run {run_dir}")))
+
+        first_host_does(take)
+        yield Held(taken[0] if taken else None)
+
+
+def check_free(run_dir: Path) -> None:
+    """Checks that ``run_dir`` is missing, empty, or a run.
+
+    Raises:
+      UserError: it is somebody else's directory.
+    """
+    ownership.check_given(str(run_dir), "Train.run_dir")
+    ownership.check_own(run_dir, "run", "Train.run_dir", lambda folder: (folder / CONFIG).is_file())
+
+
 def check_run(run_dir: Path, prepared_dir: Path, manifest_fingerprint: str) -> str:
     """Checks, before anything is written, that ``run_dir`` can hold this run.
 
@@ -67,14 +126,9 @@ def check_run(run_dir: Path, prepared_dir: Path, manifest_fingerprint: str) -> s
     if not (prepared_dir / "tokenizer" / "vocab.json").is_file():
         raise UserError(f"{prepared_dir}: holds no tokenizer/vocab.json; run `iml prepare` again")
     saved_config = run_dir / CONFIG
-    if run_dir.exists() and not run_dir.is_dir():
-        raise UserError(f"{run_dir}: is a file; choose another Train.run_dir")
     check_writable(saved_config, "choose another Train.run_dir")
+    check_free(run_dir)
     if not saved_config.exists():
-        # A process killed between making the directory and writing config.gin left only our own names.
-        ours = {"manifest.json", "tokenizer", "tokenizer.tmp", "environment.json", "checkpoints"}
-        if run_dir.is_dir() and any(path.name not in ours for path in run_dir.iterdir()):
-            raise UserError(f"{run_dir}: is not empty and holds no {CONFIG}; choose a new Train.run_dir")
         return ""
     copy = run_dir / "manifest.json"
     try:
@@ -98,6 +152,7 @@ def write_run(run_dir: Path, prepared_dir: Path, resolved: str) -> None:
     Raises:
       Fault: the disk refuses.
     """
+    ownership.claim(run_dir, "run")
     try:
         write_atomically(
             run_dir / "manifest.json", (prepared_dir / "manifest.json").read_text(encoding="utf-8")

@@ -190,11 +190,49 @@ def test_workers_that_vanish_are_noticed(tmp_path):
 
 def test_one_process_at_a_time(mixture, tmp_path):
     out = tmp_path / "out"
-    with preparing._locked(out), pytest.raises(UserError, match="another `iml prepare`"):
+    with (
+        preparing.held(out),
+        pytest.raises(UserError, match=rf"is in use: host .*, pid {os.getpid()}, since"),
+    ):
         prepare(mixture, out)
+    assert [path.name for path in out.iterdir()] == [".iml_jax"]
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="output_dir"):
         prepare(mixture, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"manifest.json": '{"name": "somebody else"}', "tokenizer/vocab.json": "mine"},
+        {"cache/a": "mine", "tokenizer/vocab.json": "mine"},  # our names, without a word that they are ours
+        {"notes.txt": "mine"},
+        {".iml_jax": "run: written by iml_jax"},
+    ],
+    ids=["manifest", "names", "other", "run"],
+)
+def test_somebody_elses_directory_is_not_touched(mixture, tmp_path, foreign):
+    out = tmp_path / "out"
+    for name, text in foreign.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+    with pytest.raises(UserError, match=r"Prepare\.output_dir = .*out: is (not empty and not|a run, not)"):
+        prepare(mixture, out)
+    left = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
+    assert left == foreign
+
+
+def test_directory_prepared_before_there_were_markers_is_taken(mixture, tmp_path):
+    out = tmp_path / "out"
+    first, _ = prepare(mixture, out)
+    (out / ".iml_jax").unlink()
+    assert prepare(mixture, out)[0] == first
+    (out / ".iml_jax").unlink()
+    (out / "manifest.json").unlink()  # killed in the midst
+    for name in ("mixture_table.json", "mixture_table.txt"):
+        (out / name).unlink()
+    (out / ".lock").touch()
+    assert prepare(mixture, out)[0] == first
 
 
 def test_empty_tasks_are_neither_trained_nor_evaluated(mixture, tmp_path):

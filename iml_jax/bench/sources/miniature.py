@@ -11,9 +11,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench.example import Example
@@ -43,6 +42,8 @@ from iml_jax.bench.sources.unifiedskg import UnifiedSKG
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import Fault, UserError
 from iml_jax.seeds import check_seed
+from iml_jax.storage import lease
+from iml_jax.storage.reading import read_json
 
 MARKER = "miniature.json"
 FLAN_COLLECTION = "flan_v2"  # the folder of FLAN's rendered prompts; its rows and patterns are in "flan"
@@ -163,27 +164,53 @@ def write_miniature(directory: Path, settings: Miniature) -> None:
     files = _files(settings)
     if _same(directory, files):
         return
-    if directory.exists() and not (directory.is_dir() and _ours(directory)):
-        raise UserError(f"{directory}: holds something else; bind Miniature.directory to a new folder")
-    made = directory.with_name(f".{directory.name}.{os.getpid()}.new")
-    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
+    _check_ours(directory, files)
+    with lease.hold(directory.with_name(f".{directory.name}.lease"), f"the miniature {directory}") as held:
+        if _same(directory, files):  # written meanwhile
+            return
+        _check_ours(directory, files)
+        made = directory.with_name(f".{directory.name}.{held.token}.new")
+        old = directory.with_name(f".{directory.name}.{held.token}.old")
+        try:
+            for name, content in files.items():
+                path = made / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            held.check()
+            if directory.exists():
+                directory.replace(old)
+            made.replace(directory)
+        except OSError as error:
+            raise Fault(f"{directory}: writing the miniature failed: {error}") from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_ours(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Refuses a directory with a file that no miniature wrote: all of it would be replaced.
+
+    Raises:
+      UserError: there is one; names it.
+    """
+    if not directory.exists():
+        return
+    listed = set(files)
     try:
-        for name, content in files.items():
-            path = made / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if directory.exists():
-            directory.replace(old)
-        made.replace(directory)
-    except OSError as error:
-        raise Fault(f"{directory}: writing the miniature failed: {error}") from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _ours(directory: Path) -> bool:
-    return (directory / MARKER).is_file() or not any(directory.iterdir())
+        if directory.is_dir() and (directory / MARKER).is_file():
+            record = read_json(directory / MARKER)
+            listed.update(record.get("files", ()) if "settings" in record else ())
+        entries = directory.rglob("*") if directory.is_dir() else [directory]
+        others = (path for path in entries if not path.is_dir() or path.is_symlink())
+        other = next((path for path in others if str(path.relative_to(directory)) not in listed), None)
+        if other is None and (directory / MARKER).is_file() == any(directory.iterdir()):
+            return
+    except (OSError, TypeError, AttributeError) as error:
+        raise UserError(f"{directory}: {error}; bind Miniature.directory to a new folder") from error
+    raise UserError(
+        f"{directory}: holds something else ({other or 'files without ' + MARKER}); nothing was touched; "
+        "bind Miniature.directory to a new folder"
+    )
 
 
 def _same(directory: Path, files: dict[str, bytes]) -> bool:
@@ -209,7 +236,8 @@ def _files(settings: Miniature) -> dict[str, bytes]:
         PretrainingText.name: corpora.pretraining(sizes),
         Dialogue.name: corpora.dialogue(sizes),
     }
-    files = {MARKER: prompts.json_bytes({"settings": settings.settings()})}
-    return files | {
+    files = {
         f"{folder}/{name}": content for folder, made in folders.items() for name, content in made.items()
     }
+    names = [MARKER, *sorted(files)]
+    return {MARKER: prompts.json_bytes({"settings": settings.settings(), "files": names})} | files
