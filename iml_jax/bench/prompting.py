@@ -35,6 +35,8 @@ _SURFACE_FORMS = {
         ("Instructions: ", "Input: "),
     ),
 }
+# The white space before their inputs is part of the prompt that the authors published.
+_AS_PUBLISHED = frozenset({"mmlu"})
 _AFTER_INSTRUCTION = "\n\n"
 _ZERO_SHOT = ZeroShot()
 
@@ -95,8 +97,9 @@ def prompt(
         raise ValueError(f"{example.benchmark}:{example.task} {example.example_id}: empty prompt")
     if not example.source.strip():
         return PromptedExample(_delimited(head.rstrip(" "), delimiter), references[0], references, options)
+    stripped = bool(head) and example.benchmark not in _AS_PUBLISHED
     questions = [
-        _delimited(before_input + _input(each, variant, stripped=bool(head)), delimiter)
+        _delimited(before_input + _input(each, variant, stripped=stripped), delimiter)
         for each in (*shown, example)
     ]
     head += _AFTER_INSTRUCTION if head else ""

@@ -6,13 +6,12 @@ import dataclasses
 import functools
 import json
 import math
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from iml_jax.errors import UserError
+from iml_jax.storage.decoding import decode
+from iml_jax.storage.reading import read_json
 from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import write_atomically
 
@@ -159,21 +158,16 @@ def load(path: str | Path) -> Manifest:
     """
     file = _file(path)
     again = "run `iml prepare` again"
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such manifest; `iml prepare` writes it") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}:{error.lineno}: not JSON ({error.msg}); {again}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
+    if not file.exists():
+        raise UserError(f"{file}: no such manifest; `iml prepare` writes it")
+    record = read_json(file)
     if not isinstance(record, dict):
         raise UserError(f"{file}: not a manifest (a JSON object is expected); {again}")
     if record.get("format") != FORMAT:
         raise UserError(f"{file}: format {record.get('format')!r}, but this version reads {FORMAT}; {again}")
     expected = record.pop("fingerprint", None)
     try:
-        manifest = _decode(Manifest, record, "manifest")
+        manifest = decode(Manifest, record, "manifest")
         _validate(manifest)
     except ValueError as error:
         raise UserError(f"{file}: {error}; {again}") from None
@@ -215,41 +209,6 @@ def check_files(manifest: Manifest, directory: str | Path, names: Iterable[str] 
 def _file(path: str | Path) -> Path:
     path = Path(path)
     return path / FILE_NAME if path.is_dir() or path.suffix != ".json" else path
-
-
-@functools.cache
-def _hints(annotation: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields; working them out takes a millisecond, and tasks are thousands."""
-    return typing.get_type_hints(annotation)
-
-
-def _decode(annotation: Any, value: Any, where: str) -> Any:
-    """Rebuilds dataclasses, tuples and dicts of them from JSON; ValueError names the place."""
-    origin = typing.get_origin(annotation)
-    if dataclasses.is_dataclass(annotation):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} must be an object")
-        hints = _hints(typing.cast(Any, annotation))
-        if set(value) != set(hints):
-            missing, unknown = sorted(set(hints) - set(value)), sorted(set(value) - set(hints))
-            raise ValueError(f"{where} has missing fields {missing} and unknown fields {unknown}")
-        fields = {name: _decode(hint, value[name], f"{where}.{name}") for name, hint in hints.items()}
-        return typing.cast(Any, annotation)(**fields)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list")
-        item = typing.get_args(annotation)[0]
-        return tuple(_decode(item, element, f"{where}[{index}]") for index, element in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} must be an object")
-        item = typing.get_args(annotation)[1]
-        return {str(key): _decode(item, element, f"{where}[{key!r}]") for key, element in value.items()}
-    assert not isinstance(annotation, types.UnionType)
-    accepted = (int, float) if annotation is float else annotation
-    if not isinstance(value, accepted) or (isinstance(value, bool) and annotation is not bool):
-        raise ValueError(f"{where} must be {annotation.__name__}, not {value!r:.60}")
-    return float(value) if annotation is float else value
 
 
 def _validate(manifest: Manifest) -> None:

@@ -117,7 +117,7 @@ def read_text(path: Path, limit: int = FILE_LIMIT) -> str:
         content = stream.read(limit + 1)
     if len(content) > limit:
         raise UserError(f"{path}: more than {limit} bytes; cut it into smaller files")
-    return _decode(content, path, 1)
+    return decode_utf8(content, path, 1)
 
 
 def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, str]]:
@@ -134,10 +134,15 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, str]]
             number += 1
             if len(line) > limit:
                 raise UserError(f"{path}:{number}: line longer than {limit} bytes; cut it or remove the row")
-            yield number, _decode(line, path, number).removesuffix("\n").removesuffix("\r")
+            yield number, decode_utf8(line, path, number).removesuffix("\n").removesuffix("\r")
 
 
-def _decode(content: bytes, path: Path, line: int) -> str:
+def decode_utf8(content: bytes, path: Path, line: int) -> str:
+    """The text of bytes that begin at ``line`` of a file; a byte-order mark at its beginning is dropped.
+
+    Raises:
+      UserError: they are not UTF-8; names the line.
+    """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

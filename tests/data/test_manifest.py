@@ -95,7 +95,7 @@ def test_missing_and_malformed(tmp_path):
     with pytest.raises(UserError, match="iml prepare"):
         manifests.load(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1,\n "name": }')
-    with pytest.raises(UserError, match=r"manifest\.json:2: not JSON"):
+    with pytest.raises(UserError, match=r"manifest\.json:2: malformed JSON"):
         manifests.load(tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(UserError, match="not a manifest"):
@@ -113,7 +113,7 @@ def test_missing_and_malformed(tmp_path):
         (lambda r: r["vocabulary"].update(rows=505), "multiple of 8"),
         (lambda r: r["tasks"].append(r["tasks"][0]), "twice"),
         (lambda r: r["tasks"][0].update(rate=0.5), "sum to 0.5"),
-        (lambda r: r["tasks"][0].update(rate=float("nan")), "rate"),
+        (lambda r: r["tasks"][0].update(rate=float("nan")), "NaN is not a JSON value"),
         (lambda r: r["tasks"][0].update(rate=True), "tasks[0].rate"),
         (lambda r: r["tasks"][0].update(level=""), "level"),
         (lambda r: r["tasks"][0].update(evaluation_split="validation"), "'validation' is not there"),

@@ -126,7 +126,10 @@ def flip_bytes(path: Path) -> None:
     ("spoil", "tells"),
     [
         (lambda p: shutil.rmtree(p / "prepared"), ("prepared/manifest.json", "iml prepare")),
-        (lambda p: (p / "prepared/manifest.json").write_text("{\n oops"), ("manifest.json:2", "not JSON")),
+        (
+            lambda p: (p / "prepared/manifest.json").write_text("{\n oops"),
+            ("manifest.json:2", "malformed JSON"),
+        ),
         (lambda p: edit_manifest(p, format=99), ("manifest.json", "format 99", "iml prepare")),
         (lambda p: edit_manifest(p, length="long"), ("manifest.json", "length", "int", "iml prepare")),
         (lambda p: edit_manifest(p, name="other"), ("manifest.json", "fingerprint", "iml prepare")),

@@ -398,7 +398,7 @@ def test_saved_and_read_back(found: results.Results, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"8\.json: no such file"):
         results.load(path.with_name("8.json"))
     path.write_text(path.read_text()[:300])
-    with pytest.raises(UserError, match=r"7\.json:\d+: not JSON"):
+    with pytest.raises(UserError, match=r"7\.json:\d+: malformed JSON"):
         results.load(path)
     path.write_text('{"format": 1, "metadata": {}, "tasks": [{"name": 3}]}')
     with pytest.raises(UserError, match=r"7\.json: damaged evaluation"):

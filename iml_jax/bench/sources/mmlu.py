@@ -30,9 +30,11 @@ _ROW = "a row is the question, four choices and the letter of the right one"
 class Mmlu(EvaluationOnly):
     """MMLU's ``data`` folder: ``dev``, ``val`` and ``test`` with files ``SUBJECT_SPLIT.csv`` (or ``.gz``).
 
-    The prompt is the authors': a head that names the subject, question, lettered choices, ``Answer:``; the
-    letters are the options. Demonstrations are the subject's dev rows in their order, as the authors show
-    them. Never trained on.
+    The prompt is the authors', byte for byte: a head that names the subject after two spaces, question and
+    lettered choices with their white space, ``Answer:``; the letters are the options. Demonstrations are the
+    subject's dev rows in their order, as the authors show them. Never trained on. What pandas, with which the
+    authors read the tables, makes of a cell is not followed: ``NA`` becomes ``nan`` there, and in a column of
+    numbers only ``0.50`` becomes ``0.5``.
 
     Attributes:
       data_dir: the folder with ``dev``, ``val`` and ``test``, or the one above (``data`` below it).
@@ -104,7 +106,8 @@ class Mmlu(EvaluationOnly):
         }
         part = next(part for part, name in _SPLITS.items() if name == split)
         shown = _solved(files[_FEW_SHOT]) if _FEW_SHOT in files else ()
-        subject = task.task.replace("_", " ")
+        # The authors' code (evaluate.py of hendrycks/test) begins each word with a space: two stand here.
+        subject = "".join(f" {word}" for word in task.task.split("_"))
         for number, cells in rows(files[part]):
             if not cells[0].strip():
                 skipped[EMPTY] += 1
@@ -123,8 +126,8 @@ class Mmlu(EvaluationOnly):
 
 
 def _question(cells: Sequence[str]) -> str:
-    choices = "".join(f"\n{letter}. {text.strip()}" for letter, text in zip(LETTERS, cells[1:5], strict=True))
-    return f"{cells[0].strip()}{choices}\nAnswer:"
+    choices = "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, cells[1:5], strict=True))
+    return f"{cells[0]}{choices}\nAnswer:"
 
 
 def _solved(path: Path) -> tuple[Demonstration, ...]:

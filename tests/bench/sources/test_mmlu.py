@@ -15,7 +15,7 @@ from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.mmlu import Mmlu
-from iml_jax.bench.variants import FewShot
+from iml_jax.bench.variants import FewShot, ZeroShot
 from iml_jax.errors import UserError
 
 
@@ -56,7 +56,7 @@ def test_subjects_and_prompt(folder: Path) -> None:
         assert (known.category, known.kind, known.splits) == ("MMLU", "Question Answering", ("test",))
     found, skipped = examples(Mmlu(str(folder)), "own_things")
     assert (len(found), skipped) == (3, {})
-    assert found[0].instruction.endswith("about own things.")
+    assert found[0].instruction.endswith("about  own things.")
     assert found[0].source == 'Which, 10?\nSay.\nA. one\nB. tw"o\nC. three, or so\nD. 4\nAnswer:'
     assert (found[0].references, found[0].options) == (("B",), ("A", "B", "C", "D"))
     assert [shown.target for shown in found[0].demonstrations] == list("ABCDA")
@@ -133,3 +133,31 @@ def test_real_files(shared: Path) -> None:
         assert not skipped
         assert [one.references[0] for one in found] == [row[5] for row in rows]
         assert {len(one.demonstrations) for one in found} == {5}
+
+
+def _as_the_authors_print_it(subject: str, shown: list[list[str]], asked: list[str]) -> str:
+    """format_subject, format_example and gen_prompt of hendrycks/test (evaluate.py), over lists of cells."""
+    head = "".join(" " + entry for entry in subject.split("_"))
+    prompt = f"The following are multiple choice questions (with answers) about {head}.\n\n"
+    for cells, answered in [*((cells, True) for cells in shown), (asked, False)]:
+        prompt += cells[0]
+        for letter, choice in zip("ABCD", cells[1:5], strict=True):
+            prompt += f"\n{letter}. {choice}"
+        prompt += "\nAnswer:"
+        if answered:
+            prompt += f" {cells[5]}\n\n"
+    return prompt
+
+
+@pytest.mark.parametrize("shots", [0, 3])
+def test_the_prompt_is_the_authors_byte_for_byte(tmp_path: Path, shots: int) -> None:
+    shown = [[f" Which  {n}?\n", " a", "b ", "\tc", "d", "ABC"[n]] for n in range(3)]
+    asked = [["\n Who is it? ", "1 ", " 2", "  ", "4", "D"], ["Plain", "a", "b", "c", "d", "A"]]
+    table(tmp_path / "dev/high_school_us_history_dev.csv", shown)
+    table(tmp_path / "test/high_school_us_history_test.csv", asked)
+    prompts = (FewShot(shots=shots, separators=("\n\n",)),) if shots else (ZeroShot(),)
+    (planned,) = plan(MixtureConfig("m", (Mmlu(str(tmp_path)),), evaluation_prompts=prompts))
+    rows = list(prompted_rows(planned, "test", 0, collections.Counter()))
+    wanted = [_as_the_authors_print_it("high_school_us_history", shown[:shots], row) for row in asked]
+    assert [row["inputs_pretokenized"].decode() for row in rows] == wanted
+    assert [row["targets_pretokenized"].decode() for row in rows] == ["D", "A"]
