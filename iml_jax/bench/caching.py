@@ -22,6 +22,7 @@ from iml_jax.bench.mixtures import PlannedTask
 from iml_jax.bench.tasks import SEVERAL, SINGLE, TOKENIZED, PromptedSource, build_task, rows_of
 from iml_jax.data.manifest import FileEntry, SplitEntry
 from iml_jax.data.records import serialise_example
+from iml_jax.data.storing import stored
 from iml_jax.errors import Fault, UserError
 from iml_jax.storage.writing import write_atomically
 
@@ -123,8 +124,10 @@ def _cache_split(job: CacheJob, planned: PlannedTask, split: str, folder: Path) 
         for row in rows_of({name: tensor.numpy() for name, tensor in block.items()}, names):
             sample = sample or row
             # The same bytes' meaning as seqio.dict_to_tfexample, which takes 1 ms an example.
-            shards.write(serialise_example(row))
             counts.add(len(row["inputs"]), len(row["targets"]))
+            if split == "train":
+                row["inputs"], row["targets"] = stored(row["inputs"], row["targets"])
+            shards.write(serialise_example(row))
     if source.failure is not None:
         shards.close()
         raise source.failure

@@ -14,6 +14,7 @@ from iml_jax.bench.known_tasks import KnownTask
 from iml_jax.bench.remedies import remedy
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.bounds import usable
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
 from iml_jax.printing import one_line
@@ -134,7 +135,8 @@ def _counted(source: Source, task: TaskInfo) -> int:
     """Examples of all splits, one for each however many templates render it."""
     total = 0
     for split in task.splits:
-        identities = (example.example_id for example in source.examples(task, split, collections.Counter()))
+        skipped = collections.Counter[str]()
+        identities = (one.example_id for one in usable(source.examples(task, split, skipped), skipped))
         total += sum(1 for _ in itertools.groupby(identities))
     return total
 

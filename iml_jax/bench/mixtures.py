@@ -17,6 +17,7 @@ from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
 from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of
 from iml_jax.config.registry import fields_of
+from iml_jax.data.storing import LONGEST_ROW
 from iml_jax.errors import UserError
 from iml_jax.seeds import check_seed
 from iml_jax.storage import paths
@@ -147,6 +148,8 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         if self.length < 2:
             raise UserError(f"Prepare.length must be at least 2 tokens, not {self.length}")
+        if self.length > LONGEST_ROW:
+            raise UserError(f"Prepare.length must be at most {LONGEST_ROW} tokens, not {self.length}")
         if self.workers < 0:
             raise UserError(f"Prepare.workers must be at least 0, not {self.workers}")
         check_seed("Prepare.seed", self.seed)

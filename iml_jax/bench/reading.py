@@ -12,6 +12,7 @@ from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import PlannedTask
 from iml_jax.bench.pooling import drawn
 from iml_jax.bench.prompting import PromptedExample, prompt
+from iml_jax.bench.sources.bounds import usable
 from iml_jax.bench.variants import MetaICL, Variant
 
 NO_PROMPT = "empty prompt or no reference"
@@ -67,7 +68,7 @@ def prompted_rows(
         own_in_order=not isinstance(variant, MetaICL),
     )
     examples = drawn(
-        lambda skipped: source.examples(info, split, skipped),
+        lambda skipped: usable(source.examples(info, split, skipped), skipped),
         planned.caps[split],
         seed,
         dropped,
@@ -104,14 +105,15 @@ def _solved(planned: PlannedTask, split: str) -> Iterator[Example]:
     """What prompts of a split may show: training rows, else validation rows, else, if asked, its own."""
     source, info = planned.source, planned.info
     found = False
-    for example in source.demonstrations(info, collections.Counter()):
+    unseen = collections.Counter[str]()
+    for example in usable(source.demonstrations(info, unseen), unseen):
         found = True
         yield example
     if found or split == "train":
         return
     other = "validation" if "validation" in info.splits and split != "validation" else ""
     if own := other or (split if planned.variant.evaluated_rows else ""):
-        yield from source.examples(info, own, collections.Counter())
+        yield from usable(source.examples(info, own, unseen), unseen)
 
 
 def _fitted(

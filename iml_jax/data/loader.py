@@ -19,6 +19,7 @@ from iml_jax.data.mixing import MixtureOrder, mix_bits
 from iml_jax.data.packing import batch_of_rows, pack, training_example
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool, read_split
+from iml_jax.data.storing import LONGEST_ROW
 from iml_jax.errors import UserError
 from iml_jax.seeds import check_seed
 
@@ -273,6 +274,8 @@ def _check_divisible(config: LoaderConfig, shards: int, process_count: int) -> N
     for name, value in (("length", config.length), ("prefetch", config.prefetch)):
         if value < 0:
             raise UserError(f"Loader.{name} must be at least 0, not {value}")
+    if config.length > LONGEST_ROW:
+        raise UserError(f"Loader.length = {config.length}: of an example {LONGEST_ROW} positions are stored")
     if config.batch_size % shards:
         raise UserError(
             f"Loader.virtual_shards = {shards} does not divide Loader.batch_size = {config.batch_size}"

@@ -128,13 +128,28 @@ def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, str]]
     Raises:
       UserError: as ``open_binary``; or a line is longer than ``limit`` bytes, or not UTF-8.
     """
+    for number, line in read_bounded_lines(path, limit):
+        if line is None:
+            raise UserError(f"{path}:{number}: line longer than {limit} bytes; cut it or remove the row")
+        yield number, line
+
+
+def read_bounded_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, str | None]]:
+    """As ``read_lines``, but None stands for a line longer than ``limit`` bytes, which is never held.
+
+    Raises:
+      UserError: as ``open_binary``; or a line is not UTF-8.
+    """
     with open_binary(path) as stream:
         number = 0
         while line := stream.readline(limit + 1):
             number += 1
             if len(line) > limit:
-                raise UserError(f"{path}:{number}: line longer than {limit} bytes; cut it or remove the row")
-            yield number, decode_utf8(line, path, number).removesuffix("\n").removesuffix("\r")
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(limit)
+                yield number, None
+            else:
+                yield number, decode_utf8(line, path, number).removesuffix("\n").removesuffix("\r")
 
 
 def decode_utf8(content: bytes, path: Path, line: int) -> str:
@@ -171,7 +186,7 @@ def parse_json(text: str, path: Path | str, line: int = 1, *, halves: bool = Fal
         raise UserError(f"{path}:{line}: JSON of more than {JSON_LIMIT} commas, colons and brackets; cut it")
     try:
         value = make_decoder(text).decode(text)
-        check_depth(text, value)
+        _check_depth(text, value)
     except json.JSONDecodeError as error:
         place = f"{path}:{line + error.lineno - 1}"
         raise UserError(f"{place}: malformed JSON, column {error.colno}: {error.msg}; fix it") from error
@@ -184,16 +199,20 @@ def parse_json(text: str, path: Path | str, line: int = 1, *, halves: bool = Fal
     return value
 
 
-def check_depth(text: str, value: Any) -> None:
-    """Refuses a value that is nested more than ``DEPTH_LIMIT`` deep.
-
-    Args:
-      text: the JSON it was parsed from; one with few brackets is not looked at closer.
-      value: what it holds.
+def strict_value(text: str, value: Any) -> Any:
+    """What ``parse_json`` gives for a text of which ``make_decoder("")`` made ``value``.
 
     Raises:
-      RecursionError: it is.
+      ValueError, RecursionError: where ``parse_json`` refuses it.
     """
+    if _LARGE_NUMBER.search(text):
+        value = make_decoder(text).decode(text)
+    _check_depth(text, value)
+    return value
+
+
+def _check_depth(text: str, value: Any) -> None:
+    """RecursionError where a value is nested more than ``DEPTH_LIMIT`` deep; ``text`` is its JSON."""
     if text.count("[") + text.count("{") <= DEPTH_LIMIT:
         return
     level = [value]

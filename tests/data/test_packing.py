@@ -4,10 +4,12 @@ import itertools
 
 import grain
 import numpy as np
+import pytest
 from grain.experimental import FirstFitPackIterDataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iml_jax.data import storing
 from iml_jax.data.packing import PAD, batch_of_rows, pack, training_example
 
 IDS = st.lists(st.integers(4, 50000), max_size=30)
@@ -31,6 +33,24 @@ def test_training_example_equals_the_plain_rule(inputs, targets, length):
         assert found[-1, 1] == 2
         assert found[:, 2].sum() == min(len(found), len(targets) if inputs else len(targets) - 1)
         assert found[-1, 2] == 1
+
+
+@given(
+    inputs=st.integers(0, 60),
+    targets=st.integers(1, 60),
+    length=st.integers(1, 20),
+)
+def test_what_is_stored_gives_the_same_training_rows(inputs, targets, length):
+    """With rows of at most 20 positions, which are quicker to try than 16,384."""
+    given_inputs, given_targets = np.arange(inputs), 100 + np.arange(targets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storing, "LONGEST_ROW", 20)
+        kept = storing.stored(given_inputs, given_targets)
+    whole, cut = (training_example(*pair, length) for pair in ((given_inputs, given_targets), kept))
+    np.testing.assert_array_equal(whole, cut)
+    sizes = len(given_inputs) + len(given_targets), len(kept[0]) + len(kept[1])
+    assert sizes[1] == min(sizes[0], 22)
+    assert (sizes[0] - 1 > length) == (sizes[1] - 1 > length)
 
 
 def test_truncation_takes_the_left_of_the_source():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from iml_jax.bench.example import Demonstration, Example
 from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, with_gz
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import document
@@ -157,7 +158,7 @@ def _unusable(text: str, answer: str) -> str:
         return "empty question or answer"
     if has_canary(text, answer):
         return CANARY
-    return "" if encodable(text, answer) else "text that is not valid Unicode"
+    return "" if encodable(text, answer) else NOT_UNICODE
 
 
 def read_prompt(path: Path, *, reasoned: bool = False) -> tuple[str, tuple[Demonstration, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, document
@@ -150,4 +151,4 @@ def _unusable(row: Record, text: str, right: Sequence[str]) -> str:
         return NO_BEST if "target_scores" in row.values else "no target"
     if has_canary(text, *right):
         return CANARY
-    return "" if encodable(text, *right) else "text that is not valid Unicode"
+    return "" if encodable(text, *right) else NOT_UNICODE

@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.bounds import LongRow, drop, is_long
 from iml_jax.bench.sources.files import is_name
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json
+from iml_jax.storage.json_stream import TOO_LONG, JsonStream
+from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json
 
 COLUMNS = ("inputs", "targets", "task_name")
 _SOURCE, _KIND = "task_source", "template_type"
@@ -83,12 +85,17 @@ def index_of(path: Path) -> Index:
 def prompts(path: Path, index: Index, task: str) -> Iterator[tuple[int, Prompt]]:
     """Streams (line, or row from 1; prompt) of a task's rows, in the order of the file.
 
+    Rows that are too long are dropped.
+
     Raises:
       UserError: a row is malformed; names it.
     """
     read = _parquet_rows if path.suffix == ".parquet" else _json_rows
     for number, row in read(path, index, task):
-        yield number, _prompt(row, f"{path}:{number}")
+        if is_long(row):
+            drop()
+        else:
+            yield number, _prompt(row, f"{path}:{number}")
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -111,8 +118,8 @@ def _columns(path: Path, size: int, changed: int) -> str | None:
         with _parquet(path) as file:
             names = set(file.schema_arrow.names)
     else:
-        for _, number, row in _json_lines(path):
-            names = set(_object(row, path, number))
+        for offset, number, row in _json_lines(path):
+            names = set(_short_texts(path, offset) if row is None else _object(row, path, number))
             break
     if not names.issuperset(COLUMNS[:2]):
         return None
@@ -136,28 +143,37 @@ def _index(path: Path, size: int, changed: int) -> Index:
     return Index(column, {_TEMPLATES.sub("", name): rows for name, rows in tasks.items()})
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, int, str]]:
-    """(byte offset, line, text) of every line that is not blank."""
+def _json_lines(path: Path) -> Iterator[tuple[int, int, str | None]]:
+    """(byte offset, line, text) of every line that is not blank; None stands for one above ``LINE_LIMIT``."""
     with open_binary(path) as stream:
         offset = number = 0
         while line := stream.readline(LINE_LIMIT + 1):
             number += 1
-            if text := _decoded(line, path, number):
-                yield offset, number, text
+            start, text = offset, _decoded(line, path, number)
             offset += len(line)
+            while text is None and line and not line.endswith(b"\n"):
+                line = stream.readline(LINE_LIMIT)
+                offset += len(line)
+            if text != "":
+                yield start, number, text
 
 
-def _decoded(line: bytes, path: Path, number: int) -> str:
-    if len(line) > LINE_LIMIT:
-        raise UserError(f"{path}:{number}: line longer than {LINE_LIMIT} bytes; cut it or remove the row")
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number}: not UTF-8 ({error.reason}); convert the file (iconv)") from error
-    return (text.removeprefix("\ufeff") if number == 1 else text).strip()
+def _decoded(line: bytes, path: Path, number: int) -> str | None:
+    return None if len(line) > LINE_LIMIT else decode_utf8(line, path, number).strip()
 
 
-def _object(text: str, path: Path, number: int) -> dict[str, Any]:
+def _short_texts(path: Path, offset: int) -> dict[str, Any]:
+    """The values of the object that begins at an offset, without those that are too long."""
+    with open_binary(path) as stream:
+        stream.seek(offset)
+        text = JsonStream(stream, path)
+        read = ((key, text.value()) for key in text.members())
+        return {key: value for key, value in read if value is not TOO_LONG}
+
+
+def _object(text: str | None, path: Path, number: int) -> dict[str, Any]:
+    if text is None:
+        return LongRow()
     row = parse_json(text, path, number, halves=True)
     if not isinstance(row, dict):
         raise UserError(f"{path}:{number}: a {type(row).__name__}; each line must be a JSON object")
@@ -166,7 +182,7 @@ def _object(text: str, path: Path, number: int) -> dict[str, Any]:
 
 def _json_places(path: Path, column: str) -> Iterator[tuple[str, str, int, int]]:
     for offset, number, text in _json_lines(path):
-        row = _object(text, path, number)
+        row = _short_texts(path, offset) if text is None else _object(text, path, number)
         yield _name(row.get(column), f"{path}:{number}", column), str(row.get(_SOURCE) or ""), offset, number
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import corpus_files as corpus
 from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.corpus_files import CorpusFile
 from iml_jax.bench.sources.documents import documents
 from iml_jax.bench.sources.files import directory
@@ -115,7 +116,7 @@ class _Corpus(Source):
 def _unusable(text: str) -> str:
     if not text.strip():
         return "empty text"
-    return "" if encodable(text) else "text that is not valid Unicode"
+    return "" if encodable(text) else NOT_UNICODE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import encodable, open_binary, read_lines
@@ -110,7 +111,7 @@ def _checked(row: Row, single: bool) -> Row | str:
     if single and len(row.references) > 1:
         return "several outputs where there is one"
     if not encodable(row.source, *row.references, *row.options):
-        return "text that is not valid Unicode"
+        return NOT_UNICODE
     return row
 
 

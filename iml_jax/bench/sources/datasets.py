@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources import arrow_folders, tfds_folders
-from iml_jax.bench.sources.rows import read_rows
+from iml_jax.bench.sources.rows import located_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries, walk
 
@@ -80,7 +80,7 @@ class LocalDataset:
             for number, row in tfds_folders.tfds_rows(self.folder, split):
                 yield self.folder, number, row
             return
-        read = arrow_folders.arrow_rows if self.kind == "arrow" else read_rows
+        read = arrow_folders.arrow_rows if self.kind == "arrow" else located_rows
         for path in self.splits[split]:
             for number, row in read(path):
                 yield path, number, row

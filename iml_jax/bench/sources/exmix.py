@@ -14,6 +14,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import exmix_choices, exmix_dialogue, exmix_texts
 from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
 from iml_jax.bench.sources.datasets import LocalDataset, locate
 from iml_jax.bench.sources.exmix_formats import NO_LABEL, SPLIT_WORDS, Format, Item, Outcome, TaskFiles
 from iml_jax.bench.sources.files import directory
@@ -117,7 +118,8 @@ class _Found:
     def _local(self, split: str) -> Iterator[Outcome]:
         assert self.local is not None
         for number, (path, line, row) in enumerate(self.local.located(split), 1):
-            yield f"{split}:{number}", exmix_choices.toxicity_item(row, f"{path}:{line}")
+            made = LONG_ROW if is_long(row) else exmix_choices.toxicity_item(row, f"{path}:{line}")
+            yield f"{split}:{number}", made
 
 
 @functools.cache
@@ -306,6 +308,4 @@ def _holds(found: _Found, path: Path) -> bool:
 
 def _unusable(item: Item) -> str | None:
     """Why an item is no example, or None."""
-    return (
-        None if encodable(item.source, *item.references, *item.options) else "text that is not valid Unicode"
-    )
+    return None if encodable(item.source, *item.references, *item.options) else NOT_UNICODE

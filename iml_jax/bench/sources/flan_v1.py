@@ -11,13 +11,13 @@ from typing import Any
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import flan_patterns
+from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
 from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present
 from iml_jax.bench.sources.flan_fields import Rendered, TaskForm, forms, render, takes, translation
 from iml_jax.bench.sources.flan_patterns import Template
 from iml_jax.bench.sources.flan_rows import RowError
 from iml_jax.bench.sources.flan_splits import Slice, slices
 from iml_jax.bench.sources.nothing import NothingFoundError
-from iml_jax.bench.sources.rendering import text_length
 from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries
@@ -25,9 +25,6 @@ from iml_jax.storage.reading import encodable
 
 BENCHMARK = "flan"
 TEMPLATE_FILES = ("templates_v1.json", "templates.json", "templates.py")
-_ROW_LIMIT = 1 << 20  # characters; longer rows are skipped, no prompt of 2,048 tokens shows so much
-TOO_LONG = f"row of more than {_ROW_LIMIT} characters"
-NOT_UNICODE = "text that is not valid Unicode"
 _HOW = "tfds build {dataset} (tensorflow_datasets), or save the rows as JSON Lines"
 
 
@@ -155,8 +152,8 @@ class TemplatedRows:
         names = _class_names(form, local)
         part = slices(form.specs, local.splits)[rows_of]
         for identity, place, raw in part.of(lambda: _rows(local, part)):
-            if text_length(raw) > _ROW_LIMIT:
-                skipped[TOO_LONG] += len(templates)
+            if is_long(raw):
+                skipped[LONG_ROW] += len(templates)
                 continue
             try:
                 prepared = form.prepare(_named_label(raw, form, names))

@@ -10,6 +10,7 @@ from pathlib import Path
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, known_word, split_files
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.opt14_rows import READERS, Item
@@ -208,4 +209,4 @@ def _unusable(item: Item) -> str:
         return NO_LABEL
     if len(set(item.options)) != len(item.options) or len(item.options) < 2 or not all(item.options):
         return "options missing or alike"
-    return "" if encodable(item.source, *item.options) else "text that is not valid Unicode"
+    return "" if encodable(item.source, *item.options) else NOT_UNICODE

@@ -12,6 +12,7 @@ from pathlib import Path
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.p3_rows import Filled, Prompt, filled, find, has_options
@@ -152,7 +153,7 @@ class P3(Source):
 def _unusable(task: TaskInfo, split: str, made: Filled) -> str | None:
     """Why a row yields no example, or None."""
     if not encodable(made.prompt, *made.targets, *made.options):
-        return "text that is not valid Unicode"
+        return NOT_UNICODE
     if split == "train":
         return None
     if task.metric == "accuracy" and not made.options:

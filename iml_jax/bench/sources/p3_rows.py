@@ -20,9 +20,10 @@ from typing import Any
 
 from iml_jax import extras
 from iml_jax.bench import known_tasks
+from iml_jax.bench.sources.bounds import drop, is_long
 from iml_jax.bench.sources.datasets import locate
 from iml_jax.bench.sources.promptsource_filter import flat
-from iml_jax.bench.sources.rows import read_rows
+from iml_jax.bench.sources.rows import located_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import parse_json, read_text
@@ -217,9 +218,12 @@ def _rows(files: tuple[Path, ...]) -> Iterator[tuple[Path, int, dict[str, Any]]]
 
             reader = arrow_rows(path)
         else:
-            reader = read_rows(path)
+            reader = located_rows(path)
         for number, row in reader:
-            yield path, number, row
+            if is_long(row):
+                drop()
+            else:
+                yield path, number, row
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -18,6 +18,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.bounds import LongRow
 from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present, same_name
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
@@ -262,6 +263,7 @@ class PromptSource(Source):
         for published in published_of(labelled_splits(dataset), task.role, split):
             for number, (path, line, raw) in enumerate(dataset.located(published), start=1):
                 row = {str(key).replace("-", "_"): value for key, value in raw.items()}
+                row = LongRow() if isinstance(raw, LongRow) else row
                 yield f"{published}:{number}", f"{path}:{line}", row
 
     def _made(

@@ -6,13 +6,13 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from iml_jax.bench.sources.bounds import LONG_ROW, ROW_CHARACTERS, LongRow, text_length
 from iml_jax.bench.sources.promptsource_labels import UNLABELLED, unlabelled
-from iml_jax.bench.sources.rendering import Rendered, text_length
+from iml_jax.bench.sources.rendering import Rendered
 from iml_jax.bench.sources.rows import Row
 from iml_jax.bench.sources.template_pool import Outcome, Refused, TemplateSet
 from iml_jax.errors import UserError
 
-ROW_LIMIT = 1 << 20  # characters; longer rows are skipped, no prompt of 2,048 tokens shows so much
 _BATCH_ROWS = 64
 _BATCH_CHARACTERS = 1 << 20  # a batch ends with the row that reaches them
 
@@ -40,8 +40,8 @@ def batches(rows: Iterable[tuple[str, str, Row]]) -> Iterator[list[PlacedRow]]:
     size, most = 0, 1
     for identity, place, row in rows:
         length = text_length(row)
-        too_long = f"row of more than {ROW_LIMIT} characters" if length > ROW_LIMIT else ""
-        reason = UNLABELLED if unlabelled(row) else too_long
+        too_long = isinstance(row, LongRow) or length > ROW_CHARACTERS
+        reason = LONG_ROW if too_long else UNLABELLED if unlabelled(row) else ""
         batch.append(PlacedRow(identity, place, {} if reason else row, reason))
         size += 0 if reason else length
         if len(batch) >= most or size >= _BATCH_CHARACTERS:

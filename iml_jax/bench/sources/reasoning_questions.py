@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.storage.reading import encodable
 
 _CLOSED = re.compile(r"[.!?:;…。][\"'”’)\]}$]*$")
@@ -51,7 +52,7 @@ class Question:
         if reasoned and not all(rationale for rationale, _ in self.solutions):
             return "empty rationale"
         texts = (text for solution in self.solutions for text in solution)
-        return "" if encodable(self.text, *texts) else "text that is not valid Unicode"
+        return "" if encodable(self.text, *texts) else NOT_UNICODE
 
 
 def sentence(text: str) -> str:

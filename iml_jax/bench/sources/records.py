@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from iml_jax.bench.sources.bounds import LongRow, drop, is_long
 from iml_jax.bench.sources.files import Block
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json, read_lines, read_text
-
-_CHUNK = 1 << 16
-_SPACE = " \t\r\n"
+from iml_jax.storage.json_stream import TOO_LONG, elements, open_json
+from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_bounded_lines, read_lines, read_text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,107 +118,48 @@ def document(path: Path) -> Record:
 
 
 def json_records(path: Path) -> Iterator[Record]:
-    """Streams the objects of JSON lines or of one JSON array; the first character says which it is.
-
-    Only one object is held at a time, of at most ``LINE_LIMIT`` characters.
+    """Streams the objects of JSON lines or of one JSON array, as ``json_rows``; too long ones are dropped.
 
     Raises:
       UserError: malformed, or an element is no object; names the line.
     """
-    first = next((text.lstrip()[:1] for _, text in read_lines(path) if text.strip()), "")
-    if first == "[":
-        for count, (place, value) in enumerate(json_array(path), start=1):
-            yield _checked(value, f"{path}:{place}", count)
-        return
-    for number, line in read_lines(path):
-        if line.strip():
-            yield _checked(parse_json(line, path, number, halves=True), f"{path}:{number}", number)
+    for number, line, values in json_rows(path):
+        if is_long(values):
+            drop()
+        else:
+            yield Record(f"{path}:{line}", number, values)
 
 
-def _checked(value: object, place: str, number: int) -> Record:
-    if not isinstance(value, dict):
-        raise UserError(f"{place}: a {type(value).__name__}; expected a JSON object")
-    return Record(place, number, value)
+def json_rows(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Streams (number, line, object) of JSON lines or of one JSON array, as its first character says.
 
-
-def json_array(path: Path) -> Iterator[tuple[int, Any]]:
-    """Streams (line where it starts, element) of a file that is one JSON array, however large.
+    The number is the line, or the count from 1 in an array. Only one object is held at a time; ``LongRow``
+    stands for one of more than ``LINE_LIMIT`` bytes (of an array: characters).
 
     Raises:
-      UserError: malformed, or an element is larger than ``LINE_LIMIT``; names the line.
+      UserError: malformed, or an element is no object; names the line.
     """
-    with open_binary(path) as stream:
-        text = _Text(stream, path)
-        text.take("[")
-        if text.peek() == "]":
-            text.take("]")
-        else:
-            while True:
-                yield text.value()
-                if text.peek() != ",":
-                    break
-                text.take(",")
-            text.take("]")
-        if text.peek():
-            raise UserError(f"{path}:{text.line}: text after the end of the JSON array; remove it")
+    if _begins_with_bracket(path):
+        for count, (line, value) in enumerate(elements(path), start=1):
+            yield count, line, LongRow() if value is TOO_LONG else _checked(value, f"{path}:{line}")
+        return
+    for number, text in read_bounded_lines(path):
+        if text is None:
+            yield number, number, LongRow()
+        elif text.strip():
+            value = parse_json(text, path, number, halves=True)
+            yield number, number, _checked(value, f"{path}:{number}")
 
 
-class _Text:
-    """What is left to parse of a stream of JSON, read as it is needed."""
+def _begins_with_bracket(path: Path) -> bool:
+    with open_json(path) as text:
+        return text.peek() == "["
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream, self._path = stream, path
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._scan = json.JSONDecoder().raw_decode
-        self._rest, self._at, self._ended = "", 0, False
-        self.line = 1
-        self._more(_CHUNK)
-        self._rest = self._rest.removeprefix("\ufeff")
 
-    def _more(self, count: int) -> None:
-        chunk = self._stream.read(count)
-        self._ended = not chunk
-        try:
-            self._rest = self._rest[self._at :] + self._decode(chunk, self._ended)
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self._path}:{self.line}: not UTF-8 after here; convert it (iconv)") from error
-        self._at = 0
-
-    def peek(self) -> str:
-        """The next character that is no white space; empty at the end."""
-        while True:
-            while self._at < len(self._rest) and self._rest[self._at] in _SPACE:
-                self.line += self._rest[self._at] == "\n"
-                self._at += 1
-            if self._at < len(self._rest) or self._ended:
-                return self._rest[self._at : self._at + 1]
-            self._more(_CHUNK)
-
-    def take(self, wanted: str) -> None:
-        if self.peek() != wanted:
-            found = repr(self.peek()) if self.peek() else "the end of the file"
-            raise UserError(f"{self._path}:{self.line}: malformed JSON: {wanted!r} expected, not {found}")
-        self._at += 1
-
-    def value(self) -> tuple[int, Any]:
-        self.peek()
-        line = self.line
-        while True:
-            try:
-                value, end = self._scan(self._rest, self._at)
-            except json.JSONDecodeError as error:
-                if self._ended or len(self._rest) - self._at > LINE_LIMIT:
-                    place = f"{self._path}:{line + error.lineno - 1 - self._rest.count(chr(10), 0, self._at)}"
-                    raise UserError(f"{place}: malformed JSON or cut short: {error.msg}; mend it") from error
-            except (ValueError, RecursionError) as error:
-                raise UserError(
-                    f"{self._path}:{line}: JSON that cannot be read ({error}); mend it"
-                ) from error
-            else:
-                self.line += self._rest.count("\n", self._at, end)
-                self._at = end
-                return line, value  # a number may go on in what is not read yet; it is refused in any case
-            self._more(max(_CHUNK, len(self._rest) - self._at))  # doubled: each character is parsed twice
+def _checked(value: object, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{place}: a {type(value).__name__}; expected a JSON object")
+    return value
 
 
 def csv_records(path: Path) -> Iterator[Record]:
@@ -242,7 +180,10 @@ def csv_records(path: Path) -> Iterator[Record]:
             wanted = f"{len(cells)} cells, the header has {len(header)}"
             raise UserError(f"{path}:{number}: {wanted}; mend the row")
         values = {name: cell for name, cell in zip(header, cells, strict=True) if name}
-        yield Record(f"{path}:{number}", number, values)
+        if is_long(values):
+            drop()
+        else:
+            yield Record(f"{path}:{number}", number, values)
 
 
 def csv_lines(path: Path, *, tabs: bool = False) -> Iterator[tuple[int, list[str]]]:

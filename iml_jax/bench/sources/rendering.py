@@ -123,17 +123,3 @@ def _protected(value: Any) -> Any:
 
 def _restored(text: str) -> str:
     return text.replace(_STAND_IN, SEPARATOR).strip()
-
-
-def text_length(value: Any) -> int:
-    """Characters of every text in a row's value, however deep it is nested."""
-    total, stack = 0, [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            total += len(item)
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
-    return total

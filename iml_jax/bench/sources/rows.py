@@ -8,17 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.records import csv_lines, json_array
+from iml_jax.bench.sources.bounds import drop, is_long
+from iml_jax.bench.sources.records import csv_lines, json_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import FILE_LIMIT, open_binary, parse_json, read_lines
+from iml_jax.storage.reading import FILE_LIMIT, open_binary
 
 Row = dict[str, Any]
+_BATCH_BYTES = 1 << 25
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
 _REAL = re.compile(r"-?\d{1,300}\.\d{1,300}([eE][-+]?\d{1,3})?")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Streams (number, row) of a file.
+    """As ``located_rows``, without the rows that are too long, which are dropped (``bounds``).
+
+    Raises:
+      UserError: as ``located_rows``.
+    """
+    for number, row in located_rows(path):
+        if is_long(row):
+            drop()
+        else:
+            yield number, row
+
+
+def located_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Streams (number, row) of a file; ``LongRow`` stands for a JSON row that is too long to be parsed.
 
     The number is the line for text formats (CSV: where the row starts) and the row from 1 for Parquet and a
     JSON list. A ``.json`` file is a list of objects, or lines as ``.jsonl``.
@@ -31,10 +46,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     match kind:
-        case "jsonl":
-            yield from _jsonl(path)
-        case "json":
-            yield from _json(path)
+        case "jsonl" | "json":
+            yield from ((number, row) for number, _, row in json_rows(path))
         case "csv" | "tsv":
             yield from _separated(path, kind)
         case "parquet":
@@ -43,27 +56,6 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
             raise UserError(
                 f"{path}: unknown format; use .jsonl, .json, .csv, .tsv or .parquet (or .gz of it)"
             )
-
-
-def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        row = parse_json(line, path, number, halves=True)
-        if not isinstance(row, dict):
-            raise UserError(f"{path}:{number}: a {type(row).__name__}; each line must be a JSON object")
-        yield number, row
-
-
-def _json(path: Path) -> Iterator[tuple[int, Row]]:
-    first = next((line.lstrip() for _, line in read_lines(path) if line.strip()), "")
-    if not first.startswith("["):
-        yield from _jsonl(path)
-        return
-    for number, (_, row) in enumerate(json_array(path), start=1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: item {number} is a {type(row).__name__}; each must be a JSON object")
-        yield number, row
 
 
 def _separated(path: Path, kind: str) -> Iterator[tuple[int, Row]]:
@@ -105,6 +97,12 @@ def _cells(path: Path, kind: str) -> Iterator[tuple[int, dict[str, str]]]:
         yield start, dict(zip(header, fields, strict=True))
 
 
+def rows_at_once(metadata: Any) -> int:
+    """How many rows of a Parquet file to hold at a time: 256, fewer where a row is larger than usual."""
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    return max(1, min(256, _BATCH_BYTES * metadata.num_rows // max(1, size)))
+
+
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     import pyarrow
     from pyarrow import parquet
@@ -118,7 +116,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         with parquet.ParquetFile(io.BytesIO(content) if content else path) as file:
             number = 0
-            for batch in file.iter_batches(batch_size=256):
+            for batch in file.iter_batches(batch_size=rows_at_once(file.metadata)):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
 import collections
 import dataclasses
 import difflib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.bounds import drop, is_long
 from iml_jax.bench.sources.nothing import NothingFoundError
+from iml_jax.bench.sources.records import json_rows
 from iml_jax.bench.sources.skg_tasks import SPLIT, TASKS, SkgTask, by_name
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries, walk
-from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json, read_lines
+from iml_jax.storage.reading import open_binary
 
 _CHUNK = 1 << 20
 _WORDS = {"train": "train", "test": "test", "unseen": "test"}  # every other word names a development set
@@ -164,106 +164,16 @@ def holds_items(path: Path) -> bool:
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Streams (number from 1, object) of a JSON array of objects, or of JSON objects one a line.
 
-    Only one object is held at a time: preprocessed files are up to gigabytes.
+    Only one object is held at a time: preprocessed files are up to gigabytes. Too long ones are dropped.
 
     Raises:
-      UserError: malformed, an element is no object or larger than ``LINE_LIMIT``; names file and line.
+      UserError: malformed, or an element is no object; names file and line.
     """
-    with open_binary(path) as stream:
-        window = _Window(stream, path)
-        opening = window.peek()
-        if opening == "[":
-            yield from window.array()
-            return
-    if opening not in ("{", ""):
-        raise UserError(f"{path}:1: neither a JSON array nor a JSON object a line; fetch it again")
-    number = 0
-    for line_number, line in read_lines(path):
-        if line.strip():
-            number += 1
-            yield number, _object(parse_json(line, path, line_number, halves=True), f"{path}:{line_number}")
-
-
-def _object(value: Any, place: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{place}: a {type(value).__name__}; each element must be a JSON object")
-    return value
-
-
-class _Window:
-    """A part of a JSON text, filled from a stream as it is parsed."""
-
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream, self._path = stream, path
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        self._json = json.JSONDecoder()
-        self._text, self._at, self._line, self._ended = "", 0, 1, False
-        self._fill()
-
-    def _fill(self) -> None:
-        """Drops what was parsed and reads as much again as is left, so that retries stay linear."""
-        self._line += self._text.count("\n", 0, self._at)
-        rest = self._text[self._at :]
-        content = self._stream.read(max(_CHUNK, len(rest)))
-        try:
-            more = self._decode(content, not content)
-        except UnicodeDecodeError as error:
-            line = self._line + rest.count("\n") + content.count(b"\n", 0, error.start)
-            raise UserError(f"{self._path}:{line}: not UTF-8; convert the file (iconv)") from error
-        self._text, self._at, self._ended = rest + more, 0, not content
-
-    def peek(self) -> str:
-        """The next character that is not blank; empty at the end."""
-        while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in _BLANK:
-                    return self._text[self._at]
-                self._at += 1
-            if self._ended:
-                return ""
-            self._fill()
-
-    def array(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The elements of the array that starts here, to the end of the file."""
-        self._at += 1
-        number = 0
-        while number or self.peek() != "]":
-            number += 1
-            self.peek()
-            value = self._value()
-            if not isinstance(value, dict):
-                _object(value, f"{self._path}:{self._line_at(self._at)}")
-            yield number, value
-            mark = self.peek()
-            if mark == "]":
-                break
-            if mark != ",":
-                raise self._malformed(self._at, "expected ',' or ']'")
-            self._at += 1
-        self._at += 1
-        if self.peek():
-            raise self._malformed(self._at, "text after the array")
-
-    def _value(self) -> Any:
-        while True:
-            try:
-                value, self._at = self._json.raw_decode(self._text, self._at)
-                return value
-            except json.JSONDecodeError as error:
-                if self._ended:
-                    raise self._malformed(error.pos, error.msg) from error
-            except (ValueError, RecursionError) as error:
-                raise self._malformed(self._at, str(error)) from error
-            if len(self._text) - self._at > LINE_LIMIT:
-                raise self._malformed(self._at, f"malformed, or longer than {LINE_LIMIT} characters")
-            self._fill()
-
-    def _malformed(self, position: int, what: str) -> UserError:
-        place = f"{self._path}:{self._line_at(position)}"
-        return UserError(f"{place}: malformed JSON: {what}; mend it or fetch it again")
-
-    def _line_at(self, position: int) -> int:
-        return self._line + self._text.count("\n", 0, position)
+    for number, (_, _, row) in enumerate(json_rows(path), start=1):
+        if is_long(row):
+            drop()
+        else:
+            yield number, row
 
 
 def side_named(side: tuple[Path, ...], *endings: str) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import super_natural_schemas as schemas
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE
 from iml_jax.bench.sources.files import SPLIT_NAMES, directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_contamination import contaminated
@@ -143,12 +145,16 @@ class SuperNaturalInstructions(Source):
     def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.examples``; the rows of ``skipped`` are instances."""
         files = _named(task)
-        options = _options(files)
-        path, content, chosen, held_out_inputs = self._select(task, files, split)
-        instruction = schemas.instruction(content, path)
-        demonstrations = tuple(schemas.demonstrations(content))
+        path = self._path(task, files, split)
+        found = schemas.survey((path, *(other for other in files.values() if other != path)))
+        chosen, held_out_inputs = self._chosen(task, path, split, found.count)
+        instruction = schemas.instruction(found.head, path)
+        demonstrations = tuple(schemas.demonstrations(found.head))
         used: collections.Counter[str] = collections.Counter()
-        for index, instance in chosen:
+        for index, instance in itertools.islice(schemas.instances(path), chosen.start, chosen.stop):
+            if schemas.is_left_out(instance):
+                skipped[LONG_ROW] += 1
+                continue
             source, references = schemas.checked(instance, index, path)
             used[identity := str(instance.get("id", index))] += 1
             reason = _unusable(source, references, instruction)
@@ -165,30 +171,36 @@ class SuperNaturalInstructions(Source):
                 instruction=instruction,
                 source=source,
                 references=references,
-                options=options,
+                options=found.options,
                 demonstrations=demonstrations,
             )
 
-    def _select(
-        self, task: TaskInfo, files: dict[str, Path], split: str
-    ) -> tuple[Path, dict[str, Any], list[tuple[int, Any]], set[str]]:
-        """The file, what is in it, its (index, instance) pairs of this split, inputs not to train on."""
+    def _path(self, task: TaskInfo, files: dict[str, Path], split: str) -> Path:
+        """The file that holds a split."""
         if task.role == "evaluation":
-            path = next(files[name] for name in ("test", "validation", "", "train") if name in files)
-            content = schemas.load(path)
-            return path, content, schemas.enumerated(content)[: self.evaluation_instances or None], set()
+            return next(files[name] for name in ("test", "validation", "", "train") if name in files)
         if split in files and split != "train":
-            content = schemas.load(files[split])
-            return files[split], content, schemas.enumerated(content), set()
-        path = files.get("train") or files[""]
-        content = schemas.load(path)
-        rows = schemas.enumerated(content)
+            return files[split]
+        return files.get("train") or files[""]
+
+    def _chosen(self, task: TaskInfo, path: Path, split: str, count: int) -> tuple[slice, set[str]]:
+        """Which of the file's instances are of this split, and inputs not to train on."""
+        if task.role == "evaluation":
+            return slice(0, self.evaluation_instances or None), set()
+        files = _named(task)
+        if split in files and split != "train":
+            return slice(0, None), set()
         held_out = task.role == "train" and "test" in task.splits and "test" not in files
-        cut = (self.held_out_instances or min(self.evaluation_instances, len(rows) // 2)) if held_out else 0
+        cut = (self.held_out_instances or min(self.evaluation_instances, count // 2)) if held_out else 0
         if split == "test":
-            return path, content, rows[:cut], set()
-        held_out_inputs = {schemas.checked(instance, index, path)[0] for index, instance in rows[:cut]}
-        return path, content, rows[cut:], held_out_inputs
+            return slice(0, cut), set()
+        first = itertools.islice(schemas.instances(path), cut)
+        held_out_inputs = {
+            schemas.checked(instance, index, path)[0]
+            for index, instance in first
+            if not schemas.is_left_out(instance)
+        }
+        return slice(cut, None), held_out_inputs
 
 
 def _find(folder: Path) -> dict[str, dict[str, Path]]:
@@ -223,7 +235,7 @@ def _named(task: TaskInfo) -> dict[str, Path]:
 
 
 def _options(files: Mapping[str, Path]) -> tuple[str, ...]:
-    return schemas.derive_options(schemas.instances(files.values()))
+    return schemas.survey(tuple(files.values())).options
 
 
 def _unusable(source: str, references: tuple[str, ...], instruction: str) -> str | None:
@@ -233,5 +245,5 @@ def _unusable(source: str, references: tuple[str, ...], instruction: str) -> str
     if not source and not instruction:
         return "empty input"
     if not encodable(source, *references):
-        return "text that is not valid Unicode"
+        return NOT_UNICODE
     return None

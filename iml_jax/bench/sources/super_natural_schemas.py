@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import functools
 import json
 import re
@@ -20,9 +21,11 @@ from typing import Any
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Demonstration
+from iml_jax.bench.sources.bounds import is_long
 from iml_jax.bench.sources.files import is_name
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable, open_binary, parse_json, read_text
+from iml_jax.storage.json_stream import TOO_LONG, open_json
+from iml_jax.storage.reading import encodable, open_binary
 
 BENCHMARK = "super_natural_instructions"
 Instance = tuple[str, tuple[str, ...]]  # input, distinct references
@@ -37,16 +40,81 @@ _MAX_OPTION_LENGTH = 40
 _INSTANCES_PER_OPTION = 10
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The JSON object of a task file.
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What one pass over task files says.
+
+    Attributes:
+      head: the first file without its instances.
+      count: the instances of the first file.
+      options: the answer choices of a classification task (``derive_options``), of all files; or nothing.
+    """
+
+    head: dict[str, Any]
+    count: int
+    options: tuple[str, ...]
+
+
+def survey(paths: Sequence[Path]) -> Survey:
+    """Reads the files of a task once, an instance at a time.
 
     Raises:
-      UserError: as ``read_text`` and ``parse_json``; or it has no list of instances.
+      UserError: as ``instances``; or an instance is malformed.
     """
-    content = parse_json(read_text(path), path, halves=True)
-    if not isinstance(content, dict) or not isinstance(content.get("Instances"), list):
-        raise UserError(f"{path}: no task object with a list 'Instances'; is it a task file?")
-    return content
+    heads: list[dict[str, Any]] = []
+    counts: list[int] = []
+
+    def found() -> Iterator[Instance]:
+        for path in paths:
+            head: dict[str, Any] = {}
+            index = -1
+            for index, instance in instances(path, head):
+                if not is_left_out(instance):
+                    yield checked(instance, index, path)
+            heads.append(head)
+            counts.append(index + 1)
+
+    options = derive_options(found())
+    return Survey(heads[0], counts[0], options)
+
+
+def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[int, Any]]:
+    """Streams (index, instance) of a task file, unchecked; ``TOO_LONG`` stands for one above ``LINE_LIMIT``.
+
+    Args:
+      path: the file, of any size.
+      head: receives what else the file holds; complete at the end.
+
+    Raises:
+      UserError: malformed, or no object with a list of instances.
+    """
+    with open_json(path) as text:
+        if text.peek() != "{":
+            raise _no_task(path)
+        there = False
+        for key in text.members():
+            if key != "Instances":
+                value = text.value()
+                if head is not None and value is not TOO_LONG:
+                    head[key] = value
+                continue
+            if there or text.peek() != "[":
+                raise _no_task(path)
+            there = True
+            for index, (_, instance) in enumerate(text.array()):
+                yield index, instance
+        text.end()
+        if not there:
+            raise _no_task(path)
+
+
+def _no_task(path: Path) -> UserError:
+    return UserError(f"{path}: no task object with a list 'Instances'; is it a task file?")
+
+
+def is_left_out(instance: Any) -> bool:
+    """Whether an instance is above the bound on rows."""
+    return instance is TOO_LONG or is_long(instance)
 
 
 def category(path: Path, task: str) -> str:
@@ -58,7 +126,7 @@ def category(path: Path, task: str) -> str:
     its head where the category is there: it comes before the instances.
 
     Raises:
-      UserError: it is no string; or as ``load``.
+      UserError: it is no string; or as ``instances``.
     """
     if known := known_tasks.lookup(BENCHMARK, task):
         return known.category
@@ -70,7 +138,7 @@ def category(path: Path, task: str) -> str:
     except (ValueError, RecursionError):
         value = None
     if value is None:
-        value = load(path).get("Categories")
+        value = survey((path,)).head.get("Categories")
     first = value[0] if isinstance(value, list) and value else value
     if first is None:
         match = _VERSION_1.fullmatch(task)
@@ -122,16 +190,6 @@ def demonstrations(content: dict[str, Any]) -> Iterator[Demonstration]:
             yield Demonstration(source.strip(), target.strip())
 
 
-def enumerated(content: dict[str, Any]) -> list[tuple[int, Any]]:
-    """(index, instance) of what ``load`` gave, unchecked."""
-    return list(enumerate(content["Instances"]))
-
-
-def instances(paths: Iterable[Path]) -> list[Instance]:
-    """Input and references of every instance of the files; raises as ``load`` and ``checked``."""
-    return [checked(instance, index, path) for path in paths for index, instance in enumerated(load(path))]
-
-
 def checked(instance: Any, index: int, path: Path) -> Instance:
     """Input and distinct references of an instance, stripped.
 
@@ -152,7 +210,7 @@ def checked(instance: Any, index: int, path: Path) -> Instance:
     return instance["input"].strip(), tuple(reference for reference in references if reference)
 
 
-def derive_options(found: Sequence[Instance]) -> tuple[str, ...]:
+def derive_options(found: Iterable[Instance]) -> tuple[str, ...]:
     """The answer choices of a classification task, or nothing.
 
     The benchmark declares none. A task counts as classification where its answers form a closed set: every
@@ -162,12 +220,15 @@ def derive_options(found: Sequence[Instance]) -> tuple[str, ...]:
     do not depend on the order of the instances.
 
     Args:
-      found: every instance of the task.
+      found: every instance of the task; all are taken.
     """
-    answers = [references for _, references in found if references]
-    if any(len(references) > 1 for references in answers):
-        return ()
-    options = {references[0] for references in answers}
-    closed = 2 <= len(options) <= _MAX_OPTIONS and len(answers) >= _INSTANCES_PER_OPTION * len(options)
+    options: set[str] = set()
+    answers, closed = 0, True
+    for _, references in found:
+        answers += bool(references)
+        closed = closed and len(references) <= 1 and len(options) <= _MAX_OPTIONS
+        if closed:
+            options.update(references)
+    closed = closed and 2 <= len(options) <= _MAX_OPTIONS and answers >= _INSTANCES_PER_OPTION * len(options)
     short = all(len(option) <= _MAX_OPTION_LENGTH and "\n" not in option for option in options)
     return tuple(sorted(options)) if closed and short and encodable(*options) else ()

@@ -13,6 +13,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import t5_files
 from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
 from iml_jax.bench.sources.datasets import LocalDataset, locate
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
@@ -209,6 +210,9 @@ class T5(Source):
         self, found: _Found, name: str, part: Part | None, split: str, skipped: collections.Counter[str]
     ) -> Iterator[Example]:
         for identity, place, row in found.rows(name, part, Path(self.data_dir)):
+            if is_long(row):
+                skipped[LONG_ROW] += 1
+                continue
             try:
                 pairs = list(found.form.pairs(row, training=split == "train"))
             except MalformedRowError as error:
@@ -267,4 +271,4 @@ def _unusable(pair: Pair) -> str | None:
     """Why a pair is no example, or None."""
     if not all(reference.strip() for reference in pair.references):
         return "empty target"
-    return None if encodable(pair.text, *pair.references, *pair.options) else "text that is not valid Unicode"
+    return None if encodable(pair.text, *pair.references, *pair.options) else NOT_UNICODE

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.rendering import Renderer
 from iml_jax.bench.sources.sandbox import MissingColumnError
 from iml_jax.bench.sources.template_limits import TooMuchWorkError
@@ -34,7 +35,6 @@ LENGTH = struct.Struct("<I")
 # Kinds of answers.
 RENDERED, SKIPPED, COLUMN, REFUSED, LOADED = "rendered", "skipped", "column", "refused", "loaded"
 NOT_APPLICABLE = "template does not apply to the row"
-NOT_UNICODE = "text that is not valid Unicode"
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import skg_requests, skg_sql, skg_tables, skg_texts, skg_wikisql
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.shortening import shortened
 from iml_jax.bench.sources.skg_files import find, holds_items, plain, split_of
@@ -226,7 +227,7 @@ def _unusable(item: Item, task: SkgTask) -> str | None:
     if not item.text_in.strip() and not item.struct_in.strip():
         return "empty input"
     if not encodable(item.text_in, item.struct_in, *item.references):
-        return "text that is not valid Unicode"
+        return NOT_UNICODE
     if task.options and item.references[0] not in task.options:
         return "target is not among the labels"
     if item.references[0] == task.no_target:

@@ -15,10 +15,11 @@ from pyarrow import parquet
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import BrokenTask
+from iml_jax.bench.sources.bounds import LONG_ROW as TOO_LONG
+from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.datasets import locate
 from iml_jax.bench.sources.flan import Flan
 from iml_jax.bench.sources.flan_fields import forms
-from iml_jax.bench.sources.flan_v1 import NOT_UNICODE, TOO_LONG
 from iml_jax.errors import UserError
 
 PATTERNS = {

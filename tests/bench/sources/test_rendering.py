@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources.rendering import Renderer, text_length
+from iml_jax.bench.sources.bounds import text_length
+from iml_jax.bench.sources.rendering import Renderer
 from iml_jax.bench.sources.sandbox import MissingColumnError
 from iml_jax.bench.sources.templates import PromptTemplate
 from iml_jax.errors import UserError

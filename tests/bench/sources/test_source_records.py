@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources import records
 from iml_jax.bench.sources.records import Record, csv_lines, csv_records, document, json_records
 from iml_jax.bench.sources.xml_records import xml_records
 from iml_jax.errors import UserError
+from iml_jax.storage import json_stream
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -38,7 +38,7 @@ def test_arrays_and_lines_are_what_json_reads(tmp_path_factory, rows, indent) ->
 
 
 def test_an_array_is_read_in_small_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_CHUNK", 3)
+    monkeypatch.setattr(json_stream, "_CHUNK", 3)
     rows = [{"a": "é" * n, "n": n} for n in range(40)]
     with gzip.open(tmp_path / "rows.json.gz", "wt", encoding="utf-8") as stream:
         stream.write(json.dumps(rows, ensure_ascii=False))

@@ -82,7 +82,7 @@ def test_numbers_are_the_lines_where_rows_start(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "a.jsonl:2: malformed JSON"),
-        ("a.jsonl", b'{"a": 1}\n[1]\n', "a.jsonl:2: a list; each line must be a JSON object"),
+        ("a.jsonl", b'{"a": 1}\n[1]\n', "a.jsonl:2: a list; expected a JSON object"),
         ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl:1: byte 0xff is not UTF-8"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "a.csv:3: 3 cells, the header has 2"),
         ("a.csv", b'a,b\n1,2\n"x\n', "a.csv:3: malformed CSV"),
