@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import LINE_LIMIT, make_decoder, open_binary, strict_value
+from iml_jax.storage.reading import LINE_LIMIT, check_depth, open_binary, strict_decoder
 
 _CHUNK = 1 << 16
-_SCAN = make_decoder("").raw_decode
+_SCAN = strict_decoder().raw_decode
 _BLANK = re.compile(r"[ \t\r\n]*")
 _OPENING_OR_CLOSING = re.compile(r'["\[\]{}]')
 _STRING_END = re.compile(r'"|\\')
@@ -49,12 +49,13 @@ class JsonStream:
         self._stream, self._path = stream, path
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._text, self._at, self._ended = "", 0, False
-        self._line = 1  # of the beginning of ``_text``
+        self._line, self._counted = 1, 0  # the line at that place of ``_text``
 
     @property
     def line(self) -> int:
         """The line of what comes next, from 1."""
-        return self._line_at(self._at)
+        self._line, self._counted = self._line_at(self._at), self._at
+        return self._line
 
     def peek(self) -> str:
         """The next character that is not blank; empty at the end."""
@@ -115,22 +116,21 @@ class JsonStream:
             except (ValueError, RecursionError) as error:
                 self._fail(str(error) or "nested too deeply")
             else:
-                # A number may go on in what is not read yet.
-                if end < len(self._text) or self._ended or self._text[end - 1] in '"]}':
+                # A number may go on in what is not read yet ("0", "0.", "1e-").
+                whole = self._text[end - 1] in '"]}' or self._text[end : end + 1] not in ("", ".", "e", "E")
+                if whole or self._ended or end < len(self._text) - _NEAR_END:
                     return self._checked(value, end)
             self._fill(max(_CHUNK, len(self._text) - self._at))  # doubled: each character is parsed twice
 
     def _checked(self, value: Any, end: int) -> Any:
         """The value, refused where ``parse_json`` would refuse it; moves on."""
-        text, line = self._text[self._at : end], self.line
-        if len(text) > LINE_LIMIT:
+        if end - self._at > LINE_LIMIT:
             self._at = end
             return TOO_LONG
         try:
-            value = strict_value(text, value)
-        except (ValueError, RecursionError) as error:
-            reason = str(error) or "nested too deeply"
-            raise UserError(f"{self._path}:{line}: JSON that cannot be read ({reason}); fix it") from error
+            check_depth(self._text[self._at : end], value)
+        except RecursionError:
+            self._fail("nested too deeply")
         self._at = end
         return value
 
@@ -187,19 +187,19 @@ class JsonStream:
 
     def _fill(self, count: int) -> None:
         """Drops what was parsed and reads on."""
-        self._line += self._text.count("\n", 0, self._at)
+        line = self.line
         rest = self._text[self._at :]
         content = self._stream.read(count)
         try:
             more = self._decode(content, not content)
         except UnicodeDecodeError as error:
-            line = self._line + rest.count("\n") + content.count(b"\n", 0, error.start)
+            line += rest.count("\n") + content.count(b"\n", 0, error.start)
             bad = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
             raise UserError(f"{self._path}:{line}: {bad}; convert the file (iconv)") from error
-        self._text, self._at, self._ended = rest + more, 0, not content
+        self._text, self._at, self._counted, self._ended = rest + more, 0, 0, not content
 
     def _line_at(self, position: int) -> int:
-        return self._line + self._text.count("\n", 0, position)
+        return self._line + self._text.count("\n", self._counted, position)
 
     def _fail(self, what: str, position: int | None = None) -> NoReturn:
         line = self._line_at(self._at if position is None else position)

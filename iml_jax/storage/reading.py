@@ -186,7 +186,7 @@ def parse_json(text: str, path: Path | str, line: int = 1, *, halves: bool = Fal
         raise UserError(f"{path}:{line}: JSON of more than {JSON_LIMIT} commas, colons and brackets; cut it")
     try:
         value = make_decoder(text).decode(text)
-        _check_depth(text, value)
+        check_depth(text, value)
     except json.JSONDecodeError as error:
         place = f"{path}:{line + error.lineno - 1}"
         raise UserError(f"{place}: malformed JSON, column {error.colno}: {error.msg}; fix it") from error
@@ -199,20 +199,12 @@ def parse_json(text: str, path: Path | str, line: int = 1, *, halves: bool = Fal
     return value
 
 
-def strict_value(text: str, value: Any) -> Any:
-    """What ``parse_json`` gives for a text of which ``make_decoder("")`` made ``value``.
+def check_depth(text: str, value: Any) -> None:
+    """Refuses a value that is nested more than ``DEPTH_LIMIT`` deep; ``text`` is its JSON.
 
     Raises:
-      ValueError, RecursionError: where ``parse_json`` refuses it.
+      RecursionError: it is.
     """
-    if _LARGE_NUMBER.search(text):
-        value = make_decoder(text).decode(text)
-    _check_depth(text, value)
-    return value
-
-
-def _check_depth(text: str, value: Any) -> None:
-    """RecursionError where a value is nested more than ``DEPTH_LIMIT`` deep; ``text`` is its JSON."""
     if text.count("[") + text.count("{") <= DEPTH_LIMIT:
         return
     level = [value]
@@ -240,9 +232,14 @@ def read_json(path: Path, limit: int = FILE_LIMIT) -> Any:
 
 def make_decoder(text: str) -> json.JSONDecoder:
     """The JSON decoder for ``text``; NaN, Infinity and numbers beyond float64 are a ``ValueError`` to it."""
-    if _LARGE_NUMBER.search(text):
-        return json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer, parse_float=_real)
-    return json.JSONDecoder(parse_constant=_refuse_constant)
+    return (
+        strict_decoder() if _LARGE_NUMBER.search(text) else json.JSONDecoder(parse_constant=_refuse_constant)
+    )
+
+
+def strict_decoder() -> json.JSONDecoder:
+    """As ``make_decoder``, whatever the text; each number costs it a call of a Python function."""
+    return json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer, parse_float=_real)
 
 
 def _refuse_constant(name: str) -> NoReturn:
