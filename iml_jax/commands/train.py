@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import jax
 
     from iml_jax.config import Config
+    from iml_jax.data.manifest import Manifest
     from iml_jax.training.loop import Evaluator, TrainingJob
 
 HELP = "Instruction-tune a model on a prepared directory; resumes where it stopped."
@@ -30,6 +31,18 @@ EXAMPLE = (
     "iml train --gin_file=models/opt_125m.gin --gin_file=runs/opt_iml_30b.gin "
     "--gin.Train.prepared_dir=prepared --gin.Train.run_dir=run"
 )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of this command."""
+    parser.add_argument(
+        "--allow_changed",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a parameter, such as Optimizer.peak_learning_rate, that this resume may change; may be "
+        "repeated (docs/training.md has the table)",
+    )
 
 
 def run(arguments: argparse.Namespace, config: Config) -> None:
@@ -46,6 +59,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 def _train(arguments: argparse.Namespace, config: Config) -> None:
     import jax
 
+    from iml_jax.training import resuming
     from iml_jax.training.loop import TrainingJob, train
     from iml_jax.training.monitor import SeeingConfig
 
@@ -60,10 +74,16 @@ def _train(arguments: argparse.Namespace, config: Config) -> None:
         seeing=SeeingConfig(config.build("Telemetry"), config.build("Profiler"), config.build("Watchdog")),
     )
 
-    def on_resume(previous: str) -> None:
-        for line in config.diff(previous):
+    def on_resume(previous: str, done: int | None, manifest: Manifest) -> tuple[resuming.Change, ...]:
+        allowed = arguments.allow_changed
+        place = Path(job.train.run_dir)
+        changes = resuming.accept(config, SAVED, previous, done, manifest, place, allowed)
+        lines = config.diff(previous) if previous and not jax.process_index() else []
+        for line in [*lines, *(change.line() for change in changes if change.follows)]:
             show(f"resume: {line}", file=sys.stderr)
+        return changes
 
+    resuming.check_names(arguments.allow_changed)
     check_not_moved(arguments.gin_file, job.train.run_dir)
     resolved = config.resolved(SAVED)
     run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, config))

@@ -79,6 +79,29 @@ class Config:
         instances = {name: known[name] if name in known else self.build(name) for name in names}
         return rendering.render(instances, self._registry)
 
+    def values_beside(
+        self, other_text: str, names: Iterable[str], label: str = "config.gin"
+    ) -> dict[str, tuple[str | None, str | None]]:
+        """Every parameter of a saved resolved text and of this configuration, side by side.
+
+        Args:
+          other_text: what ``resolved`` returned once, perhaps of another version.
+          names: the gin names that were resolved.
+          label: how errors name ``other_text``.
+
+        Returns:
+          ``scope/Name.field`` -> (gin text saved, gin text now), None where one lacks it; in the order of the
+          saved text.
+
+        Raises:
+          UserError: ``other_text`` is not gin, or as ``build``.
+        """
+        saved = read_text(other_text, label, None)
+        now = read_text(self.resolved(names), "", None)
+        before = {rendering.key_text(s): literal(s.value) for s in saved if not s.block}
+        after = {rendering.key_text(s): literal(s.value) for s in now}
+        return {key: (before.get(key), after.get(key)) for key in dict.fromkeys((*before, *after))}
+
     def diff(self, other_text: str, label: str = "config.gin") -> list[str]:
         """What differs between a saved resolved text and this configuration.
 
@@ -95,13 +118,10 @@ class Config:
         saved = read_text(other_text, label, None)
         inner = {reference.name for statement in saved for reference in _references(statement.value)}
         names = dict.fromkeys(s.name for s in saved if s.name in self._registry and s.name not in inner)
-        now = read_text(self.resolved(names), "", None)
-        before = {rendering.key_text(s): literal(s.value) for s in saved if not s.block}
-        after = {rendering.key_text(s): literal(s.value) for s in now}
         return [
-            f"{key}: saved {before.get(key, 'without it')}, now {after.get(key, 'without it')}"
-            for key in dict.fromkeys((*before, *after))
-            if before.get(key) != after.get(key)
+            f"{key}: saved {before or 'without it'}, now {after or 'without it'}"
+            for key, (before, after) in self.values_beside(other_text, names, label).items()
+            if before != after
         ]
 
     def _build(self, name: str, scope: tuple[str, ...], chain: tuple[str, ...]) -> Any:

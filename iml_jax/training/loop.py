@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.parallel.rules import check_axis
 from iml_jax.seeds import check_seed
 from iml_jax.storage import ownership
-from iml_jax.training import telemetry
+from iml_jax.training import resuming, telemetry
 from iml_jax.training.monitor import DATA, EVALUATION, INITIALISING, RESTORING, SAVING, Monitor, SeeingConfig
 from iml_jax.training.optimizer import OptimizerConfig
 from iml_jax.training.run_directory import Held, check_run, exclusive, write_run
 from iml_jax.training.state import TrainState
-from iml_jax.training.step import abstract_state, batch_sharding, init_state, make_train_step
+from iml_jax.training.step import abstract_state, batch_sharding, dropout_key, init_state, make_train_step
 
 SELECTION = "selection"  # the evaluator's value by which the best checkpoint is chosen
 
@@ -201,13 +201,14 @@ class _Progress:
             self._window = telemetry.Window()
 
 
+Resume = Callable[[str, int | None, manifests.Manifest], Sequence[resuming.Change]]
 Evaluator = Callable[[int, Any, Callable[[str], None]], dict[str, float]]
 
 
 def train(
     job: TrainingJob,
     resolved: str,
-    on_resume: Callable[[str], None],
+    on_resume: Resume,
     evaluator: Callable[[TrainingJob, jax.sharding.Mesh], Evaluator],
 ) -> Path:
     """Trains to ``job.train.steps`` updates, from the newest checkpoint if there is one.
@@ -215,7 +216,9 @@ def train(
     Args:
       job: the run; completed by ``complete`` here.
       resolved: the resolved gin text, saved as ``config.gin``.
-      on_resume: gets the ``config.gin`` of the process before, to print what differs.
+      on_resume: decides whether this configuration may go on with the run: gets the ``config.gin`` of the
+        process before ("" for a new run), the updates done (None without a checkpoint) and the manifest,
+        prints what differs, returns what changes (``resuming.accept``). Every process calls it.
       evaluator: makes, for the completed job and its mesh, the function (step, params, say) that
         evaluates, saves and returns the level means.
 
@@ -270,6 +273,7 @@ def _train(  # noqa: PLR0917
         agree({"device": fingerprints.devices(), "manifest": found, f"{run_dir}:": seen})
         if latest is None and refused:
             raise _none_usable(store, refused)
+        changes = on_resume(previous, latest, manifest)
         if latest is None:
             state, first = _start_state(job, mesh, monitor), 0
         else:
@@ -280,11 +284,12 @@ def _train(  # noqa: PLR0917
                     raise _none_usable(store, refused)
                 loader.restore(restored.data)
             state, first = restored.state, restored.metadata["updates"]
+            if any(change.parameter == resuming.SEED for change in changes):
+                state = dataclasses.replace(state, rng=dropout_key(job.train.seed, mesh))
+        evaluate = evaluator(job, mesh)  # finds mistakes of its own, before anything is written
         if first_host:
-            if previous:
-                on_resume(previous)
+            resuming.write_record(run_dir, first, resuming.recorded(changes) if first else ())
             write_run(run_dir, Path(job.train.prepared_dir), resolved)
-        evaluate = evaluator(job, mesh)
         sink = telemetry.Telemetry(run_dir, job.train.steps, first) if first_host else None
         parts = _Parts(
             job, manifest, loader, store, step_function, sharding, spans, evaluate, sink, monitor, held

@@ -87,6 +87,13 @@ def init_state(
     return TrainState(_zeros(abstract.step, places.step), params, opt_state, rng)
 
 
+def dropout_key(seed: int, mesh: Mesh) -> jax.Array:
+    """The key of a run's dropout, as ``init_state`` makes it of the seed, on every device."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    with jax.set_mesh(mesh):
+        return jax.jit(lambda: jax.random.split(jax.random.key(seed))[1], out_shardings=whole)()
+
+
 def abstract_state(model_config: OptConfig, optimizer_config: OptimizerConfig, mesh: Mesh) -> TrainState:
     """The tree of ``init_state`` as ``jax.ShapeDtypeStruct``s with shardings: what a restore needs.
 

@@ -193,10 +193,33 @@ def test_a_run_directory_of_others(place, refused) -> None:
         (("Model.ffn=64",), ("run/checkpoints/3", "Model.ffn = 32 there, 64 here")),
         (("Loader.seed=9",), ("seed", "start a new run")),
         (("Loader.batch_size=16",), ("batch_size", "start a new run")),
+        (("Train.seed=9",), ("Train.seed = 1234 there, 9 here", "--allow_changed=Train.seed")),
+        (("Train.steps=2",), ("Train.steps is 2, but 3 updates are done",)),
+        (("Evaluate.tasks=('nothing',)", "Train.evaluate_every=1"), ("nothing",)),
     ],
 )
 def test_resuming_with_another_setting(place, refused, bindings, tells) -> None:
+    """Nothing is written: config.gin says what was trained."""
     refused(MISTAKE, *train(place, "Train.steps=4", *bindings), tells=tells)
+
+
+def test_resuming_with_another_setting_that_is_allowed(place, capfd) -> None:
+    """The dropout key is that of the new seed from there on; the run keeps a record."""
+    again = [*train(place, "Train.steps=4", "Train.seed=9"), "--allow_changed=Train.seed"]
+    assert cli.main(again) == 0
+    said = capfd.readouterr().err
+    assert "resume: Train.seed: saved 1234, now 9" in said
+    assert "resume: Optimizer.total_steps: saved 3, now 4 (follows Train.steps)" in said
+    record = [json.loads(line) for line in (place / "run/changes.jsonl").read_text().splitlines()]
+    assert [(one["step"], one["parameter"], one["before"], one["after"]) for one in record] == [
+        (3, "Train.steps", "3", "4"),
+        (3, "Train.seed", "1234", "9"),
+        (3, "Optimizer.total_steps", "3", "4"),
+    ]
+    text = (place / "run/config.gin").read_text()
+    assert "Train.seed = 9\n" in text and "Train.steps = 4\n" in text
+    assert cli.main(again) == 0  # the same command after a kill
+    assert len((place / "run/changes.jsonl").read_text().splitlines()) == 3
 
 
 def test_resuming_on_other_data(place, refused) -> None:

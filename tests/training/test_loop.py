@@ -90,7 +90,7 @@ def no_evaluation(job, mesh):
 
 
 def run(job):
-    return train(job, "resolved = 1\n", lambda previous: None, no_evaluation)
+    return train(job, "resolved = 1\n", lambda *known: (), no_evaluation)
 
 
 def losses(run_dir) -> dict[int, float]:
@@ -329,8 +329,8 @@ def test_the_best_checkpoint_stays_and_an_evaluation_cut_short_is_made_up_for(pr
         checkpoints=CheckpointConfig(every=6, keep=1),
     )
     with pytest.raises(KeyboardInterrupt):
-        train(job, "# resolved\n", lambda text: None, evaluator(8))
-    train(job, "# resolved\n", lambda text: None, evaluator(None))
+        train(job, "# resolved\n", lambda *known: (), evaluator(8))
+    train(job, "# resolved\n", lambda *known: (), evaluator(None))
     assert evaluated == [4, 8, 12]
     assert sorted(
         int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdecimal()
@@ -339,7 +339,7 @@ def test_the_best_checkpoint_stays_and_an_evaluation_cut_short_is_made_up_for(pr
         12,
     ]
     assert json.loads((tmp_path / "run" / "best.json").read_text()) == {"step": 4, "selection_score": 50.0}
-    train(job, "# resolved\n", lambda text: None, evaluator(None))  # nothing is left to do
+    train(job, "# resolved\n", lambda *known: (), evaluator(None))  # nothing is left to do
     assert evaluated == [4, 8, 12]
 
 
@@ -368,7 +368,7 @@ def test_points_reach_tensorboard_with_every_save(prepared, tmp_path):
         return at_step
 
     job = make_job(prepared, tmp_path / "run", train={"evaluate_every": 4, "steps": 9})
-    train(job, "# resolved\n", lambda text: None, evaluator)
+    train(job, "# resolved\n", lambda *known: (), evaluator)
     assert on_disk == {4: [1, 2, 3, 4], 8: [1, 2, 3, 4, 5, 6, 7, 8]}
     assert board_steps(tmp_path / "run") == list(range(1, 10))
     assert board_steps(tmp_path / "run", "evaluation/selection") == [4, 8]

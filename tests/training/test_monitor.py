@@ -194,7 +194,7 @@ def test_a_run_that_dies_counts_what_it_does_again(prepared, tmp_path, capsys): 
     saves = CheckpointConfig(every=4, keep=9, keep_best=False)
     job = make_job(prepared, tmp_path / "run", train={"steps": 8, "evaluate_every": 6}, checkpoints=saves)
     with pytest.raises(KeyboardInterrupt):
-        train(job, "# resolved\n", lambda text: None, evaluator)
+        train(job, "# resolved\n", lambda *known: (), evaluator)
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert 0 < last["goodput"] < 1
     seeing = SeeingConfig(profiler=ProfilerConfig(first_step=6, steps=2))

@@ -38,7 +38,7 @@ def test_sigterm_at_every_stage_of_a_run(prepared, tmp_path, monkeypatch):
 
     def go(evaluator=no_evaluation, **train):
         job = make_job(prepared, target, optimizer=OPTIMIZER, checkpoints=RARELY, train=train)
-        return loop.train(job, "resolved = 1\n", lambda previous: None, evaluator)
+        return loop.train(job, "resolved = 1\n", lambda *known: (), evaluator)
 
     # 1. while the process starts
     def while_starting(job, mesh):

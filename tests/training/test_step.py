@@ -17,7 +17,7 @@ from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.training.optimizer import OptimizerConfig, make_optimizer
 from iml_jax.training.state import TrainState
-from iml_jax.training.step import abstract_state, batch_sharding, init_state, make_train_step
+from iml_jax.training.step import abstract_state, batch_sharding, dropout_key, init_state, make_train_step
 
 MODEL = OptConfig(
     vocab_rows=72, vocab_tokens=67, hidden=32, layers=2, heads=4, ffn=48, embed_dim=32, max_positions=24,
@@ -237,3 +237,10 @@ print(sorted(({"tensorflow", "seqio", "t5"} | late) & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_the_dropout_key_of_a_seed() -> None:
+    mesh = mesh_of(2, 2, 2)
+    state = init_state(MODEL, OPTIMIZER, mesh, seed=7)
+    assert jax.numpy.array_equal(jax.random.key_data(dropout_key(7, mesh)), jax.random.key_data(state.rng))
+    assert dropout_key(7, mesh).sharding == state.rng.sharding
