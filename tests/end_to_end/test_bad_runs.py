@@ -200,7 +200,7 @@ def test_a_run_directory_of_others(place, refused) -> None:
 )
 def test_resuming_with_another_setting(place, refused, bindings, tells) -> None:
     """Nothing is written: config.gin says what was trained."""
-    refused(MISTAKE, *train(place, "Train.steps=4", *bindings), tells=tells)
+    refused(MISTAKE, *train(place, "Train.steps=4", *bindings), tells=tells, progress=("resume: ",))
 
 
 def test_resuming_with_another_setting_that_is_allowed(place, capfd) -> None:
