@@ -77,21 +77,19 @@ def init_state(
     optimizer = make_optimizer(optimizer_config, model_config.vocab_tokens)
     abstract, places = _shardings(model_config.validate(), optimizer, mesh)
     key = jax.random.key(seed)
-    weights_key, dropout_key = (jax.random.fold_in(key, child) for child in range(2))  # as random.split's
+    weights_key = jax.random.fold_in(key, 0)  # as random.split's first
     if params is None:
         params = initial.make_params(model_config, weights_key, places.params)
     # Adam's moments and every counter of the chain begin at 0.
     opt_state = _zeros(abstract.opt_state, places.opt_state)
-    words = np.asarray(jax.random.key_data(dropout_key))
-    rng = jax.random.wrap_key_data(jax.make_array_from_callback(words.shape, places.rng, lambda _: words))
-    return TrainState(_zeros(abstract.step, places.step), params, opt_state, rng)
+    return TrainState(_zeros(abstract.step, places.step), params, opt_state, dropout_key(seed, mesh))
 
 
 def dropout_key(seed: int, mesh: Mesh) -> jax.Array:
     """The key of a run's dropout, as ``init_state`` makes it of the seed, on every device."""
     whole = NamedSharding(mesh, PartitionSpec())
-    with jax.set_mesh(mesh):
-        return jax.jit(lambda: jax.random.split(jax.random.key(seed))[1], out_shardings=whole)()
+    words = np.asarray(jax.random.key_data(jax.random.fold_in(jax.random.key(seed), 1)))  # as split's second
+    return jax.random.wrap_key_data(jax.make_array_from_callback(words.shape, whole, lambda _: words))
 
 
 def abstract_state(model_config: OptConfig, optimizer_config: OptimizerConfig, mesh: Mesh) -> TrainState:
