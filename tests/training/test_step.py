@@ -244,3 +244,5 @@ def test_the_dropout_key_of_a_seed() -> None:
     state = init_state(MODEL, OPTIMIZER, mesh, seed=7)
     assert jax.numpy.array_equal(jax.random.key_data(dropout_key(7, mesh)), jax.random.key_data(state.rng))
     assert dropout_key(7, mesh).sharding == state.rng.sharding
+    alone = jax.random.split(jax.random.key(7))[1]
+    assert jax.numpy.array_equal(jax.random.key_data(alone), jax.random.key_data(state.rng))
