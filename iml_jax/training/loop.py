@@ -250,7 +250,7 @@ def _train(  # noqa: PLR0917
     mesh: jax.sharding.Mesh,
     held: Held,
     configs: tuple[str, str],
-    on_resume: Callable[[str], None],
+    on_resume: Resume,
     evaluator: Callable[[TrainingJob, jax.sharding.Mesh], Evaluator],
 ) -> None:
     """Trains while the run is held; ``configs`` are the one before and the resolved one."""
