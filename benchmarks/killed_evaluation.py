@@ -4,7 +4,8 @@
 
 ``iml evaluate`` runs once undisturbed, and once more in processes that are killed (SIGKILL) while they work,
 each after it has kept the answers of at least one more chunk, until one comes to its end. Predictions are
-compared byte by byte, the result files after their ``seconds`` and checksum are taken out. Exit status 1 if they differ.
+compared byte by byte, the result files after their ``seconds`` and checksum are taken out. Exit status 1 if
+they differ.
 """
 
 from __future__ import annotations

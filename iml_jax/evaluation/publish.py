@@ -15,7 +15,6 @@ from typing import Any
 from iml_jax.data.manifest import Manifest
 from iml_jax.errors import UserError
 from iml_jax.evaluation import levels, report, results, settings
-from iml_jax.evaluation.kept import KeptAnswers, folder_of
 from iml_jax.evaluation.results import Results
 from iml_jax.storage.writing import check_writable
 
@@ -139,6 +138,8 @@ def check_places(file: Path, page: Path) -> None:
       Fault: the disk is full.
     """
     remedy = "give --output FILE.json in a directory that you may write to"
+    from iml_jax.evaluation.kept import folder_of  # imports JAX, which `iml report` does without
+
     for place in (file, results.predictions_path(file), folder_of(file) / "answers", page):
         check_writable(place, remedy)
 
@@ -161,6 +162,8 @@ def publish(run_dir: str | Path, found: Results, suite: str = "") -> tuple[Path,
     Raises:
       Fault: the disk refuses.
     """
+    from iml_jax.evaluation.kept import KeptAnswers, folder_of
+
     step = int(found.metadata["step"])
     file = result_file(run_dir, step, suite)
     known = _settings_in(file)

@@ -200,7 +200,7 @@ def test_evaluate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[s
     (moved / "config.gin").write_text(f"Train.run_dir = 'x'\nTrain.prepared_dir = {str(copy)!r}\n")
     assert "was prepared anew since" in fails(capsys, "evaluate", str(moved))
     shutil.rmtree(copy)
-    assert "is gone (moved?); give --gin.Evaluate.prepared_dir" in fails(capsys, "evaluate", str(moved))
+    assert "is gone; give --gin.Evaluate.prepared_dir" in fails(capsys, "evaluate", str(moved))
     (moved / "config.gin").unlink()
     assert "no run says what it was trained on" in fails(capsys, "evaluate", str(moved))
     assert (

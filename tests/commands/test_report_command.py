@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,6 +63,15 @@ def test_a_log_of_large_evaluations_says_what_is_done(
         "report: intervals of the differences (bootstrap)",
         "report: writing the page",
     ]
+
+
+def test_a_report_needs_no_jax(run: Path, tmp_path: Path) -> None:
+    """Its import takes longer and more memory than comparing some thousand answers."""
+    code = "import sys; sys.modules['jax'] = None; from iml_jax import cli; sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "report", str(run), f"--output={tmp_path / 'page.html'}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_tell_the_files_apart(tmp_path: Path) -> None:
