@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -66,20 +67,32 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
         fingerprints.check_hosts(lambda: config.resolved(SAVED))
         compilation.use_cache(config.build("Compilation"))
         try:
-            _evaluate(arguments, config)
+            with contextlib.ExitStack() as stack:
+                _evaluate(arguments, config, stack)
         except Preempted as notice:
             raise Preempted(
                 f"{notice}; what is answered so far is kept, and the same command resumes from there"
             ) from notice
 
 
-def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
+def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.ExitStack) -> None:
     import jax
 
+    from iml_jax.checkpoints import in_use
     from iml_jax.checkpoints.metadata import model_of
     from iml_jax.data import manifest as manifests
     from iml_jax.errors import UserError
-    from iml_jax.evaluation import answering, kept, levels, publish, report, results, runner, settings
+    from iml_jax.evaluation import (
+        answering,
+        exclusive,
+        kept,
+        levels,
+        publish,
+        report,
+        results,
+        runner,
+        settings,
+    )
     from iml_jax.evaluation.checkpoint import find_model, load_model
     from iml_jax.parallel.mesh import MeshConfig
 
@@ -98,11 +111,16 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     model = dataclasses.replace(model_of(saved.metadata, str(saved.place)), **model_changes(config))
     wanted = settings.settings_of(model, manifest, evaluating)
     label, differing = _label(arguments, saved, suite, manifest, wanted)
-    publish.check_places(*_places(arguments, saved, suite, label))
+    places = _places(arguments, saved, suite, label)
+    _check_places(arguments, *places)
     if given is not None:
         runner.check_reference(evaluating, manifest, given, f"--reference {arguments.reference}")
+    check = stack.enter_context(exclusive.held_result(places[0]))
     loaded = load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
     file, page = _places(arguments, loaded, suite, label)
+    if file != places[0]:  # the newest checkpoint was damaged, or another one is the newest by now
+        check = stack.enter_context(exclusive.held_result(file))
+    stack.enter_context(in_use.marked(loaded.place))
     generate = answering.settings(evaluating)
     asked = dataclasses.replace(evaluating, prepared_dir=str(prepared), generate=generate)
     used = {"Model": loaded.config, "Mesh": MeshConfig(**loaded.mesh.shape)}
@@ -116,10 +134,12 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
         levels.reference_scores(found, given)
     if jax.process_index() == 0:
         reference = given or _start_of_run(loaded, found, suite, label)
+        check()
         results.save(found, file)
         kept.KeptAnswers(kept.folder_of(file)).clear()
-        curve = loaded.run / "metrics.jsonl" if loaded.run else ""
-        report.write_report(page, found, reference=reference, metrics_file=curve)
+        report.write_report(
+            page, found, reference=reference, metrics_file=loaded.run / "metrics.jsonl" if loaded.run else ""
+        )
         report.print_tables(found, reference)
         if differing:
             show(
@@ -148,6 +168,16 @@ def _label(
         own = settings.settings_of(model, manifest, known.build("Evaluate"))
     label, differing = gather_json(publish.choose_label(saved.run, saved.step, suite, wanted, own))[0]
     return label, differing
+
+
+def _check_places(arguments: argparse.Namespace, file: Path, page: Path) -> None:
+    """The result and the page can be written, and replace nothing of somebody else's."""
+    from iml_jax.evaluation import exclusive, publish
+
+    publish.check_places(file, page)
+    exclusive.check_page(page)
+    if arguments.output:
+        exclusive.check_result(file)
 
 
 def _places(

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       UserError: an evaluation is missing or damaged, or they share no example.
       Fault: the page cannot be written.
     """
-    from iml_jax.evaluation import compare, compare_page, compare_tables
+    from iml_jax.evaluation import compare, compare_page, compare_tables, exclusive
     from iml_jax.evaluation.stages import Stages
 
     if arguments.examples_per_task < 1:
@@ -65,12 +65,15 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     if not arguments.output.endswith((".html", ".htm")):
         raise UserError(f"--output {arguments.output}: must end in .html")
     check_writable(Path(arguments.output), "give --output FILE.html in a directory that you may write to")
+    page = Path(arguments.output)
+    exclusive.check_page(page)
     files = find_files(arguments.evaluations)
-    with Stages("report", in_log=_size(files) > LARGE) as stages:
+    with exclusive.held_page(page) as held, Stages("report", in_log=_size(files) > LARGE) as stages:
         found = compare.compare(read_sources(files, stages), stages)
         stages.pause()
         compare_tables.print_tables(found)
         stages("writing the page")
+        held.check()
         page = compare_page.write_page(arguments.output, found, per_task=arguments.examples_per_task)
     show(f"page: {page}")
 

@@ -126,7 +126,7 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
     import jax
 
     from iml_jax.data import manifest as manifests
-    from iml_jax.evaluation import answering, kept, levels, publish, runner
+    from iml_jax.evaluation import answering, exclusive, kept, levels, publish, runner
     from iml_jax.parallel.mesh import MeshConfig
 
     run_dir = Path(job.train.run_dir)
@@ -146,12 +146,15 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
 
     def at_step(step: int, params: Any, say: Callable[[str], None]) -> dict[str, float]:
         facts = {"checkpoint": str(run_dir), "step": step, "config": used}
-        keep = kept.folder_of(publish.result_file(run_dir, step, suite))
-        found = runner.evaluate(
-            job.model, params, mesh, prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep
-        )
-        if jax.process_index() == 0:
-            publish.publish(run_dir, found, suite)
+        file = publish.result_file(run_dir, step, suite)
+        keep = kept.folder_of(file)
+        with exclusive.held_result(file, patient=True, say=say) as check:
+            found = runner.evaluate(
+                job.model, params, mesh, prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep
+            )
+            if jax.process_index() == 0:
+                check()
+                publish.publish(run_dir, found, suite)
         return levels.level_metrics(found.tasks)
 
     return at_step

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iml_jax.evaluation import averages, levels, plots, wording
+from iml_jax.evaluation import averages, exclusive, levels, plots, wording
 from iml_jax.evaluation.levels import TITLES, LevelScore, Scores
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
 from iml_jax.printing import printable
@@ -42,7 +42,8 @@ def write_report(
       Fault: the file cannot be written.
     """
     path = Path(path)
-    write_atomically(path, render(results, reference, Path(metrics_file) if metrics_file else None))
+    with exclusive.held_page(path, patient=True):
+        write_atomically(path, render(results, reference, Path(metrics_file) if metrics_file else None))
     return path
 
 

@@ -39,6 +39,10 @@ _READ_ONLY = (
 )
 
 
+class InUse(UserError):  # noqa: N818 - as its parent
+    """Another process holds the lease."""
+
+
 class Register(Protocol):
     """A small object with conditional writes; ``ConditionalFile`` is the one of file systems."""
 
@@ -58,7 +62,8 @@ class Register(Protocol):
         """Seconds since the last write, by the clock of the storage."""
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """A line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -69,7 +74,8 @@ def hold(
     *,
     beat: float = BEAT_SECONDS,
     ttl: float = TTL_SECONDS,
-    say: Callable[[str], None] = _tell,
+    patient: bool = False,
+    say: Callable[[str], None] = tell,
 ) -> Iterator[Lease]:
     """Holds the lease of the file ``path``, whose folder is made if it is missing, for the body.
 
@@ -78,7 +84,8 @@ def hold(
       what: what is written under it, for messages ("the run RUN").
       beat: seconds between beats.
       ttl: seconds without a beat after which the holder counts as dead; at least six beats.
-      say: gets the one line that is shown while another host's holder is watched.
+      patient: wait for another holder to end instead of refusing.
+      say: gets the one line that is shown while another holder is watched or waited for.
 
     Raises:
       UserError: another process holds it, or the folder cannot be written.
@@ -87,7 +94,15 @@ def hold(
     made = _make_folder(path, what)
     lease = Lease(ConditionalFile(path), str(path), what, beat=beat, ttl=ttl)
     try:
-        lease.acquire(say)
+        while True:
+            try:
+                lease.acquire(say)
+                break
+            except InUse as refusal:
+                if not patient:
+                    raise
+                say(f"{refusal}; waiting for it")
+                lease.wait()
         try:
             yield lease
         finally:
@@ -152,7 +167,7 @@ class Lease:
         """Random and of this holding alone; a record that is committed may carry it."""
         return self._holder.token
 
-    def acquire(self, say: Callable[[str], None] = _tell) -> None:
+    def acquire(self, say: Callable[[str], None] = tell) -> None:
         """Becomes the holder.
 
         Raises:
@@ -205,9 +220,15 @@ class Lease:
         except OSError:  # released this moment, or a full disk
             return True
 
-    def _refusal(self, holder: holders.Holder | None) -> UserError:
+    def wait(self) -> None:
+        """Waits until the present holder beats no more: it released, ended, or stood still for its time."""
+        sightings = Sightings()
+        while sightings.alive(self._register):
+            time.sleep(min(_POLL_SECONDS, self._beat_seconds))
+
+    def _refusal(self, holder: holders.Holder | None) -> InUse:
         who = holder or "a process of another host"
-        return UserError(f"{self._what} is in use: {who} ({self._place}); wait for it to end, or stop it")
+        return InUse(f"{self._what} is in use: {who} ({self._place}); wait for it to end, or stop it")
 
     def _content(self) -> bytes:
         return self._holder.line() + f"{self._beats:012d}\n".encode()

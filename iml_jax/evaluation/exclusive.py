@@ -1,0 +1,83 @@
+"""One process at a time writes a result or a page, and only over what an evaluation or a report wrote."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from iml_jax.errors import UserError
+from iml_jax.parallel.hosts import first_host_does
+from iml_jax.storage import lease
+from iml_jax.storage.reading import open_binary, read_json
+
+PAGE_START = b"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+
+
+@contextlib.contextmanager
+def held_result(
+    file: Path, *, patient: bool = False, say: Callable[[str], None] = lease.tell
+) -> Iterator[Callable[[], None]]:
+    """Holds one evaluation (its result file); every process of a job must call, the first one has the lease.
+
+    Args:
+      file: the result file; its predictions and kept answers belong to it.
+      patient: wait for the other process instead of refusing.
+      say: gets the line about the waiting.
+
+    Yields:
+      The check to make before results are saved; it raises a Fault where another process took over.
+
+    Raises:
+      UserError: another process makes this evaluation.
+      Fault: the disk refuses.
+    """
+    with contextlib.ExitStack() as stack:
+        taken: list[lease.Lease] = []
+
+        def take() -> None:
+            name = file.with_name(f".{file.stem}.lease")
+            what = f"the evaluation {file}"
+            taken.append(stack.enter_context(lease.hold(name, what, patient=patient, say=say)))
+
+        first_host_does(take)
+        yield taken[0].check if taken else lambda: None
+
+
+@contextlib.contextmanager
+def held_page(page: Path, *, patient: bool = False) -> Iterator[lease.Lease]:
+    """Holds a page that one process writes.
+
+    Raises:
+      UserError: another process writes it.
+      Fault: the disk refuses.
+    """
+    with lease.hold(page.with_name(f".{page.name}.lease"), f"the page {page}", patient=patient) as held:
+        yield held
+
+
+def check_page(page: Path) -> None:
+    """Refuses to replace a file that is no page of this project.
+
+    Raises:
+      UserError: it is somebody else's.
+    """
+    if not page.exists():
+        return
+    with open_binary(page) as stream:
+        start = stream.read(len(PAGE_START))
+    if start and start != PAGE_START:
+        raise UserError(f"{page}: exists and is no page of iml_jax; nothing was written; name another file")
+
+
+def check_result(file: Path) -> None:
+    """Refuses to replace a file that is no evaluation.
+
+    Raises:
+      UserError: it is somebody else's, or cannot be read.
+    """
+    if not file.exists():
+        return
+    found = read_json(file)
+    if not (isinstance(found, dict) and {"format", "metadata", "tasks"} <= found.keys()):
+        raise UserError(f"{file}: exists and is no evaluation; nothing was written; name another --output")
