@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from iml_jax.checkpoints import huggingface, layout
 from iml_jax.data import tokenizer as tokenizers
+from iml_jax.errors import UserError
 from iml_jax.models.sizes import OptConfig
 
 TEXTS = [
@@ -263,3 +264,17 @@ def test_the_real_vocabulary_gives_the_same_ids_through_autotokenizer(shared, tm
     for text in texts:
         assert theirs(text, add_special_tokens=False)["input_ids"] == real.encode(text)
     assert huggingface.load(tmp_path)[0] == config
+
+
+def test_one_conversion_to_a_place_and_remains_of_a_killed_one(tmp_path):
+    out = tmp_path / "out[1]"
+    killed = tmp_path / f".out[1].{'0' * 32}.tmp"
+    killed.mkdir()
+    (tmp_path / ".out[1].notes.tmp").write_text("mine")
+    with huggingface.staged(out) as staging:
+        assert not killed.exists()
+        (staging / "a").write_text("a")
+        with pytest.raises(UserError, match="is in use: host"), huggingface.staged(out):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out[1].notes.tmp", "out[1]"]
+    assert (out / "a").read_text() == "a"

@@ -18,7 +18,7 @@ from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.commands import generate
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.evaluation import checkpoint, generation, publish, results
+from iml_jax.evaluation import checkpoint, exclusive, generation, publish, results
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
@@ -259,6 +259,23 @@ def test_places_and_references_are_checked_before_the_model_is_read(
     with pytest.raises(pytest.fail.Exception, match="the model was read"):
         cli._dispatch(["evaluate", str(run), *few, "--reference", str(reference)])
     assert sorted(run.rglob("*")) == before
+
+
+def test_evaluation_in_use_and_files_of_others(
+    place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, *_ = place
+    with exclusive.held_result(tmp_path / "mine.json"):
+        said = fails(capsys, "evaluate", str(run), "--output", str(tmp_path / "mine.json"), *SHORT)
+    assert "mine.json is in use: host " in said
+    (tmp_path / "package.json").write_text('{"name": "mine"}')
+    assert "no evaluation" in fails(capsys, "evaluate", str(run), "--output", str(tmp_path / "package.json"))
+    (tmp_path / "index.html").write_text("<html>mine</html>")
+    assert "no page of iml_jax" in fails(
+        capsys, "evaluate", str(run), "--output", str(tmp_path / "index.json")
+    )
+    assert (tmp_path / "index.html").read_text() == "<html>mine</html>"
+    assert (tmp_path / "package.json").read_text() == '{"name": "mine"}'
 
 
 def test_generate_answers_prompts(place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

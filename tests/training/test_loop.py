@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 from fixtures_prepared import SyntheticTask, random_rows
 from tensorboardX.proto import event_pb2
 
+from iml_jax.checkpoints.in_use import TRAINING_LEASE
 from iml_jax.checkpoints.store import CheckpointConfig, restore_params
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
@@ -25,6 +27,7 @@ from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.runner import EvaluateConfig
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig
+from iml_jax.storage import holders, lease
 from iml_jax.training.loop import TrainConfig, TrainingJob, complete, train
 from iml_jax.training.optimizer import OptimizerConfig
 
@@ -377,3 +380,44 @@ def test_points_reach_tensorboard_with_every_save(prepared, tmp_path):
 def test_the_last_step_is_logged_whatever_log_every_is(prepared, tmp_path):
     run(make_job(prepared, tmp_path / "run", train={"steps": 7, "log_every": 5}))
     assert sorted(losses(tmp_path / "run")) == board_steps(tmp_path / "run") == [1, 5, 7]
+
+
+def test_second_job_on_a_run_is_refused_and_changes_nothing(prepared, tmp_path):
+    run_dir = tmp_path / "run"
+    with lease.hold(run_dir / TRAINING_LEASE, "the run"):
+        before = {path: path.read_bytes() for path in run_dir.rglob("*")}
+        with pytest.raises(UserError, match=rf"the run .*run is in use: host .*, pid {os.getpid()}, since"):
+            run(make_job(prepared, run_dir))
+        assert {path: path.read_bytes() for path in run_dir.rglob("*")} == before
+
+
+def test_names_of_a_run_do_not_make_a_directory_ours(prepared, tmp_path):
+    mine = {"manifest.json": "mine", "tokenizer/vocab.json": "mine", "checkpoints/7/weights": "mine"}
+    run_dir = tmp_path / "run"
+    for name, text in mine.items():
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_dir / name).write_text(text)
+    with pytest.raises(UserError, match="is not empty and not a run of iml_jax"):
+        run(make_job(prepared, run_dir))
+    left = {str(path.relative_to(run_dir)): path.read_text() for path in run_dir.rglob("*") if path.is_file()}
+    assert left == mine
+    with pytest.raises(UserError, match=r"Train\.run_dir is empty"):
+        run(make_job(prepared, ""))
+
+
+def test_job_whose_run_was_taken_over_saves_nothing(prepared, tmp_path):
+    """As after a pause that was longer than the lease's time."""
+    run_dir = tmp_path / "run"
+    file = run_dir / TRAINING_LEASE
+
+    def take_over(previous_job, mesh):
+        other = json.loads(holders.this_process(60.0).line())
+        file.unlink()
+        file.write_text(json.dumps(other) + "\n0\n")
+        return no_evaluation(previous_job, mesh)
+
+    with pytest.raises(Fault, match=r"took it over\); nothing more is written"):
+        train(make_job(prepared, run_dir), "resolved = 1\n", lambda previous: None, take_over)
+    assert not any((run_dir / "checkpoints").glob("[0-9]*"))
+    assert losses(run_dir) == {}
+    assert file.exists()  # the other's
