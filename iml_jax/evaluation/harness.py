@@ -14,13 +14,14 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 from iml_jax.checkpoints import locate
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.tokenizer import EOS
 from iml_jax.errors import UserError
-from iml_jax.evaluation import generation, scoring
+from iml_jax.evaluation import generation, harness_args, scoring
 from iml_jax.evaluation.checkpoint import load_model
 from iml_jax.evaluation.generation import GenerateConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
@@ -94,6 +95,31 @@ class Harness(TemplateLM):
         _log.info(
             "%s (step %d), prefix %s, mesh %s", self.loaded.place, self.loaded.step, prefix, dict(mesh.shape)
         )
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> Harness:
+        """From ``key=value,...``; raises UserError as ``harness_args.check``."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> Harness:
+        """From ``--model_args``; raises UserError as ``harness_args.check``."""
+        more = {name: value for name, value in (additional_config or {}).items() if value is not None}
+        return cls(**harness_args.check(arg_dict), **more)
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """Raises UserError: there is none."""
+        raise UserError(f"chat_template: {harness_args.NO_TEMPLATE}; leave --apply_chat_template out")
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Raises UserError: there is no template."""
+        return self.chat_template()
 
     @property
     def eot_token_id(self) -> int:

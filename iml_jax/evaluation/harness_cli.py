@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
+from pathlib import Path
 
 from iml_jax import cli, extras, printing
 from iml_jax.errors import Fault, UserError
+from iml_jax.evaluation import harness_args
+
+# What lm_eval raises for a wrong flag, an unknown task or a task file that is not one.
+_MISTAKES = (ValueError, LookupError, TypeError, OSError, NotImplementedError)
 
 
 def register() -> None:
@@ -37,14 +43,50 @@ def main() -> int:
         cli.check_encoding(sys.argv[1:])
         _simulate()
         register()
-        from lm_eval.__main__ import cli_evaluate
-
-        cli_evaluate()
-    except (UserError, Fault) as error:
-        with contextlib.suppress(OSError, ValueError):
-            print(f"iml-lm-eval: {printing.one_line(str(error))}", file=sys.stderr, flush=True)
-        return cli.MISTAKE if isinstance(error, UserError) else cli.FAULT
+        _evaluate()
+    except Fault as error:
+        return _say(str(error), cli.FAULT)
+    except UserError as error:
+        return _say(str(error), cli.MISTAKE)
+    except ModuleNotFoundError as error:
+        told = extras.told(error)
+        if told is None:
+            raise
+        return _say(told, cli.MISTAKE)
+    except _MISTAKES as error:
+        if not _refused_by_lm_eval(error) or "DEBUG" in sys.argv:
+            raise
+        return _say(f"lm_eval: {error} (--verbosity DEBUG shows where)", cli.MISTAKE)
     return cli.DONE
+
+
+def _say(message: str, status: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        print(f"iml-lm-eval: {printing.one_line(message)}", file=sys.stderr, flush=True)
+    return status
+
+
+def _evaluate() -> None:
+    """What ``lm_eval.__main__.cli_evaluate`` does, with our model's arguments checked first."""
+    from lm_eval.__main__ import HarnessCLI, setup_logging
+
+    setup_logging()
+    parser = HarnessCLI()
+    arguments = parser.parse_args()
+    # What a --config file says is checked when the model is made and asked.
+    given = vars(arguments)  # without the flags that were not given
+    if given.get("model") == "iml":
+        harness_args.check_chat(given.get("apply_chat_template"), given.get("fewshot_as_multiturn"))
+        if isinstance(given.get("model_args"), dict) and not given.get("config"):
+            harness_args.check(given["model_args"])
+    parser.execute(arguments)
+
+
+def _refused_by_lm_eval(error: BaseException) -> bool:
+    """Whether no code of ours was running: lm_eval then refuses its flags, its tasks or its files."""
+    own = Path(__file__).parents[1]
+    frames = traceback.extract_tb(error.__traceback__)
+    return not any(Path(frame.filename).is_relative_to(own) for frame in frames if frame.filename != __file__)
 
 
 def _simulate() -> None:
