@@ -171,7 +171,9 @@ def _digest(path: Path) -> str:
     try:
         return cache_folders.file_sha256(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its rights") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its rights"
+        ) from None
 
 
 def _vocabulary(

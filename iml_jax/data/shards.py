@@ -89,7 +89,7 @@ class ShardPool:
         try:
             size = path.stat().st_size
         except OSError as error:
-            raise UserError(f"{path}: shard cannot be opened ({error.strerror}); {_AGAIN}") from None
+            raise UserError(f"{path}: shard cannot be opened ({error.strerror or error}); {_AGAIN}") from None
         if size != shard.bytes:
             raise UserError(
                 f"{path}: {size} bytes where the manifest says {shard.bytes} (truncated?); {_AGAIN}"

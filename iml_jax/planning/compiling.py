@@ -183,4 +183,6 @@ def _write(place: Path, result: Result) -> None:
         part.write_text(json.dumps(sealed.seal(result)), encoding="utf-8")
         part.replace(place)
     except OSError as error:
-        raise Fault(f"{place}: {error.strerror}; --cache=DIR keeps compilations elsewhere") from error
+        raise Fault(
+            f"{place}: {error.strerror or error}; --cache=DIR keeps compilations elsewhere"
+        ) from error

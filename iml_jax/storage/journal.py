@@ -117,7 +117,7 @@ def _truncate(path: Path, size: int) -> None:
             file.flush()
             os.fsync(file.fileno())
     except PermissionError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); check its rights") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); check its rights") from error
     except OSError as error:
         raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -141,7 +141,7 @@ def open_to_append(path: Path) -> TextIO:
             file.write("\n")
             file.flush()
     except PermissionError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); check its rights") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); check its rights") from error
     except OSError as error:
         raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
     return file

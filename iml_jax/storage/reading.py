@@ -75,11 +75,11 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"{path}: damaged or cut-short gzip file ({error}); fetch it again") from error
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}); check the path and its rights"
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its rights"
         ) from error
     except OSError as error:
         if error.errno in _NOT_A_PATH:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+            raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
         raise Fault(f"{path}: reading failed: {error.strerror or error}") from error
     except ValueError as error:
         if "null byte" not in str(error):

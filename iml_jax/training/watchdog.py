@@ -123,7 +123,7 @@ class Watchdog:
                     file.write("\n")
                 where = f"; stacks of all threads are below and in {path}"
             except OSError as error:
-                where = f"; stacks of all threads are below ({path}: {error.strerror})"
+                where = f"; stacks of all threads are below ({path}: {error.strerror or error})"
         self._say(f"host {self._host}: {what} has not ended for {late:.0f} s{where}")
         _dump_to(sys.stderr)
 

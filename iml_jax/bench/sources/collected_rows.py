@@ -104,7 +104,7 @@ def _state(path: Path) -> tuple[int, int]:
         found = path.stat()
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}); check the path and its rights"
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its rights"
         ) from error
     return found.st_size, found.st_mtime_ns
 
