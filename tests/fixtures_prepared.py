@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.manifest import FileEntry, Manifest, SplitEntry, TaskEntry, VocabularyEntry, save
 from iml_jax.data.records import serialise_example
+from iml_jax.data.tokenizer import Tokenizer
 
 Row = Mapping[str, Any]
 
@@ -65,11 +67,16 @@ def write_prepared(
     length: int = 64,
     tokens: int = 1000,
     name: str = "synthetic",
+    tokenizer: Tokenizer | None = None,
 ) -> Manifest:
-    """Writes shards and manifest of the tasks; their rates are scaled to sum to 1."""
+    """Writes shards and manifest of the tasks, and the tokenizer; their rates are scaled to sum to 1."""
+    if tokenizer is not None:
+        tokenizer.save(directory / "tokenizer")
+    known = (directory / "tokenizer").is_dir()
+    fingerprint = tokenizers.load(directory / "tokenizer").fingerprint if known else "synthetic"
     total = sum(task.rate for task in tasks) or 1.0
     entries = tuple(_write_task(directory, task, task.rate / total, length) for task in tasks)
-    vocabulary = VocabularyEntry(tokens=tokens, rows=(tokens + 7) // 8 * 8, fingerprint="synthetic")
+    vocabulary = VocabularyEntry(tokens=tokens, rows=(tokens + 7) // 8 * 8, fingerprint=fingerprint)
     manifest = Manifest(name=name, length=length, vocabulary=vocabulary, tasks=entries)
     save(manifest, directory)
     return manifest

@@ -11,6 +11,7 @@ from pathlib import Path
 import orbax.checkpoint as ocp
 
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_json
 from iml_jax.storage.writing import write_atomically
 
 FILE = "best.json"
@@ -31,17 +32,19 @@ def read(run_dir: Path) -> Best | None:
       UserError: the file is damaged.
     """
     path = run_dir / FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        best = Best(int(record["step"]), float(record["selection_score"]))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    try:
+        record = read_json(path)
+        step, score = record["step"], record["selection_score"]
+        if type(step) is not int or step < 0 or type(score) not in (int, float):
+            raise ValueError(f"step {step!r:.40}, selection_score {score!r:.40}")
+        return Best(step, float(score))
+    except (UserError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(
-            f"{path}: does not name the best checkpoint ({error!r}); remove it, and the next evaluation "
-            "writes it anew"
+            f"{path}: does not name the best checkpoint ({error}); remove it, and the next evaluation "
+            "writes another"
         ) from None
-    return best
 
 
 def offer(run_dir: Path, step: int, selection_score: float) -> Best:

@@ -6,6 +6,7 @@ Fields and file names follow transformers (``models/opt/configuration_opt.py``);
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import re
@@ -24,6 +25,7 @@ from iml_jax.data.tokenizer import EOS, PAD, Tokenizer
 from iml_jax.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.storage import lease, paths
+from iml_jax.storage.reading import read_json
 from iml_jax.storage.writing import check_writable
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -54,8 +56,13 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def config_json(config: OptConfig, dtype: str) -> dict[str, Any]:
-    """The content of config.json for ``config``, weights in ``dtype``."""
+def config_json(config: OptConfig, dtype: str, source: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The content of config.json for ``config``, weights in ``dtype``.
+
+    Of weights that came with a config.json (``source``), that one: only the dtype may differ.
+    """
+    if source:
+        return {**source, "dtype" if "dtype" in source else "torch_dtype": dtype}
     ours = {theirs: getattr(config, name) for theirs, (name, _) in _FIELDS.items()}
     fixed = {name: values[0] for name, values in _FIXED.items()}
     return {
@@ -71,11 +78,11 @@ def config_json(config: OptConfig, dtype: str) -> dict[str, Any]:
     }
 
 
-def generation_config_json(config: OptConfig) -> dict[str, Any]:
+def generation_config_json(config: OptConfig, rows: int) -> dict[str, Any]:
     """The content of generation_config.json; padded vocabulary rows never win, as in our own decoding."""
     content: dict[str, Any] = {"bos_token_id": BOS_IN_OPT, "eos_token_id": EOS, "pad_token_id": PAD}
-    if config.vocab_tokens < config.vocab_rows:
-        content["suppress_tokens"] = list(range(config.vocab_tokens, config.vocab_rows))
+    if config.vocab_tokens < rows:
+        content["suppress_tokens"] = list(range(config.vocab_tokens, rows))
     return content
 
 
@@ -90,6 +97,8 @@ def export(
     updates: int = 0,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress = lambda done, total: None,
+    source: Mapping[str, Any] | None = None,
+    fingerprint: str = "",
 ) -> list[str]:
     """Writes a directory that transformers loads: weights, configs, tokenizer, model card.
 
@@ -101,6 +110,8 @@ def export(
       run_config: text of the run's config.gin, for the model card.
       updates: updates done, for the model card.
       progress: takes the numbers of tensors written, this one included, and of all.
+      source: the config.json that the weights came with; the result has its number of vocabulary rows.
+      fingerprint: of the tokenizer that the model was trained with; empty where it is not known.
 
     Returns:
       the names of the weight files.
@@ -111,27 +122,60 @@ def export(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    tokenizer = tokenizers.load(tokenizer_directory)
+    tokenizer = tokenizers.load(tokenizer_directory, fingerprint)
     if tokenizer.tokens != config.vocab_tokens:
         counts = f"{tokenizer.tokens} ids, the model {config.vocab_tokens}"
         raise UserError(f"{tokenizer_directory}: has {counts}; name the tokenizer it was trained with")
     folder = Path(out)
-    shapes = layout.foreign_shapes(config)
+    rows = _rows(config, source, str(tokenizer_directory))
+    shapes = {name: _cut(name, shape, rows) for name, shape in layout.foreign_shapes(config).items()}
 
     def counted() -> Iterator[tuple[str, np.ndarray]]:
-        for done, tensor in enumerate(layout.to_huggingface(config, params), start=1):
+        for done, (name, tensor) in enumerate(layout.to_huggingface(config, params), start=1):
             progress(done, len(shapes))
-            yield tensor
+            yield name, tensor[: shapes[name][0]]
 
     files = write_safetensors(folder, shapes, counted(), dtype=dtype, max_shard_bytes=max_shard_bytes)
     tokenizer.save(folder)
     try:
-        _write_json(folder / "config.json", config_json(config, dtype))
-        _write_json(folder / "generation_config.json", generation_config_json(config))
-        (folder / "README.md").write_text(model_card(config, dtype, updates, run_config), "utf-8")
+        _write_json(folder / "config.json", config_json(config, dtype, source))
+        _write_json(folder / "generation_config.json", generation_config_json(config, rows))
+        card = model_card(dataclasses.replace(config, vocab_rows=rows), dtype, updates, run_config)
+        (folder / "README.md").write_text(card, "utf-8")
     except OSError as error:
         raise Fault(f"{folder}: cannot be written: {error.strerror or error}") from error
     return files
+
+
+def _rows(config: OptConfig, source: Mapping[str, Any] | None, where: str) -> int:
+    """Vocabulary rows of the export: ours without the padding that ``source`` did not have."""
+    if not source:
+        return config.vocab_rows
+    rows = source.get("vocab_size")
+    same = all(source.get(theirs) == getattr(config, name) for theirs, (name, _) in _FIELDS.items())
+    if type(rows) is not int or not config.vocab_tokens <= rows <= config.vocab_rows or not same:
+        raise UserError(f"{where}: the config.json kept in the checkpoint is of another model")
+    return rows
+
+
+def _cut(name: str, shape: tuple[int, ...], rows: int) -> tuple[int, ...]:
+    return (rows, *shape[1:]) if name.endswith(layout.EMBEDDING) else shape
+
+
+def source_config(directory: str | Path) -> dict[str, Any]:
+    """The content of a directory's config.json.
+
+    Raises:
+      UserError: it is missing, no JSON object, or no OPT.
+    """
+    file = Path(directory) / "config.json"
+    if not file.exists():
+        raise UserError(f"{file}: missing; name the directory of a Hugging Face OPT model")
+    content = read_json(file)
+    if not isinstance(content, dict) or content.get("model_type") != "opt":
+        kind = content.get("model_type") if isinstance(content, dict) else None
+        raise UserError(f"{file}: model_type is {kind!r}; only 'opt' can be converted")
+    return content
 
 
 def read_config(directory: str | Path, vocab_tokens: int) -> OptConfig:
@@ -145,17 +189,9 @@ def read_config(directory: str | Path, vocab_tokens: int) -> OptConfig:
       UserError: config.json is missing, malformed, no OPT, or an OPT that this implementation is not.
     """
     file = Path(directory) / "config.json"
-    if not file.is_file():
-        raise UserError(f"{file}: missing; name the directory of a Hugging Face OPT model")
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: no JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("model_type") != "opt":
-        kind = content.get("model_type") if isinstance(content, dict) else None
-        raise UserError(f"{file}: model_type is {kind!r}; only 'opt' can be converted")
+    content = source_config(directory)
     for name, values in _FIXED.items():
-        if content.get(name, values[0]) not in values:
+        if not any(content.get(name, values[0]) == value for value in values):
             raise UserError(f"{file}: {name} = {content[name]!r}; only {values[0]!r} is supported")
     fields = {ours: _typed(content, name, kind, file) for name, (ours, kind) in _FIELDS.items()}
     rows = _typed(content, "vocab_size", int, file)
@@ -199,6 +235,8 @@ def load(
     def read(name: str) -> np.ndarray:
         tensor = files.read(name)
         progress(next(numbers), len(files.shapes))
+        if tensor.dtype.kind not in "iub" and (count := tensor.size - np.count_nonzero(np.isfinite(tensor))):
+            raise UserError(f"{directory}: {count} values of {name} are NaN or infinite; download it again")
         return tensor
 
     params = layout.from_huggingface(config, files.shapes, read, place=place, where=str(directory))

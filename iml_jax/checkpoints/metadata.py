@@ -30,12 +30,15 @@ def make_metadata(
     manifest_fingerprint: str,
     vocabulary_fingerprint: str,
     vocabulary_tokens: int,
+    huggingface: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The JSON-able ``metadata`` item of a checkpoint after ``updates`` updates.
 
-    ``manifest_fingerprint`` is ``""`` for weights that were not trained here.
+    ``manifest_fingerprint`` is ``""`` for weights that were not trained here. ``huggingface`` is the content
+    of the config.json that they came with, which an export gives back.
     """
     return {
+        **({"huggingface": huggingface} if huggingface else {}),
         "format": FORMAT,
         "updates": updates,
         "model": dataclasses.asdict(model),
@@ -60,6 +63,7 @@ def check_metadata(metadata: Any, where: str) -> None:
         "updates": (metadata.get("updates"), int),
         "manifest": (metadata.get("manifest"), str),
         "vocabulary": (vocabulary, dict),
+        "huggingface": (metadata.get("huggingface", {}), dict),
     }
     if isinstance(vocabulary, dict):
         fields["vocabulary.fingerprint"] = (vocabulary.get("fingerprint"), str)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from safetensors.numpy import save_file
 
 from iml_jax import extras
 from iml_jax.errors import Fault, UserError
+from iml_jax.storage.reading import open_binary, read_json
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"
@@ -72,14 +75,14 @@ def _files(directory: Path) -> Iterable[tuple[Path, set[str] | None]]:
 
 def _indexed(index: Path) -> list[tuple[Path, set[str] | None]]:
     try:
-        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        weight_map = read_json(index)["weight_map"]
         shards: dict[str, set[str] | None] = {}
         for tensor, shard in weight_map.items():
             if not isinstance(shard, str) or Path(shard).name != shard:
                 raise UserError(f"{index}: {tensor} is in {shard!r}, which is no file name")
             shards.setdefault(shard, set()).add(tensor)  # type: ignore[union-attr]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index}: no JSON object with a weight_map; download it again") from error
+        raise UserError(f"{index}: not a JSON object with a weight_map; download it again") from error
     for shard in shards:
         if not (index.parent / shard).is_file():
             raise UserError(f"{index.parent / shard}: shard is missing; {index.name} lists it")
@@ -87,6 +90,7 @@ def _indexed(index: Path) -> list[tuple[Path, set[str] | None]]:
 
 
 def _open_safetensors(file: Path) -> dict[str, tuple[Shape, Callable[[], np.ndarray]]]:
+    _check_blob(file)
     try:
         content = safetensors.safe_open(file, framework="np")
         names = list(content.keys())
@@ -104,6 +108,8 @@ def _open_pickled(file: Path) -> dict[str, tuple[Shape, Callable[[], np.ndarray]
             f"{file}: needs torch, which is not installed: {extras.remedy('torch')}, or convert the file to "
             "safetensors"
         ) from error
+    _check_blob(file)
+    _check_zip(file)
     try:
         # weights_only admits tensors and plain containers; anything else is refused before it runs.
         with warnings.catch_warnings():
@@ -121,6 +127,37 @@ def _open_pickled(file: Path) -> dict[str, tuple[Shape, Callable[[], np.ndarray]
     return {
         name: (tuple(value.shape), functools.partial(_to_numpy, value)) for name, value in content.items()
     }
+
+
+def _check_blob(file: Path) -> None:
+    """Compares a file of Hugging Face's cache with its SHA-256, which is the name it has there.
+
+    safetensors files hold no checksum of their own.
+    """
+    name = file.resolve().name
+    if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+        return
+    digest = hashlib.sha256()
+    with open_binary(file) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != name:
+        raise UserError(
+            f"{file}: damaged (its SHA-256 is not that of Hugging Face's cache); download it again"
+        )
+
+
+def _check_zip(file: Path) -> None:
+    """Compares the CRC-32 of every member of what ``torch.save`` wrote, which ``torch.load`` does not."""
+    if not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as content:
+            damaged = content.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{file}: damaged ({error}); download it again") from error
+    if damaged:
+        raise UserError(f"{file}: damaged (the checksum of {damaged} differs); download it again")
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:

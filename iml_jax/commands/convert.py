@@ -93,6 +93,8 @@ def to_huggingface(arguments: argparse.Namespace) -> None:
                 updates=metadata["updates"],
                 max_shard_bytes=int(arguments.max_shard_gb * 1e9),
                 progress=Tensors(stages, "written"),
+                source=metadata.get("huggingface"),
+                fingerprint=metadata["vocabulary"]["fingerprint"],
             )
             return place, len(files)
 
@@ -121,6 +123,7 @@ def to_orbax(arguments: argparse.Namespace) -> None:
             manifest_fingerprint="",
             vocabulary_fingerprint=tokenizer.fingerprint,
             vocabulary_tokens=tokenizer.tokens,
+            huggingface=huggingface.source_config(arguments.source),
         )
         stages("writing the checkpoint")
         with CheckpointStore(staging) as store:

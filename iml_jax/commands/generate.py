@@ -96,7 +96,8 @@ def _generate(arguments: argparse.Namespace, config: Config) -> None:
         if output:
             output.check(_settings(generate))
         loaded = load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
-        tokenizer = tokenizers.load(locate.tokenizer_of(loaded.place))
+        recorded = loaded.metadata["vocabulary"]["fingerprint"]
+        tokenizer = tokenizers.load(locate.tokenizer_of(loaded.place), recorded)
         if tokenizer.tokens != loaded.config.vocab_tokens:
             raise UserError(
                 f"{locate.tokenizer_of(loaded.place)}: has {tokenizer.tokens} tokens, but the model "

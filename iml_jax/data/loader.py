@@ -75,6 +75,7 @@ class Loader(Iterator[Batch]):
         # runs before that, and so does ``close``.
         self._opened = [batches]
         self._finalizer = weakref.finalize(self, _release, self._opened, pool)
+        self._pool = pool
         self._tasks = tuple(tasks)
         self._identity = dict(identity)
         self._shards = shards
@@ -91,6 +92,7 @@ class Loader(Iterator[Batch]):
         Raises:
           UserError: a shard is missing, truncated or damaged, or a record is not what prepare writes.
         """
+        self._pool.check()
         batch, counts = next(self._batches)
         self._own += counts
         self._handed_out += 1
@@ -102,7 +104,15 @@ class Loader(Iterator[Batch]):
         return self._handed_out
 
     def state(self) -> dict[str, Any]:
-        """Where the stream stands after the last batch handed out, JSON-able; prefetching never shows."""
+        """Where the stream stands after the last batch handed out, JSON-able; prefetching never shows.
+
+        Waits until every shard read so far is compared with its checksum: nothing is saved that was trained
+        on a damaged one.
+
+        Raises:
+          UserError: a shard is damaged.
+        """
+        self._pool.settle()
         states = self._batches.get_state()
         return {
             "format": _STATE_FORMAT,
@@ -233,7 +243,7 @@ def make_loader(
             )
     manifests.check_files(manifest, prepared_dir, [task.name for task in tasks])
     length = config.length or manifest.length
-    pool = ShardPool(prepared_dir)
+    pool = ShardPool(prepared_dir, background=True)
     records = [RecordList(pool, task.splits["train"].files) for task in tasks]
     rates, sizes = np.array([task.rate for task in tasks]), np.array([len(part) for part in records])
     if rows is None:

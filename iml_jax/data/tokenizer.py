@@ -14,7 +14,10 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from iml_jax.config.paths import OptionalPath
+from iml_jax.data import added_tokens
+from iml_jax.data.added_tokens import WHOLE, AddedToken
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import read_json, read_lines
 from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import write_atomically
 
@@ -64,11 +67,22 @@ class Tokenizer:
     transformers does under ``split_special_tokens=True``; by default transformers would split it out as id 2,
     so that a text from the web could end its document or forge a target's end. On every other text
     the ids are those of transformers' OPT tokenizer with ``add_special_tokens=False``; its default
-    prefixes one ``</s>``.
+    prefixes one ``</s>``. That includes tokens that were added to OPT's vocabulary, which are one id each.
     """
 
-    def __init__(self, vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], where: str) -> None:
+    def __init__(
+        self,
+        vocabulary: dict[str, int],
+        merges: Sequence[tuple[str, str]],
+        where: str,
+        added: Sequence[AddedToken] = (),
+    ) -> None:
         """Checks and builds; ``where`` is named in errors.
+
+        Args:
+          vocabulary, merges: of the BPE.
+          where: names the files in errors.
+          added: tokens beyond the BPE, by id.
 
         Raises:
           UserError: the special ids are not OPT's, a byte or a part of a merge has no id, or two share one.
@@ -82,11 +96,15 @@ class Tokenizer:
         settable: Any = self._tokenizer
         settable.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         settable.decoder = decoders.ByteLevel()
+        self._added = tuple(added)
+        self._tokenizer.add_tokens([token.foreign() for token in added])
+        # A token that takes in line ends beside it, or holds some, reaches across paragraphs.
+        self._apart = not any(token.lstrip or token.rstrip or "\n" in token.content for token in added)
 
     @functools.cached_property
     def tokens(self) -> int:
         """Number of ids, the largest id + 1 (50265 for OPT)."""
-        return max(self._vocabulary.values()) + 1
+        return max(*self._vocabulary.values(), *(token.id for token in self._added)) + 1
 
     @property
     def rows(self) -> int:
@@ -95,8 +113,9 @@ class Tokenizer:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over vocabulary and merges."""
-        return fingerprint_of([self._vocabulary, self._merges])
+        """SHA-256 (hex) over vocabulary, merges and added tokens."""
+        added = [[dataclasses.asdict(token) for token in self._added]] if self._added else []
+        return fingerprint_of([self._vocabulary, self._merges, *added])
 
     def encode(self, text: str) -> list[int]:
         """Ids of any text, without specials (see the class). A lone surrogate counts as U+FFFD."""
@@ -107,6 +126,8 @@ class Tokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of each text; paragraphs that they share (an instruction) are encoded once."""
+        if not self._apart:
+            return [self.encode(text) for text in texts]
         places: dict[str, int] = {}
         parted = [[places.setdefault(part, len(places)) for part in _paragraphs(text)] for text in texts]
         try:
@@ -137,27 +158,55 @@ class Tokenizer:
         merges = "".join(f"{left} {right}\n" for left, right in self._merges)
         write_atomically(Path(directory, "vocab.json"), json.dumps(ordered, ensure_ascii=False))
         write_atomically(Path(directory, "merges.txt"), "#version: 0.2\n" + merges)
-        write_atomically(Path(directory, "tokenizer_config.json"), json.dumps(_CONFIG, indent=2) + "\n")
+        config: dict[str, Any] = dict(_CONFIG)
+        if self._added:
+            config["added_tokens_decoder"] = {str(token.id): token.flags() for token in self._added}
+        write_atomically(Path(directory, "tokenizer_config.json"), json.dumps(config, indent=2) + "\n")
 
 
-def load(directory: str | Path) -> Tokenizer:
-    """Reads a Hugging Face OPT directory: vocab.json + merges.txt, else tokenizer.json.
+def load(directory: str | Path, fingerprint: str = "") -> Tokenizer:
+    """Reads a Hugging Face OPT directory: tokenizer.json, or vocab.json + merges.txt; and the added tokens.
+
+    Args:
+      directory: where.
+      fingerprint: what the tokenizer must be, where a manifest or a checkpoint says so.
 
     Raises:
-      UserError: files are missing, malformed, or not OPT's byte-level BPE.
+      UserError: files are missing, malformed or disagree, or are not OPT's byte-level BPE, or another
+        tokenizer.
     """
     folder = Path(directory)
-    if (folder / "vocab.json").is_file():
-        vocabulary = _read_json(folder / "vocab.json")
-        return Tokenizer(vocabulary, _read_merges(folder / "merges.txt"), str(folder / "vocab.json"))
-    whole = folder / "tokenizer.json"
-    if not whole.is_file():
+    parts = [_from_parts(folder)] if (folder / "vocab.json").exists() else []
+    parts += [_from_whole(folder / WHOLE)] if (folder / WHOLE).exists() else []
+    if not parts:
         raise UserError(f"{folder}: neither vocab.json + merges.txt nor tokenizer.json is there")
-    content = _read_json(whole)
+    if parts[0] != parts[-1]:
+        raise UserError(
+            f"{folder}: vocab.json and merges.txt disagree with tokenizer.json; remove what is out of date"
+        )
+    vocabulary, merges = parts[0]
+    where = str(folder / ("vocab.json" if (folder / "vocab.json").exists() else WHOLE))
+    _check(vocabulary, merges, where)
+    tokenizer = Tokenizer(vocabulary, merges, where, added_tokens.read(folder, vocabulary, SPECIALS))
+    if fingerprint and tokenizer.fingerprint != fingerprint:
+        raise UserError(
+            f"{folder}: not the tokenizer that is recorded ({tokenizer.fingerprint[:12]} here, "
+            f"{fingerprint[:12]} recorded); copy the original one there"
+        )
+    return tokenizer
+
+
+def _from_parts(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    return _read_object(folder / "vocab.json"), _read_merges(folder / "merges.txt")
+
+
+def _from_whole(whole: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    content = _read_object(whole)
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise UserError(f"{whole}: has no model.vocab; is this OPT's tokenizer?")
-    byte_level = content.get("pre_tokenizer") or {}
+    byte_level = content.get("pre_tokenizer")
+    byte_level = byte_level if isinstance(byte_level, dict) else {}
     if (
         model.get("type", "BPE") != "BPE"
         or byte_level.get("type") != "ByteLevel"
@@ -166,11 +215,14 @@ def load(directory: str | Path) -> Tokenizer:
         raise UserError(f"{whole}: not a byte-level BPE without a normalizer; is this OPT's tokenizer?")
     if byte_level.get("add_prefix_space"):
         raise UserError(f"{whole}: add_prefix_space is on; OPT's tokenizer has it off")
-    vocabulary = dict(model["vocab"])
-    for added in content.get("added_tokens", []):
-        vocabulary.setdefault(added["content"], added["id"])
-    merges: list[Any] = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
-    return Tokenizer(vocabulary, [tuple(merge) for merge in merges], str(whole))
+    merges = model.get("merges")
+    if not isinstance(merges, list):
+        raise UserError(f"{whole}: has no model.merges; is this OPT's tokenizer?")
+    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else merge for merge in merges]
+    for number, pair in enumerate(pairs, start=1):
+        if not isinstance(pair, (tuple, list)) or not all(isinstance(part, str) for part in pair):
+            raise UserError(f"{whole}: merge {number} is {pair!r:.60}, not two symbols")
+    return dict(model["vocab"]), [(*pair,) for pair in pairs]
 
 
 def train(texts: Iterable[str], size: int) -> Tokenizer:
@@ -213,13 +265,13 @@ def _without_surrogates(text: str) -> str:
 
 
 def _check(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], where: str) -> None:
+    if not all(type(index) is int and index >= 0 for index in vocabulary.values()):
+        raise UserError(f"{where}: an id is not a whole number >= 0")
     for index, special in enumerate(SPECIALS):
         if vocabulary.get(special) != index:
             raise UserError(
                 f"{where}: {special} has id {vocabulary.get(special)}; OPT's vocabulary gives it {index}"
             )
-    if not all(type(index) is int and index >= 0 for index in vocabulary.values()):
-        raise UserError(f"{where}: an id is not a whole number >= 0")
     if len(set(vocabulary.values())) != len(vocabulary):
         raise UserError(f"{where}: two tokens share one id")
     missing = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - set(vocabulary))
@@ -233,25 +285,16 @@ def _check(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], where:
         raise UserError(f"{where}: a merge spells the special token {min(produced & set(SPECIALS))}")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: a JSON object is expected")
     return content
 
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); it belongs beside vocab.json") from None
     merges = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in read_lines(path):
         if not line.strip() or (number == 1 and line.startswith("#version")):
             continue
         parts = line.split()

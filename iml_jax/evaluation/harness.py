@@ -86,7 +86,11 @@ class Harness(TemplateLM):
         self.prefix = prefix
         self.rows = _rows(batch_size)
         self.loaded = load_model(checkpoint, mesh, changes)
-        self.tokens = tokenizers.load(tokenizer or locate.tokenizer_of(self.loaded.place))
+        if tokenizer:
+            self.tokens = tokenizers.load(tokenizer)
+        else:
+            recorded = self.loaded.metadata["vocabulary"]["fingerprint"]
+            self.tokens = tokenizers.load(locate.tokenizer_of(self.loaded.place), recorded)
         if self.tokens.tokens != self.loaded.config.vocab_tokens:
             raise UserError(
                 f"{tokenizer or checkpoint}: the tokenizer has {self.tokens.tokens} tokens, but the model "

@@ -126,7 +126,8 @@ def evaluate(
     check_model(model_config, manifest, prepared)
     entries, splits = check(config, manifest)
     manifests.check_files(manifest, prepared, splits)
-    tokenizer = tokenizers.load(prepared / manifest.vocabulary.directory)
+    vocabulary = manifest.vocabulary
+    tokenizer = tokenizers.load(prepared / vocabulary.directory, vocabulary.fingerprint)
     model = answering.Model(model_config, params, mesh, tokenizer)
     weights = fingerprint(params)
     facts_of_all = [weights, manifest.vocabulary.fingerprint, dataclasses.asdict(model_config)]

@@ -37,6 +37,7 @@ JSON_LIMIT = 1 << 23
 # Containers inside one another. Python's parser takes about a thousand, and whoever walks through the value
 # by recursion (pickle, json, yaml, our own linearisers) then fails; public files have at most some twenty.
 DEPTH_LIMIT = 100
+_BLOCK = 1 << 20
 NUMBER_DIGITS = 308  # of an integer; one of more digits is no float64
 _NOT_A_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 _LARGE_NUMBER = re.compile(
@@ -113,11 +114,13 @@ def read_text(path: Path, limit: int = FILE_LIMIT) -> str:
     Raises:
       UserError: as ``open_binary``; or it is larger, or not UTF-8.
     """
-    with open_binary(path) as stream:
-        content = stream.read(limit + 1)
+    content = bytearray()
+    with open_binary(path) as stream:  # by blocks: `read(limit)` would allocate all of the limit for any file
+        while len(content) <= limit and (block := stream.read(_BLOCK)):
+            content += block
     if len(content) > limit:
         raise UserError(f"{path}: more than {limit} bytes; cut it into smaller files")
-    return decode_utf8(content, path, 1)
+    return decode_utf8(bytes(content), path, 1)
 
 
 def read_lines(path: Path, limit: int = LINE_LIMIT) -> Iterator[tuple[int, str]]:

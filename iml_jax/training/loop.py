@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 
-from iml_jax.checkpoints import best, places
+from iml_jax.checkpoints import best, locate, places
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.config.paths import OptionalPath, RequiredPath
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
+from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.batch import Batch
 from iml_jax.data.loader import Loader, LoaderConfig, make_loader, merge_states
 from iml_jax.errors import Fault, Preempted, UserError
@@ -257,6 +258,7 @@ def _train(  # noqa: PLR0917
     previous, resolved = configs
     run_dir = Path(job.train.run_dir)
     first_host = jax.process_index() == 0
+    tokenizer = _tokenizer(job.train, manifest)
     step_function = make_train_step(job.model, job.optimizer, mesh, accumulation=job.train.accumulation)
     sharding = batch_sharding(mesh)
     spans = row_spans(sharding, (job.loader.batch_size, job.loader.length))
@@ -289,7 +291,7 @@ def _train(  # noqa: PLR0917
         evaluate = evaluator(job, mesh)  # finds mistakes of its own, before anything is written
         if first_host:
             resuming.write_record(run_dir, first, resuming.recorded(changes) if first else ())
-            write_run(run_dir, Path(job.train.prepared_dir), resolved)
+            write_run(run_dir, Path(job.train.prepared_dir), resolved, tokenizer)
         sink = telemetry.Telemetry(run_dir, job.train.steps, first) if first_host else None
         parts = _Parts(
             job, manifest, loader, store, step_function, sharding, spans, evaluate, sink, monitor, held
@@ -305,6 +307,13 @@ def _train(  # noqa: PLR0917
             loader.close()
             if sink:
                 sink.close()
+
+
+def _tokenizer(config: TrainConfig, manifest: manifests.Manifest) -> tokenizers.Tokenizer:
+    """The tokenizer that the manifest records: the run's, which is written once, or the prepared one."""
+    prepared = Path(config.prepared_dir, manifest.vocabulary.directory)
+    own = Path(config.run_dir, locate.TOKENIZER)
+    return tokenizers.load(own if own.exists() else prepared, manifest.vocabulary.fingerprint)
 
 
 def _none_usable(store: CheckpointStore, refused: dict[int, str]) -> UserError:

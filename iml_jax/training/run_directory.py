@@ -7,7 +7,6 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import jax
 
 from iml_jax.checkpoints.in_use import TRAINING_LEASE
+from iml_jax.data.tokenizer import Tokenizer
 from iml_jax.errors import Fault, UserError
 from iml_jax.parallel.hosts import first_host_does
 from iml_jax.storage import lease, ownership
@@ -143,11 +143,11 @@ def check_run(run_dir: Path, prepared_dir: Path, manifest_fingerprint: str) -> s
     return saved_config.read_text(encoding="utf-8")
 
 
-def write_run(run_dir: Path, prepared_dir: Path, resolved: str) -> None:
+def write_run(run_dir: Path, prepared_dir: Path, resolved: str, tokenizer: Tokenizer) -> None:
     """Writes what explains a run: manifest, tokenizer, environment, resolved config.
 
-    The manifest and the tokenizer are copied, so that the run can be read when the prepared files are
-    gone.
+    The manifest is copied and the tokenizer written again, so that the run can be read when the prepared
+    files are gone. Nothing else that lies in the prepared directory is copied.
 
     Raises:
       Fault: the disk refuses.
@@ -158,7 +158,7 @@ def write_run(run_dir: Path, prepared_dir: Path, resolved: str) -> None:
             run_dir / "manifest.json", (prepared_dir / "manifest.json").read_text(encoding="utf-8")
         )
         if not (run_dir / "tokenizer").exists():
-            shutil.copytree(prepared_dir / "tokenizer", run_dir / "tokenizer.tmp", dirs_exist_ok=True)
+            tokenizer.save(run_dir / "tokenizer.tmp")
             (run_dir / "tokenizer.tmp").replace(run_dir / "tokenizer")
     except OSError as error:
         raise Fault(f"{run_dir}: cannot be written ({error.strerror or error})") from error

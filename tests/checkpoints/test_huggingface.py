@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import tracemalloc
@@ -12,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
+from iml_jax import cli
 from iml_jax.checkpoints import huggingface, layout
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.errors import UserError
@@ -278,3 +280,82 @@ def test_one_conversion_to_a_place_and_remains_of_a_killed_one(tmp_path):
             pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out[1].notes.tmp", "out[1]"]
     assert (out / "a").read_text() == "a"
+
+
+def _directory(tmp_path, tokenizer, rows, **fields):
+    """A random OPT with ``rows`` vocabulary rows, and a config.json with more fields in it."""
+    config, params = random_model(tokenizer)
+    source = tmp_path / "source"
+    source.mkdir()
+    tokenizer.save(tmp_path / "tokenizer")
+    huggingface.export(source, config, params, tmp_path / "tokenizer")
+    content = json.loads((source / "config.json").read_text()) | {"vocab_size": rows, **fields}
+    (source / "config.json").write_text(json.dumps(content))
+    tensors = load_file(source / "model.safetensors")
+    name = "model.decoder.embed_tokens.weight"
+    tensors[name] = tensors[name][:rows].copy()
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    return source
+
+
+def random_model(tokenizer):
+    config = OptConfig(
+        vocab_rows=tokenizer.rows,
+        vocab_tokens=tokenizer.tokens,
+        hidden=16,
+        layers=2,
+        heads=2,
+        ffn=32,
+        embed_dim=16,
+        max_positions=30,
+        embedding_dropout=0.0,
+    )
+    rng = np.random.default_rng()
+    leaves = layout.flatten(layout.parameter_shapes(config))
+    return config, layout.unflatten(
+        {path: rng.standard_normal(leaf.shape, np.float32) for path, leaf in leaves.items()}
+    )
+
+
+@pytest.mark.parametrize("extra", [0, 1, 5])
+def test_vocabulary_rows_and_every_field_of_the_config_come_back(tmp_path, tokenizer, extra, capsys):
+    """OPT's 50,265 ids in 50,265 rows: the padding to a multiple of 8 is ours and stays here."""
+    rows = min(tokenizer.tokens + extra, tokenizer.rows)
+    fields = {"init_std": 0.006, "torch_dtype": "float32", "transformers_version": "4.21.0", "prefix": "</s>"}
+    source = _directory(tmp_path, tokenizer, rows, **fields)
+    for arguments in (
+        ["convert", "--to", "orbax", str(source), str(tmp_path / "orb"), "--no_compare"],
+        ["convert", "--to", "huggingface", str(tmp_path / "orb"), str(tmp_path / "back"), "--no_compare"],
+    ):
+        assert cli.main(arguments) == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "back/config.json").read_text()) == json.loads(
+        (source / "config.json").read_text()
+    )
+    before, after = load_file(source / "model.safetensors"), load_file(tmp_path / "back/model.safetensors")
+    assert before.keys() == after.keys()
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    assert after["model.decoder.embed_tokens.weight"].shape[0] == rows
+
+
+def test_a_value_that_is_no_number_is_counted_and_refused(tmp_path, tokenizer):
+    source = _directory(tmp_path, tokenizer, tokenizer.tokens)
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.decoder.layers.1.fc1.weight"][3, 4:6] = np.nan, np.inf
+    save_file(tensors, source / "model.safetensors")
+    with pytest.raises(UserError, match=r"2 values of .*layers\.1\.fc1\.weight are NaN or infinite"):
+        huggingface.load(source)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10_000, '{"model_type": NaN}', "[]", '{"model_type": "opt", "dropout": []}']
+)
+def test_a_config_that_is_none_is_one_line(tmp_path, tokenizer, text):
+    source = _directory(tmp_path, tokenizer, tokenizer.tokens)
+    (source / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json"):
+        huggingface.load(source)
+    (source / "config.json").unlink()
+    os.mkfifo(source / "config.json")
+    with pytest.raises(UserError, match="a FIFO, not a regular file"):
+        huggingface.load(source)

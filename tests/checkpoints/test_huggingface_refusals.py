@@ -96,7 +96,7 @@ def test_missing_and_malformed_files_are_one_clear_line(exported, tmp_path):
     (exported / "config.json").rename(tmp_path / "config.json")
     refused(r"config.json: missing")
     (exported / "config.json").write_text("{nonsense")
-    refused(r"config.json: no JSON")
+    refused(r"config.json:1: malformed JSON")
     shutil.copy(tmp_path / "config.json", exported)
     (exported / "vocab.json").rename(tmp_path / "vocab.json")
     refused("neither vocab.json")

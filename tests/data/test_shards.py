@@ -1,5 +1,6 @@
 """iml_jax/data/shards.py: reading ArrayRecord shards, whole and damaged."""
 
+import hashlib
 import itertools
 import os
 import threading
@@ -11,6 +12,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from fixtures_prepared import SyntheticTask, random_rows
 
 from iml_jax.data import manifest as manifests
+from iml_jax.data import shards
+from iml_jax.data.loader import LoaderConfig, make_loader
 from iml_jax.data.shards import RecordList, ShardPool, read_split
 from iml_jax.errors import UserError
 
@@ -125,7 +128,8 @@ def damage(path, kind):
         ("record", "record 0 is damaged"),
     ],
 )
-def test_damaged_shards_are_user_errors(make_prepared, kind, reason):
+def test_damaged_shards_are_user_errors(make_prepared, kind, reason, monkeypatch):
+    monkeypatch.setattr(ShardPool, "_compare", lambda pool, shard: None)  # what the reader itself finds
     rows = random_rows(np.random.default_rng(1), 5)
     directory = make_prepared([SyntheticTask("bench:one:zero_shot", {"test": rows}, trained=False)])
     task = manifests.load(directory).tasks[0]
@@ -137,7 +141,8 @@ def test_damaged_shards_are_user_errors(make_prepared, kind, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_bytes_that_are_no_example_name_their_place(make_prepared):
+def test_bytes_that_are_no_example_name_their_place(make_prepared, monkeypatch):
+    monkeypatch.setattr(ShardPool, "_compare", lambda pool, shard: None)
     rows = random_rows(np.random.default_rng(2), 2)
     directory = make_prepared([SyntheticTask("bench:one:zero_shot", {"test": rows}, trained=False)])
     task = manifests.load(directory).tasks[0]
@@ -148,3 +153,62 @@ def test_bytes_that_are_no_example_name_their_place(make_prepared):
     writer.close()
     with pytest.raises(UserError, match=r"record 0 is not a serialised"):
         list(read_split(directory, task, "test"))
+
+
+def _damage(prepared, split="train"):
+    """Changes one bit of one shard, whose size stays; returns the shard."""
+    task = manifests.load(prepared).tasks[0]
+    shard = prepared / task.splits[split].files[-1].path
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 16
+    shard.write_bytes(content)
+    return shard
+
+
+@pytest.fixture
+def rows_of_many_shards(make_prepared):
+    rng = np.random.default_rng()
+    task = SyntheticTask("b:t:zero_shot", {"train": random_rows(rng, 60)}, rate=1.0, shards=3)
+    return make_prepared([task])
+
+
+def test_a_changed_bit_is_found_before_the_first_record_is_read(rows_of_many_shards):
+    prepared = rows_of_many_shards
+    task = manifests.load(prepared).tasks[0]
+    assert len(list(read_split(prepared, task, "train"))) == 60
+    shard = _damage(prepared)
+    read = []
+    with pytest.raises(UserError, match=r"it is not what was prepared .*`iml prepare` again") as one:
+        read.extend(read_split(prepared, task, "train"))
+    assert str(one.value).startswith(f"{shard}: ")
+    assert len(read) <= 40
+
+
+def test_a_changed_bit_stops_the_stream_and_is_never_saved(rows_of_many_shards):
+    prepared = rows_of_many_shards
+    shard = _damage(prepared)
+    for prefetch in (0, 4):
+        loader = make_loader(prepared, LoaderConfig(batch_size=4, prefetch=prefetch))
+        try:
+            with pytest.raises(UserError, match=r"run `iml prepare` again"):
+                next(loader)  # may be read before it was compared
+                loader.state()
+            for _ in range(2):
+                with pytest.raises(UserError, match=rf"^{shard}: "):
+                    next(loader)
+        finally:
+            loader.close()
+
+
+def test_every_shard_is_compared_once_a_process(rows_of_many_shards, monkeypatch):
+    prepared, computed, sha256 = rows_of_many_shards, [], hashlib.sha256
+    task = manifests.load(prepared).tasks[0]
+    monkeypatch.setattr(shards.hashlib, "sha256", lambda: computed.append(1) or sha256())
+    for background in (True, False):
+        pool = ShardPool(prepared, max_open=1, background=background)
+        records = RecordList(pool, task.splits["train"].files)
+        for index in (0, 59, 0, 59, 30):  # every shard is opened again and again
+            records[index]
+        pool.settle()
+        pool.close()
+        assert len(computed) == 3

@@ -136,7 +136,7 @@ def break_vocabulary(folder, change):
     [
         (lambda f: (f / "vocab.json").unlink(), "neither vocab.json"),
         (lambda f: (f / "merges.txt").unlink(), "merges.txt: cannot be read"),
-        (lambda f: (f / "vocab.json").write_text('{"a": 1,\n"b" 2}'), "vocab.json:2: not JSON"),
+        (lambda f: (f / "vocab.json").write_text('{"a": 1,\n"b" 2}'), "vocab.json:2: malformed JSON"),
         (lambda f: (f / "vocab.json").write_text("[]"), "JSON object"),
         (lambda f: (f / "merges.txt").write_text("#version: 0.2\nt h\nonly\n"), "merges.txt:3"),
         (lambda f: (f / "merges.txt").write_text("t zzz\n"), "merge 1"),

@@ -22,6 +22,7 @@ from iml_jax.checkpoints.in_use import TRAINING_LEASE
 from iml_jax.checkpoints.store import CheckpointConfig, restore_params
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
+from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.loader import LoaderConfig
 from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.runner import EvaluateConfig
@@ -32,6 +33,7 @@ from iml_jax.training.loop import TrainConfig, TrainingJob, complete, train
 from iml_jax.training.optimizer import OptimizerConfig
 
 STEPS = 12
+TOKENIZER = tokenizers.train(["yes no maybe"] * 4, 280)
 MODEL = OptConfig(
     vocab_rows=0,
     vocab_tokens=0,
@@ -51,15 +53,13 @@ def prepare(make_prepared):
 
     def make(seed):
         rng = np.random.default_rng(seed)
-        directory = make_prepared(
+        return make_prepared(
             [
                 SyntheticTask(f"bench:task{i}:zero_shot", {"train": random_rows(rng, 50)}, rate=rate)
                 for i, rate in enumerate((0.5, 0.3, 0.2))
-            ]
+            ],
+            tokenizer=TOKENIZER,
         )
-        (directory / "tokenizer").mkdir()
-        (directory / "tokenizer" / "vocab.json").write_text("{}")
-        return directory
 
     return make
 
