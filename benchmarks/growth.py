@@ -60,7 +60,7 @@ SuperNaturalInstructions.data_dir = "{sources}/super_natural_instructions/tasks"
 SuperNaturalInstructions.split_dir = "{sources}/super_natural_instructions/splits"
 Flan.data_dir = "{sources}/flan"
 Vocabulary.directory = "{sources}/tokenizer"
-Mixture.max_examples = 1000000
+Mixture.example_cap = 1000000
 Prepare.output_dir = "{prepared}"
 Prepare.workers = 1
 """
