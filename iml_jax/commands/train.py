@@ -126,7 +126,7 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
     import jax
 
     from iml_jax.data import manifest as manifests
-    from iml_jax.evaluation import answering, exclusive, kept, levels, publish, runner
+    from iml_jax.evaluation import answering, exclusive, generation, kept, levels, publish, runner
     from iml_jax.parallel.mesh import MeshConfig
 
     run_dir = Path(job.train.run_dir)
@@ -143,6 +143,7 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
         vocabulary = {"vocabulary": {"fingerprint": trained_on.vocabulary.fingerprint}}
         runner.check_vocabulary(vocabulary, manifest, prepared_dir, str(run_dir))
         runner.check(job.evaluate, manifest)
+        generation.check_settings(generate)
 
     def at_step(step: int, params: Any, say: Callable[[str], None]) -> dict[str, float]:
         facts = {"checkpoint": str(run_dir), "step": step, "config": used}

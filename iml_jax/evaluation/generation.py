@@ -87,12 +87,7 @@ def check(config: OptConfig, generate: GenerateConfig) -> None:
     Raises:
       UserError: it has not, or a setting is impossible.
     """
-    for name in ("max_new_tokens", "batch_size"):
-        if getattr(generate, name) < 1:
-            raise UserError(f"Generate.{name} is {getattr(generate, name)}; it must be at least 1")
-    generate.sampling.check("Generate")
-    if not all(generate.stop):
-        raise UserError("Generate.stop holds an empty text, which every answer begins with")
+    check_settings(generate)
     if (
         generate.max_new_tokens + len(check_prefix(generate.prefix, "Generate.prefix"))
         >= config.max_positions
@@ -101,6 +96,20 @@ def check(config: OptConfig, generate: GenerateConfig) -> None:
             f"Generate.max_new_tokens is {generate.max_new_tokens}, but the model has only "
             f"{config.max_positions} positions for prompt and answer; lower Generate.max_new_tokens"
         )
+
+
+def check_settings(generate: GenerateConfig) -> None:
+    """Checks what is impossible with any model, so that training finds it before its first update.
+
+    Raises:
+      UserError: a setting is impossible.
+    """
+    for name in ("max_new_tokens", "batch_size"):
+        if getattr(generate, name) < 1:
+            raise UserError(f"Generate.{name} is {getattr(generate, name)}; it must be at least 1")
+    generate.sampling.check("Generate")
+    if not all(generate.stop):
+        raise UserError("Generate.stop holds an empty text, which every answer begins with")
 
 
 def generate_greedily(

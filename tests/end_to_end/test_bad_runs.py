@@ -196,11 +196,17 @@ def test_a_run_directory_of_others(place, refused) -> None:
         (("Train.seed=9",), ("Train.seed = 1234 there, 9 here", "--allow_changed=Train.seed")),
         (("Train.steps=2",), ("Train.steps is 2, but 3 updates are done",)),
         (("Evaluate.tasks=('nothing',)", "Train.evaluate_every=1"), ("nothing",)),
+        (("Generate.temperature=-1.0", "Train.evaluate_every=1"), ("Generate.temperature",)),
     ],
 )
 def test_resuming_with_another_setting(place, refused, bindings, tells) -> None:
     """Nothing is written: config.gin says what was trained."""
-    refused(MISTAKE, *train(place, "Train.steps=4", *bindings), tells=tells, progress=("resume: ",))
+    refused(
+        MISTAKE,
+        *train(place, "Train.steps=4", *bindings),
+        tells=tells,
+        progress=("resume: ", "checkpoint restored"),
+    )
 
 
 def test_resuming_with_another_setting_that_is_allowed(place, capfd) -> None:
