@@ -247,7 +247,10 @@ def test_places_and_references_are_checked_before_the_model_is_read(
         ({"metadata": {**good["metadata"], "prefix": "eos"}}, "have prefix eos, these none"),
         ({"metadata": {**good["metadata"], "option_scoring": "x"}}, "have option_scoring x, these sum"),
         ({"metadata": {**good["metadata"], "examples_per_task": 3}}, "have examples_per_task 3, these 2"),
-        ({"tasks": []}, "2 examples of split test are evaluated, but the reference results lack it"),
+        (
+            {"tasks": [{**good["tasks"][0], "name": "bench:other:zero_shot"}]},
+            "2 examples of split test are evaluated, but the reference results lack it",
+        ),
         ({"tasks": [{**good["tasks"][0], "examples": 1}]}, "the reference results have 1 of split test"),
     ):
         write_sealed(reference, {**unsealed, **change})
