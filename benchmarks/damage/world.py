@@ -34,6 +34,11 @@ SOURCES = (
     "--gin.Mmlu.data_dir=mmlu",
 )
 SHORT = ("--gin.Generate.max_new_tokens=4",)
+PLAN = (
+    *("plan", "--gin_file=own.gin", *MODEL[:6], "--topology=cpu:1", "--only=train", "--cache=plans"),
+    *("--gin.Model.vocab_rows=608", "--gin.Model.vocab_tokens=600", "--gin.Loader.length=64"),
+    *("--gin.Loader.batch_size=2", "--json=plan.json"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +125,11 @@ def _reported(folder: Path, out: str) -> dict[str, str]:
 
 def _audited(folder: Path, out: str) -> dict[str, str]:
     return {"leakage.json": _sha((folder / "prepared" / "leakage.json").read_bytes())}
+
+
+def _planned(folder: Path, out: str) -> dict[str, str]:
+    text = re.sub(r'"(compile_seconds|cached)": [^,}]+', "", (folder / "plan.json").read_text())
+    return {"plan.json": _sha(text.encode())}
 
 
 _TOKENIZER = (
@@ -243,6 +253,10 @@ def targets(case: Path) -> tuple[Target, ...]:
             ),
             _reported, 6,
         ),
+        Target(
+            "plan", PLAN, ("plans", "own.gin"),
+            (("own.gin", "gin", False), ("plans/*/*.json", "json", True)), _planned, 2,
+        ),
     )  # fmt: skip
 
 
@@ -321,6 +335,7 @@ def build_steps(case: Path) -> tuple[tuple[str, ...], ...]:
         ("train", *train, *SHORT, "--gin.Train.steps=6", "--gin.Train.evaluate_ends=True"),
         ("convert", "--to", "huggingface", "run", "hf", "--no_compare"),
         ("convert", "--to", "orbax", "hf", "orb", "--no_compare"),
+        PLAN,
     )  # fmt: skip
 
 
