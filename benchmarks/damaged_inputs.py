@@ -57,6 +57,8 @@ def main() -> int:
             try:
                 work(Slot(folder / f"slot{number}", given.seconds), file, given, number)
                 status = 0
+            except BaseException as error:  # a forked worker has nobody above it
+                print(f"worker {number}: {error!r}"[:4000], file=sys.stderr, flush=True)
             finally:
                 os._exit(status)
         children.append(child)

@@ -94,7 +94,9 @@ def _weights(place: Path) -> dict[str, str]:
 
     from iml_jax.checkpoints import restore
 
-    _, params, metadata, step = restore.open_params(place)
+    steps = [path for path in (place / "checkpoints").iterdir() if path.name.isdecimal()]
+    step = max(steps, key=lambda path: int(path.name))
+    _, params, metadata = restore.open_params(step)
     leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: hasattr(leaf, "__array__"))
     found = {restore.leaf_name(path): _sha(np.asarray(leaf).tobytes()) for path, leaf in leaves}
     return {**found, "step": step.name, "updates": str(metadata["updates"])}
