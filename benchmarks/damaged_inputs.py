@@ -203,12 +203,11 @@ def judge(done: server.Ended, golden: server.Ended, path: Path) -> tuple[str, st
             return REFUSED, "" if done.status == 2 else "status 1"
         return FAILED, "does not name the file" if len(lines) == 1 else f"{len(lines)} lines"
     difference = changed(done, golden)
-    before = golden.stdout + golden.stderr
-    said = done.stdout + done.stderr
-    new = [line for line in said.splitlines() if line not in before.splitlines()]
+    before = (golden.stdout + golden.stderr).splitlines()
+    new = [line for line in (done.stdout + done.stderr).splitlines() if line not in before]
     if not difference:
         return IDENTICAL, ""
-    if any(names(line, path) for line in new) or dropped(said) > dropped(before):
+    if any(names(line, path) for line in new) or dropped(done) > dropped(golden):
         return REPAIRED, ""
     return FAILED, f"silent change of {', '.join(difference[:4])}"
 
@@ -224,9 +223,11 @@ def names(line: str, path: Path) -> bool:
     return parts[-2:-1] == ("tokenizer",) and "/tokenizer" in line
 
 
-def dropped(text: str) -> int:
-    """The rows that a command says it dropped."""
-    return sum(int(found) for found in re.findall(r"(\d+) (?:rows? )?(?:dropped|skipped|passed over)", text))
+def dropped(done: server.Ended) -> int:
+    """The rows that a command says it dropped: what `iml tasks` prints, what `iml prepare` writes."""
+    lines = re.findall(r"(?:skipped before these:|dropped:) (.*)", done.stdout + done.stderr)
+    printed = sum(int(number) for line in lines for number in re.findall(r"(?:^|, )(\d+) ", line))
+    return printed + int(done.digest.get(world.DROPPED, 0))
 
 
 def show(cases: list[dict[str, object]]) -> int:

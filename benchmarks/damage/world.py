@@ -33,6 +33,7 @@ SOURCES = (
     "--gin.PromptSource.template_dir=templates",
     "--gin.Mmlu.data_dir=mmlu",
 )
+DROPPED = "rows dropped"  # among the hashes of what a command made: a count
 SHORT = ("--gin.Generate.max_new_tokens=4",)
 PLAN = (
     *("plan", "--gin_file=own.gin", *MODEL[:6], "--topology=cpu:1", "--only=train", "--cache=plans"),
@@ -85,7 +86,10 @@ def _printed(folder: Path, out: str) -> dict[str, str]:
 
 
 def _prepared(folder: Path, out: str) -> dict[str, str]:
-    return _tree(folder / "out", ("lock", "lease"))
+    tasks = json.loads((folder / "out" / "manifest.json").read_text())["tasks"]
+    splits = [split for task in tasks for split in task["splits"].values()]
+    dropped = sum(sum(split["dropped"].values()) for split in splits)
+    return {**_tree(folder / "out", ("lock", "lease")), DROPPED: str(dropped)}
 
 
 def _weights(place: Path) -> dict[str, str]:
