@@ -70,11 +70,9 @@ def tasks(tmp_path: Path) -> Path:
             ["--model_args", "chekpoint=run"],
             "--model_args: no argument 'chekpoint'; did you mean checkpoint?",
         ),
-        (["--model_args", "checkpoint=/none"], "/none"),
         (["--tasks", "toyy"], "toyy"),
         (["--log_samples"], "lm_eval: Specify --output_path"),
         (["--config", "/none.yaml"], "/none.yaml"),
-        (["--system_instruction", "Be brief.", "--model_args", "checkpoint=/none"], "/none"),
     ],
 )
 def test_mistakes_are_one_line(
