@@ -32,6 +32,7 @@ Instance = tuple[str, tuple[str, ...]]  # input, distinct references
 # What version 1 says besides its definition; version 2 has it at the end of the same tasks' definitions.
 # Its Title and Prompt, which say in short what the definition says, version 2 has dropped.
 _CAUTIONS = ("Things to Avoid", "Emphasis & Caution")
+HEAD_KEYS = ("Categories", "Definition", "Examples", "Positive Examples", *_CAUTIONS)
 _VERSION_1 = re.compile(r"subtask(?P<number>0[0-6]\d)_.+")  # 61 tasks
 _HEAD_BYTES = 1 << 16
 # A closed set of answers: few, short, and each seen often (see ``derive_options``).
@@ -83,7 +84,7 @@ def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[
 
     Args:
       path: the file, of any size.
-      head: receives what else the file holds; complete at the end.
+      head: receives what else the file holds under ``HEAD_KEYS``; complete at the end.
 
     Raises:
       UserError: malformed, or no object with a list of instances.
@@ -94,8 +95,9 @@ def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[
         there = False
         for key in text.members():
             if key != "Instances":
-                value = text.value()
-                if head is not None and value is not TOO_LONG:
+                if head is None or key not in HEAD_KEYS:  # published files have NaN among their URLs
+                    text.skip()
+                elif (value := text.value()) is not TOO_LONG:
                     head[key] = value
                 continue
             if there or text.peek() != "[":
