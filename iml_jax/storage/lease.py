@@ -27,6 +27,7 @@ BEAT_SECONDS = 10.0  # buckets allow one write a second to a name; no faster tha
 TTL_SECONDS = 60.0
 _BEATS = 6  # that a holder may miss
 _POLL_SECONDS = 0.5
+_CREATING_SECONDS = 2.0  # within which a record that is being created has its content
 _READ_ONLY = (
     errno.EACCES,
     errno.EPERM,
@@ -185,8 +186,13 @@ class Lease:
     def _acquire(self, say: Callable[[str], None]) -> None:
         seen: tuple[bytes, float] | None = None  # what stands still, and since when on our clock
         pause = min(_POLL_SECONDS, self._beat_seconds)
+        began = time.monotonic()
         while True:
             entry = self._register.read()
+            # Without hard links a record has a name before it has its content.
+            if entry is not None and not entry.content and time.monotonic() - began < _CREATING_SECONDS:
+                time.sleep(pause / 10)
+                continue
             if entry is None:
                 self._version = self._register.create(self._content())
             else:
