@@ -82,10 +82,10 @@ YAML = "templates/d/templates.yaml"
 @pytest.mark.parametrize(
     ("name", "spoil", "tells"),
     [
-        ("sni/task1_words.json", replacing('"word 3",', '"word 3"'), ("task1_words.json:33", "mend it")),
+        ("sni/task1_words.json", replacing('"word 3",', '"word 3"'), ("task1_words.json:33", "fix it")),
         ("sni/task1_words.json", bad_utf8, ("task1_words.json:", "0xf6 is not UTF-8", "convert")),
         ("sni/task1_words.json", replacing('"Instances"', '"Instance"'), ("task1_words.json", "Instances")),
-        ("data/d/train.jsonl", replacing('"Is 2 even?"', '"Is 2 even?'), ("train.jsonl:3", "mend it")),
+        ("data/d/train.jsonl", replacing('"Is 2 even?"', '"Is 2 even?'), ("train.jsonl:3", "fix it")),
         ("data/d/train.jsonl", cut_gzip, ("train.jsonl.gz", "cut-short", "fetch it again")),
         ("cot/gsm8k_train.tsv", replacing("5\tIt is 5.", "5"), ("gsm8k_train.tsv:6",)),
         (YAML, replacing("{{text}}", "{{text"), ("templates.yaml", "first")),
@@ -120,13 +120,13 @@ def test_prepare_settings(sources, refused, binding, tells) -> None:
     ("spoil", "tells"),
     [
         (shutil.rmtree, ("vocabulary", "vocab.json + merges.txt")),
-        (lambda folder: (folder / "merges.txt").unlink(), ("merges.txt", "beside vocab.json")),
+        (lambda folder: (folder / "merges.txt").unlink(), ("merges.txt", "cannot be read")),
         (
             lambda folder: replacing("\n", "\nalone\n")(folder / "merges.txt"),
             ("merges.txt:2", "'alone'"),
         ),
         (lambda folder: replacing("<pad>", "<pod>")(folder / "vocab.json"), ("vocab.json", "<pad>")),
-        (lambda folder: (folder / "vocab.json").write_text("{"), ("vocab.json:1", "not JSON")),
+        (lambda folder: (folder / "vocab.json").write_text("{"), ("vocab.json:1", "malformed JSON")),
     ],
 )
 def test_vocabulary(sources, refused, spoil, tells) -> None:

@@ -24,6 +24,8 @@ TINY = {
 }
 
 
+PROGRESS = ("random parameters made", "training step", "step")  # what a run says before it fails
+
 # --- train -------------------------------------------------------------------------------------------------
 
 
@@ -152,7 +154,7 @@ def test_a_shard_with_damaged_content(place, refused) -> None:
     shutil.rmtree(place / "run")
     shard = first_shard(place)
     flip_bytes(shard)
-    refused(MISTAKE, *train(place), tells=(shard.name, "iml prepare"), may_leave=("run",), progress=("step",))
+    refused(MISTAKE, *train(place), tells=(shard.name, "iml prepare"), may_leave=("run",), progress=PROGRESS)
     assert not (place / "run/checkpoints/1").exists()
 
 
@@ -184,7 +186,7 @@ def test_a_run_directory_of_others(place, refused) -> None:
     shutil.rmtree(place / "run")
     (place / "run").mkdir()
     (place / "run/thesis.txt").write_text("mine")
-    refused(MISTAKE, *train(place), tells=(str(place / "run"), "not empty", "choose a new Train.run_dir"))
+    refused(MISTAKE, *train(place), tells=(str(place / "run"), "not empty", "choose a new or empty Train.run_dir"))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +245,7 @@ def test_a_loss_that_is_not_finite(place, refused) -> None:
         *train(place, *wild, "Train.steps=8"),
         tells=("step ", "loss", "lower Optimizer.peak_learning_rate"),
         may_leave=("run",),
-        progress=("step",),
+        progress=PROGRESS,
     )
     assert not [path for path in (place / "run").rglob("*") if ".tmp" in path.name or "-tmp" in path.name]
 
@@ -295,15 +297,17 @@ def test_every_checkpoint_is_damaged(place, refused, command) -> None:
     refused(MISTAKE, command, *argv, tells=(str(place / "run"), "no finished checkpoint", "damaged"))
 
 
-def test_a_checkpoint_with_flipped_bytes(place, refused) -> None:
+def test_a_checkpoint_with_flipped_bytes(place, refused, capfd) -> None:
     """All of them: in which files the weights that ``generate`` reads end up differs from save to save."""
     files = [path for path in (place / "run/checkpoints/3/state").rglob("d/*") if path.is_file()]
     assert files
     for path in files:
         flip_bytes(path)
-    words = ("run/checkpoints/3", "name another checkpoint")
-    short = "--gin.Generate.max_new_tokens=2"
-    refused(FAULT, "generate", place / "run", "--prompt", "what", short, tells=words)
+    asked = ("--prompt", "what", "--gin.Generate.max_new_tokens=2")
+    words = ("run/checkpoints/3", "does not have the checksum")
+    refused(MISTAKE, "generate", place / "run/checkpoints/3", *asked, tells=words)
+    assert cli.main(["generate", str(place / "run"), *asked]) == 0
+    assert "taking the one before" in capfd.readouterr().err
 
 
 # --- evaluate, generate, convert ---------------------------------------------------------------------------
@@ -394,7 +398,7 @@ def test_convert_onto_something(place, refused) -> None:
 def test_saving_on_a_full_disk(place, small_disk, refused) -> None:
     run_dir = small_disk / "run"
     argv = train(place, f"Train.run_dir={run_dir}", "Train.steps=30", "Checkpoints.keep=30")
-    refused(FAULT, *argv, tells=(str(run_dir), "disk is full"), may_leave=("small",), progress=("step",))
+    refused(FAULT, *argv, tells=(str(run_dir), "disk is full"), may_leave=("small",), progress=PROGRESS)
     assert not list((run_dir / "checkpoints").glob("*tmp*"))
     newest = max((run_dir / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
     assert cli.main(["generate", str(newest), "--prompt", "what", "--gin.Generate.max_new_tokens=2"]) == 0

@@ -155,7 +155,7 @@ class PretrainingText(_Corpus):
             for number, text in documents(read_lines(file.path), size):
                 yield str(number), text, ""
             return
-        for row in json_records(file.path):
+        for row in json_records(file.path, cut_later=True):
             value = row.values.get("text")
             if not isinstance(value, str):
                 raise row.error("'text' must be a string")

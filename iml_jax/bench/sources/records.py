@@ -117,14 +117,19 @@ def document(path: Path) -> Record:
     return Record(f"{path}", 1, content)
 
 
-def json_records(path: Path) -> Iterator[Record]:
+def json_records(path: Path, *, cut_later: bool = False) -> Iterator[Record]:
     """Streams the objects of JSON lines or of one JSON array, as ``json_rows``; too long ones are dropped.
+
+    Args:
+      path: the file.
+      cut_later: the objects hold whole documents, which are cut into examples afterwards: only those that
+        are too long to be parsed are dropped.
 
     Raises:
       UserError: malformed, or an element is no object; names the line.
     """
     for number, line, values in json_rows(path):
-        if is_long(values):
+        if isinstance(values, LongRow) or (not cut_later and is_long(values)):
             drop()
         else:
             yield Record(f"{path}:{line}", number, values)

@@ -72,7 +72,7 @@ def test_jsonl_rows(tmp_path: Path) -> None:
             '{"input": "q", "output": "x", "options": {"x": 1}}',
             r"'options' must be a string or",
         ),
-        ("a_1_1_train.jsonl", "[]", r":1: a list; each line must be a JSON object"),
+        ("a_1_1_train.jsonl", "[[]]", r":1: a list; expected a JSON object"),
     ],
 )
 def test_malformed_files(tmp_path: Path, name: str, content: str, message: str) -> None:
