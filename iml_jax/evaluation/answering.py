@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Files and folders of this package; ``fingerprints.code`` of these is part of the kept answers' keys.
 DECIDING = (
-    *("data/records.py", "data/shards.py", "data/tokenizer.py", "models"),
+    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/tokenizer.py", "models"),
     *(
         f"evaluation/{name}.py"
         for name in (

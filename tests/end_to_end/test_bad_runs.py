@@ -186,7 +186,8 @@ def test_a_run_directory_of_others(place, refused) -> None:
     shutil.rmtree(place / "run")
     (place / "run").mkdir()
     (place / "run/thesis.txt").write_text("mine")
-    refused(MISTAKE, *train(place), tells=(str(place / "run"), "not empty", "choose a new or empty Train.run_dir"))
+    words = (str(place / "run"), "not empty", "choose a new or empty Train.run_dir")
+    refused(MISTAKE, *train(place), tells=words)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def assert_same_bits(one: Path, other: Path) -> None:
 def test_each_command_succeeds_and_shows_no_noise(way: Way, command: str) -> None:
     done = getattr(way, command)
     assert done.status == 0, done.err
-    expected = ("step ", "evaluation:", "goodput ")
+    started = ("random parameters made: ", "training step compiled: ", "training step loaded ")
+    expected = ("step ", "evaluation:", "goodput ", "convert: ", *started)
     assert [line for line in done.err.splitlines() if not line.startswith(expected)] == []
 
 

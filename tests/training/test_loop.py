@@ -417,7 +417,7 @@ def test_job_whose_run_was_taken_over_saves_nothing(prepared, tmp_path):
         return no_evaluation(previous_job, mesh)
 
     with pytest.raises(Fault, match=r"took it over\); nothing more is written"):
-        train(make_job(prepared, run_dir), "resolved = 1\n", lambda previous: None, take_over)
+        train(make_job(prepared, run_dir), "resolved = 1\n", lambda *_: None, take_over)
     assert not any((run_dir / "checkpoints").glob("[0-9]*"))
     assert losses(run_dir) == {}
     assert file.exists()  # the other's

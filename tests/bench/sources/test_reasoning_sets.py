@@ -135,7 +135,7 @@ def test_one_data_set_of_proofwriter(tmp_path: Path) -> None:
     (task,) = Reasoning(folder, proofwriter="CWA/depth-3").tasks()
     assert task.files == (tmp_path / "CWA/depth-3/meta-dev.jsonl",)
     with pytest.raises(
-        UserError, match=r"= NatLang: ends 0 of .*one of CWA/depth-3, OWA/depth-3, OWA/depth-5"
+        UserError, match=r"= NatLang ends 0 of .*one of CWA/depth-3, OWA/depth-3, OWA/depth-5"
     ):
         Reasoning(folder, proofwriter="NatLang").tasks()
     (task,) = Reasoning(put(tmp_path / "one", "NatLang/meta-test.jsonl")).tasks()
