@@ -171,7 +171,7 @@ def test_incomplete_and_ambiguous_folders(tmp_path: Path) -> None:
         present(tmp_path / "nowhere")
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "train.json").write_text('[{"a": 1}, 2]')
-    assert "item 2 is a int" in _broken(tmp_path, "e")
+    assert "1: a int; expected a JSON object" in _broken(tmp_path, "e")
 
 
 @pytest.mark.parametrize(
