@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax import cli
-from iml_jax.planning import compiling, job
+from iml_jax import cli, extras
+from iml_jax.planning import job
 
 TINY = """
 Model.hidden = 256
@@ -74,7 +74,7 @@ def test_mistakes_are_one_line(gin, capsys, flags, said):
 
 
 def test_without_libtpu_one_line(gin, capsys, monkeypatch):
-    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     assert plan(gin, "--topology=v5e:2x4", "--no_cache") == 2
     assert "pip install 'iml_jax[tpu]'" in capsys.readouterr().err
 
