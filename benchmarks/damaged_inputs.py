@@ -219,7 +219,7 @@ def names(line: str, path: Path) -> bool:
     parts = path.parts
     if "checkpoints" in parts:
         step = parts[parts.index("checkpoints") + 1]
-        return f"checkpoints/{step}" in line or f"checkpoint {step}" in line
+        return any(name.format(step) in line for name in ("checkpoints/{}", "checkpoint {}", "({}: it is"))
     return parts[-2:-1] == ("tokenizer",) and "/tokenizer" in line
 
 

@@ -1,14 +1,16 @@
 """Listing folders that somebody else filled: sorted, without what operating systems left there.
 
 Passed over are names that begin with a dot (hidden files; ``._NAME`` holds what macOS knows of ``NAME``,
-``.DS_Store`` its view of the folder) and the names of ``COMPANIONS``. Every listing of a folder of data goes
-through here.
+``.DS_Store`` its view of the folder) and the names of ``COMPANIONS``. A directory that has the name of a data
+file is refused: passed over, it would be a file less than the folder seems to hold. Every listing of a
+folder of data goes through here.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from iml_jax.errors import Fault, UserError
@@ -16,6 +18,7 @@ from iml_jax.errors import Fault, UserError
 COMPANIONS = frozenset(
     {"__MACOSX", "__pycache__", "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "lost+found"}
 )
+_DATA_FILE = re.compile(r".+\.(json|jsonl|csv|tsv|parquet|txt|yaml)(\.gz)?")
 
 
 def is_companion(name: str) -> bool:
@@ -27,14 +30,22 @@ def entries(folder: Path) -> list[Path]:
     """What lies in a folder, sorted by name, without hidden and companion files.
 
     Raises:
-      UserError: it is no folder, or may not be listed.
+      UserError: it is no folder, may not be listed, or holds a directory with the name of a data file.
       Fault: the device failed.
     """
     try:
-        names = sorted(path.name for path in folder.iterdir() if not is_companion(path.name))
+        with os.scandir(folder) as found:
+            names = {entry.name: entry.is_dir() for entry in found if not is_companion(entry.name)}
     except OSError as error:
         raise _cannot_be_listed(folder, error) from error
-    return [folder / name for name in names]
+    _check_directories(folder, [name for name, is_directory in names.items() if is_directory])
+    return [folder / name for name in sorted(names)]
+
+
+def _check_directories(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if _DATA_FILE.fullmatch(name):
+            raise UserError(f"{folder / name}: a directory with the name of a data file; rename or remove it")
 
 
 def walk(folder: Path, *, follow_links: bool = False) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -49,7 +60,7 @@ def walk(folder: Path, *, follow_links: bool = False) -> Iterator[tuple[Path, li
       companion files. Folders that the caller removes from the list are not entered.
 
     Raises:
-      UserError: a folder may not be listed.
+      UserError: a folder may not be listed, or has the name of a data file.
       Fault: the device failed.
     """
     if not folder.is_dir():
@@ -67,6 +78,7 @@ def walk(folder: Path, *, follow_links: bool = False) -> Iterator[tuple[Path, li
                 continue
             seen.add(real)
         folders[:] = sorted(name for name in folders if not is_companion(name))
+        _check_directories(Path(place), folders)
         yield Path(place), folders, sorted(name for name in files if not is_companion(name))
 
 

@@ -48,3 +48,12 @@ def test_names_that_are_not_utf8_and_what_is_no_folder(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="cannot be listed"):
             entries(wrong)
         assert list(walk(wrong)) == []
+
+
+def test_a_directory_with_the_name_of_a_data_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "inner" / "train.jsonl.gz").mkdir(parents=True)
+    (tmp_path / "v1.0.json_files").mkdir()
+    for listing in (lambda: entries(tmp_path / "inner"), lambda: list(walk(tmp_path))):
+        with pytest.raises(UserError, match=r"train\.jsonl\.gz: a directory with the name of a data file"):
+            listing()
+    assert [path.name for path in entries(tmp_path)] == ["inner", "v1.0.json_files"]
