@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iml_jax.errors import UserError
-from iml_jax.parallel.hosts import first_host_does
 from iml_jax.storage import lease
 from iml_jax.storage.reading import open_binary, read_json
 
@@ -32,6 +31,8 @@ def held_result(
       UserError: another process makes this evaluation.
       Fault: the disk refuses.
     """
+    from iml_jax.parallel.hosts import first_host_does  # brings JAX, which a report does without
+
     with contextlib.ExitStack() as stack:
         taken: list[lease.Lease] = []
 

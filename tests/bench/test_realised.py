@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.loader import LoaderConfig, make_loader
 from iml_jax.errors import UserError
+from iml_jax.storage import sealed
 
 
 def mixture(folder: Path, **settings: object) -> MixtureConfig:
@@ -107,9 +107,9 @@ def test_before_a_run_there_is_no_column_for_it(tmp_path: Path) -> None:
 
 def test_counts_of_another_run_are_refused(run_dir: Path) -> None:
     path = run_dir / sampled.FILE_NAME
-    record = json.loads(path.read_text())
+    record = sealed.read_sealed(path, "")
     record["counts"]["two:t9:zero_shot"] = 3
-    path.write_text(json.dumps(record))
+    sealed.write_sealed(path, record)
     with pytest.raises(UserError, match="two:t9:zero_shot, which its manifest does not train on"):
         realised.of_run(run_dir)
 
