@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import gzip
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ import pytest
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.promptsource import PromptSource
 from iml_jax.bench.sources.promptsource_filter import KEPT, REMOVED, asking_for_the_task, decisions, flat
+from iml_jax.bench.sources.promptsource_rows import batches, rendered
 from iml_jax.bench.sources.rendering import Rendered, Renderer
 from iml_jax.bench.sources.shortening import lost
+from iml_jax.bench.sources.template_pool import TemplateSet
 from iml_jax.bench.sources.templates import PromptTemplate, load_templates
 
 ESCAPE = "3ed2dface8203c4c9dfb1a5dc58e41e0"
@@ -82,13 +85,17 @@ def _rendered(
     for task in source.tasks():
         if only and task.task not in only:
             continue
-        templates = load_templates(source._template_file(task.task)) if task.splits else ()
-        pairs = [(template, Renderer(template, Path("t"), source.value_limit)) for template in templates]
-        for split in task.splits:
-            for _, (identity, place, row) in zip(range(rows), source._rows(task, split), strict=False):
-                for template, renderer in pairs:
-                    made = source._render(task.task, identity, renderer, row, place)
-                    yield task.task, template, row, made
+        path = source._template_file(task.task)
+        templates = load_templates(path) if task.splits else ()
+        with TemplateSet(templates, path, source.value_limit) as rendering:
+            seed_of = source._seed_of(task, templates)
+            for split in task.splits:
+                for batch in batches(itertools.islice(source._rows(task, split), rows)):
+                    usable = [row for row in batch if not row.unusable]
+                    outcomes_of = rendered(rendering, usable, range(len(templates)), seed_of)
+                    for row, (_, outcomes) in zip(usable, outcomes_of, strict=True):
+                        for template, made in zip(templates, outcomes, strict=True):
+                            yield task.task, template, row.row, made
 
 
 def test_rendered_as_the_library_renders(folder: Path) -> None:
