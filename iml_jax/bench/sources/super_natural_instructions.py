@@ -17,7 +17,7 @@ from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import super_natural_schemas as schemas
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE
-from iml_jax.bench.sources.files import SPLIT_NAMES, directory
+from iml_jax.bench.sources.files import SPLIT_NAMES, directory, is_name
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_contamination import contaminated
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
@@ -89,7 +89,7 @@ class SuperNaturalInstructions(Source):
             return lambda task: "train"
         folder = directory(self.split_dir, "SuperNaturalInstructions.split_dir")
         named = {
-            role: {line.strip() for _, line in read_lines(folder / f"{stem}_tasks.txt") if line.strip()}
+            role: _names(folder / f"{stem}_tasks.txt")
             for role, stem in (("train", "train"), ("evaluation", "test"))
         }
         if both := sorted(named["train"] & named["evaluation"]):
@@ -247,3 +247,12 @@ def _unusable(source: str, references: tuple[str, ...], instruction: str) -> str
     if not encodable(source, *references):
         return NOT_UNICODE
     return None
+
+
+def _names(path: Path) -> set[str]:
+    """The tasks that a split file lists, one a line."""
+    names = {number: line.strip() for number, line in read_lines(path) if line.strip()}
+    for number, name in names.items():
+        if not is_name(name):
+            raise UserError(f"{path}:{number}: {name[:80]!r} cannot be a task's name; fix or remove the line")
+    return set(names.values())

@@ -265,3 +265,12 @@ def test_contamination_table(shared: Path) -> None:
         row = known_tasks.lookup("super_natural_instructions", task)
         assert row is not None
         assert row.same_as in (held, "")  # MMLU's are duplicates in the taxonomy too
+
+
+@pytest.mark.parametrize("line", ["a\tb", "x" * 300, "a\0"])
+def test_a_line_of_a_split_file_that_cannot_be_a_name_is_refused(tmp_path: Path, line: str) -> None:
+    for name, text in (("train", f"a\n{line}\n"), ("test", "b\n")):
+        (tmp_path / f"{name}_tasks.txt").write_text(text)
+    source = SuperNaturalInstructions(str(tmp_path), str(tmp_path))
+    with pytest.raises(UserError, match=r"train_tasks\.txt:2: .* cannot be a task's name"):
+        source.tasks()
