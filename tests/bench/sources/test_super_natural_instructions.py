@@ -269,6 +269,7 @@ def test_contamination_table(shared: Path) -> None:
 
 @pytest.mark.parametrize("line", ["a\tb", "x" * 300, "a\0"])
 def test_a_line_of_a_split_file_that_cannot_be_a_name_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"Definition": ["d"], "Instances": []}))
     for name, text in (("train", f"a\n{line}\n"), ("test", "b\n")):
         (tmp_path / f"{name}_tasks.txt").write_text(text)
     source = SuperNaturalInstructions(str(tmp_path), str(tmp_path))
