@@ -267,7 +267,7 @@ def _zeros(content: bytes, draws: random.Random) -> bytes:
 
 def _not_text(content: bytes, draws: random.Random) -> bytes:
     first = draws.randrange(max(1, len(content)))
-    return content[:first] + draws.choice((b"\xff", b"\xc3(", b"\x00", b"\xed\xa0\xbd")) + content[first:]
+    return content[:first] + draws.choice((b"\xff", b"\xc3(", b"\xed\xa0\xbd")) + content[first:]
 
 
 def _appended(content: bytes, draws: random.Random) -> bytes:

@@ -208,6 +208,8 @@ def checked(instance: Any, index: int, path: Path) -> Instance:
         raise UserError(f"{place}: 'input' must be a string; mend or remove the instance")
     if not isinstance(outputs, list) or not all(isinstance(output, str) for output in outputs):
         raise UserError(f"{place}: 'output' must be a string or a list of strings; mend or remove it")
+    if not isinstance(instance.get("id", ""), str | int | None):
+        raise UserError(f"{place}: 'id' must be a string or a number; fix or remove it")
     references = dict.fromkeys(output.strip() for output in outputs)
     return instance["input"].strip(), tuple(reference for reference in references if reference)
 

@@ -161,6 +161,10 @@ def test_held_out_instances_are_never_trained_on(tmp_path: Path) -> None:
             "Instances[0]: 'input' must be a string",
         ),
         (
+            '{"Categories": ["c"], "Definition": "d", "Instances": [{"id": [1], "input": "i", "output": "o"}]}',
+            "Instances[0]: 'id' must be a string or a number",
+        ),
+        (
             '{"Categories": ["c"], "Definition": "d", "Instances": [{"input": "i", "output": [3]}]}',
             "Instances[0]: 'output' must be a string",
         ),
