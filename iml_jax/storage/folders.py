@@ -1,9 +1,9 @@
 """Listing folders that somebody else filled: sorted, without what operating systems left there.
 
 Passed over are names that begin with a dot (hidden files; ``._NAME`` holds what macOS knows of ``NAME``,
-``.DS_Store`` its view of the folder) and the names of ``COMPANIONS``. A directory that has the name of a data
-file is refused: passed over, it would be a file less than the folder seems to hold. Every listing of a
-folder of data goes through here.
+``.DS_Store`` its view of the folder) and the names of ``COMPANIONS``. What has the name of a data file and is
+none (a directory, FIFO or broken link) is refused: passed over, it would be a file less than the folder seems
+to hold. Every listing of a folder of data goes through here.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ def entries(folder: Path) -> list[Path]:
     """What lies in a folder, sorted by name, without hidden and companion files.
 
     Raises:
-      UserError: it is no folder, may not be listed, or holds a directory with the name of a data file.
+      UserError: it is no folder, may not be listed, or what has the name of a data file is none.
       Fault: the device failed.
     """
     try:
         with os.scandir(folder) as found:
-            names = {entry.name: entry.is_dir() for entry in found if not is_companion(entry.name)}
+            regular = {entry.name: entry.is_file() for entry in found if not is_companion(entry.name)}
     except OSError as error:
         raise _cannot_be_listed(folder, error) from error
-    _check_directories(folder, [name for name, is_directory in names.items() if is_directory])
-    return [folder / name for name in sorted(names)]
+    _check_data_files(folder, [name for name, is_file in regular.items() if not is_file])
+    return [folder / name for name in sorted(regular)]
 
 
-def _check_directories(folder: Path, names: Iterable[str]) -> None:
-    for name in names:
+def _check_data_files(folder: Path, irregular: Iterable[str]) -> None:
+    for name in irregular:
         if _DATA_FILE.fullmatch(name):
-            raise UserError(f"{folder / name}: a directory with the name of a data file; rename or remove it")
+            raise UserError(
+                f"{folder / name}: has the name of a data file and is not one; rename or remove it"
+            )
 
 
 def walk(folder: Path, *, follow_links: bool = False) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -78,7 +80,7 @@ def walk(folder: Path, *, follow_links: bool = False) -> Iterator[tuple[Path, li
                 continue
             seen.add(real)
         folders[:] = sorted(name for name in folders if not is_companion(name))
-        _check_directories(Path(place), folders)
+        _check_data_files(Path(place), folders)
         yield Path(place), folders, sorted(name for name in files if not is_companion(name))
 
 

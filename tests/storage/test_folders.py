@@ -54,6 +54,12 @@ def test_a_directory_with_the_name_of_a_data_file_is_refused(tmp_path: Path) -> 
     (tmp_path / "inner" / "train.jsonl.gz").mkdir(parents=True)
     (tmp_path / "v1.0.json_files").mkdir()
     for listing in (lambda: entries(tmp_path / "inner"), lambda: list(walk(tmp_path))):
-        with pytest.raises(UserError, match=r"train\.jsonl\.gz: a directory with the name of a data file"):
+        with pytest.raises(UserError, match=r"train\.jsonl\.gz: has the name of a data file and is not one"):
             listing()
     assert [path.name for path in entries(tmp_path)] == ["inner", "v1.0.json_files"]
+
+
+def test_a_fifo_with_the_name_of_a_data_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train.jsonl")
+    with pytest.raises(UserError, match=r"train\.jsonl: has the name of a data file and is not one"):
+        entries(tmp_path)

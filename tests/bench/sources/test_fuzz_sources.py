@@ -113,7 +113,8 @@ def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
         assert bomb["outcome"] in (REFUSED, SKIPPED, READ), bomb
         assert bomb["MiB"] < _MOST, bomb
     lines = [bomb for bomb in bombs if "gigabyte" in bomb["name"]]
-    assert all(bomb["outcome"] == REFUSED for bomb in lines), [b for b in lines if b["outcome"] != REFUSED]
+    # Rows above the bound are dropped and counted; what has no rows is refused.
+    assert all(bomb["outcome"] in (REFUSED, SKIPPED) for bomb in lines), lines
 
 
 DAMAGE = {

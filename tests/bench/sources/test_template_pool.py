@@ -95,7 +95,7 @@ DEATHS = {
     "os.kill(os.getpid(), signal.SIGKILL)": "ends the process that renders it (SIGKILL)",
     "os.abort()": "ends the process that renders it (SIGABRT)",
     "bytearray(3 << 30)": "more than 1536 MiB of memory",
-    "[None for _ in iter(int, 1)]": "takes more than 0.2 s of processor time",
+    "sum(0 for _ in iter(int, 1))": "takes more than 0.2 s of processor time",
 }
 
 
