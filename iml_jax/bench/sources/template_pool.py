@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,8 +20,9 @@ from iml_jax.bench.sources import template_worker as worker
 from iml_jax.bench.sources.rendering import Rendered
 from iml_jax.bench.sources.rows import Row
 from iml_jax.bench.sources.templates import PromptTemplate
-from iml_jax.errors import UserError
+from iml_jax.errors import Fault, UserError
 
+_ROOT = str(Path(worker.__file__).parents[3])  # where iml_jax lies
 START = f"from {worker.__name__} import main; main()"
 _DRAINED = 256  # answers that are read and dropped rather than start another worker
 
@@ -47,17 +49,27 @@ class _Process:
     """One worker process, its pipes, and the templates that it holds."""
 
     def __init__(self) -> None:
+        """Raise Fault if the worker does not start."""
         self.owner = os.getpid()
         self.holds: object = None
         self.pending = 0  # answers not yet read
         # As multiprocessing's spawn: nothing of this process but its paths. No site, whose paths these are.
-        code = f"import sys; sys.path[:] = {sys.path!r}; {START}"
-        self._process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-s", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        # An editable installation finds iml_jax by an import hook, which is not among the paths.
+        code = f"import sys; sys.path[:] = {[_ROOT, *sys.path]!r}; {START}"
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", "-E", "-s", "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+            try:
+                self.answer()  # that it runs
+            except _DiedError as error:
+                errors.seek(0)
+                said = errors.read().decode("utf-8", "replace").strip().splitlines() or [str(error)]
+                raise Fault(f"the process that renders templates does not start: {said[-1]}") from None
+        self.pending = 0
 
     def ask(self, *message: Any, answers: int) -> None:
         """Sends a message that has so many answers."""

@@ -34,6 +34,7 @@ SECONDS = 120  # of processor time for one template on one row; counted work tak
 LENGTH = struct.Struct("<I")
 # Kinds of answers.
 RENDERED, SKIPPED, COLUMN, REFUSED, LOADED = "rendered", "skipped", "column", "refused", "loaded"
+READY = "ready"
 NOT_APPLICABLE = "template does not apply to the row"
 
 
@@ -49,6 +50,7 @@ def main() -> None:
     # A thread of its own reads, so that the process ends with its parent whatever a template is at.
     threading.Thread(target=_read, args=(sys.stdin.buffer, messages), daemon=True).start()
     worker = _Worker(answers)
+    worker.greet()
     while True:
         kind, *content = pickle.loads(messages.get())  # from the parent, which made it itself
         getattr(worker, kind)(*content)
@@ -69,6 +71,10 @@ class _Worker:
     def __init__(self, answers: BinaryIO) -> None:
         self._answers = answers
         self._renderers: list[Renderer | None] = []
+
+    def greet(self) -> None:
+        """Tells that the worker runs."""
+        self._answer(lambda: [READY], at_once=True)
 
     def load(self, templates: Sequence[PromptTemplate | None], path: Path, limit: int) -> None:
         """Compiles templates, all but None; answers for each in turn."""

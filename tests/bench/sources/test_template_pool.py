@@ -18,7 +18,7 @@ from iml_jax.bench.sources import template_pool, template_worker
 from iml_jax.bench.sources.rendering import Rendered, Renderer
 from iml_jax.bench.sources.template_pool import NO_COLUMN, Outcome, Refused, Skipped, TemplateSet
 from iml_jax.bench.sources.templates import PromptTemplate
-from iml_jax.errors import UserError
+from iml_jax.errors import Fault, UserError
 
 FILE = Path("templates.yaml")
 ROW = {"t": ["x", "y"], "text": "The cat sat."}
@@ -242,3 +242,17 @@ def test_a_killed_command_leaves_no_worker() -> None:
             return
         time.sleep(0.1)
     pytest.fail("the worker outlived the command")
+
+
+def test_a_worker_needs_no_path_to_the_package_and_one_that_does_not_start_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An editable installation finds the package by an import hook, not by ``sys.path``."""
+    root = str(Path(template_pool.__file__).parents[3])
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", root)])
+    process = template_pool._Process()
+    assert process.alive
+    process.close()
+    monkeypatch.setattr(template_pool, "START", "import no_such_module")
+    with pytest.raises(Fault, match=r"does not start: ModuleNotFoundError: No module named 'no_such_module'"):
+        template_pool._Process()
