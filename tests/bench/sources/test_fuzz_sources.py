@@ -113,8 +113,9 @@ def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
         assert bomb["outcome"] in (REFUSED, SKIPPED, READ), bomb
         assert bomb["MiB"] < _MOST, bomb
     lines = [bomb for bomb in bombs if "gigabyte" in bomb["name"]]
-    # Rows above the bound are dropped (where the source counts them, "skipped"); what has no rows is refused.
-    assert lines and any(bomb["outcome"] != READ for bomb in lines), lines
+    # Rows above the bound are dropped and counted. Known fault: P3 and CrossFit drop them without a count.
+    told = [bomb for bomb in lines if bomb["base"] not in ("P3", "CrossFit")]
+    assert told and all(bomb["outcome"] in (REFUSED, SKIPPED) for bomb in told), told
 
 
 DAMAGE = {
