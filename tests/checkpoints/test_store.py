@@ -307,6 +307,20 @@ def test_milestones_stay_and_time_makes_a_save_due(tmp_path, monkeypatch):
     assert locate.steps_on_disk(tmp_path / "checkpoints") == [2, 4, 7]
 
 
+def test_with_one_kept_the_older_stays_until_the_newer_is_verified(tmp_path, monkeypatch):
+    config = CheckpointConfig(every=1, keep=1, keep_best=False)
+    with CheckpointStore(tmp_path, config) as store:
+        save(store, 1)
+        save(store, 2)
+        store.wait()
+        assert locate.steps_on_disk(tmp_path / "checkpoints") == [2]
+        monkeypatch.setattr(locate, "damage", lambda place: f"{place.name} is damaged")
+        save(store, 3)
+        with pytest.raises(Fault, match="3: saved, but it cannot be used"):
+            store.wait()
+    assert locate.steps_on_disk(tmp_path / "checkpoints") == [2, 3]
+
+
 def test_config_is_validated():
     with pytest.raises(UserError, match=r"Checkpoints\.every_minutes = -1"):
         CheckpointConfig(every_minutes=-1)
