@@ -33,6 +33,7 @@ from iml_jax.storage import paths
 
 __all__ = ["CheckpointConfig", "CheckpointStore", "Restored", "restore_params"]
 
+CHUNKED_BYTES = 32 << 20  # of a stacked parameter: from here on, one chunk per layer
 SETTLE_SECONDS = 10.0  # at most, for the writes in flight when a save fails
 
 
@@ -386,10 +387,15 @@ def _discard(unfinished: Path) -> None:
 
 
 def _save_args(state: Any) -> Any:
-    """Stacked parameters get one chunk a layer, so that an export reads them layer by layer."""
+    """Large stacked parameters get one chunk per layer, so that an export reads them layer by layer.
+
+    Orbax slices each chunk on the device, one program run per slice, which costs more than it saves where the
+    whole parameter is small.
+    """
 
     def one(path: Any, leaf: Any) -> ocp.SaveArgs:
         stacked = leaf_name(path).startswith("params.layers.") and leaf.ndim > 1
+        stacked = stacked and leaf.nbytes >= CHUNKED_BYTES
         return ocp.SaveArgs(shard_axes=(0,)) if stacked else ocp.SaveArgs()
 
     return jax.tree_util.tree_map_with_path(one, state)

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from iml_jax.checkpoints import layout, locate, restore
+from iml_jax.checkpoints import store as store_module
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.errors import Fault, UserError
@@ -152,8 +153,11 @@ def test_parameters_alone_do_not_read_the_optimizer_state(tmp_path):
         CheckpointStore(tmp_path).restore(1, abstract(make_state(), mesh(1, 1)))
 
 
-def test_lazy_parameters_equal_restored_ones(run):
-    place = locate.resolve(run)
+def test_lazy_parameters_equal_restored_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "CHUNKED_BYTES", 0)  # as if the parameters were large
+    with CheckpointStore(tmp_path / "run", EVERY_STEP) as store:
+        save(store, 5)
+    place = locate.resolve(tmp_path / "run")
     model, lazy, meta = restore.open_params(place)
     assert (model, meta["updates"], place.name) == (MODEL, 5, "5")
     expected = layout.flatten(make_state(5).params)
