@@ -60,8 +60,8 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 def config_json(config: OptConfig, dtype: str, source: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The content of config.json for ``config``, weights in ``dtype``.
 
-    Of weights that came with a config.json (``source``), that one: only the dtype, and the dropout of what was
-    trained from them, may differ.
+    Of weights that came with a config.json (``source``), that one: only the dtype, and dropout if it was
+    trained from them with another, differ.
     """
     if source:
         trained_with = {theirs: getattr(config, _FIELDS[theirs][0]) for theirs in _OF_THE_RUN}
