@@ -113,6 +113,11 @@ def tokenizer_of(step_directory: Path) -> Path:
     return folder
 
 
+def data_state(step_directory: Path) -> Path:
+    """The file with the state of the data iterator, as Orbax lays it out: one JSON object."""
+    return step_directory / "data" / "metadata"
+
+
 def read_metadata(step_directory: Path) -> dict[str, Any]:
     """The ``metadata`` item of a checkpoint, without touching its arrays.
 

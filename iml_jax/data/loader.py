@@ -20,6 +20,7 @@ from iml_jax.data.packing import batch_of_rows, pack, training_example
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool, read_split
 from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.data.stream_state import checked
 from iml_jax.errors import UserError
 from iml_jax.seeds import check_seed
 
@@ -123,38 +124,49 @@ class Loader(Iterator[Batch]):
             "sampled_since": self._own.tolist(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], where: str = "the checkpoint") -> None:
         """Goes to where ``state`` was taken; records are not replayed (at most ``packing_bins`` rows are).
 
         Args:
           state: of a loader of the same manifest and settings; of all hosts (``merge_states``) where
             they were several.
+          where: the file that it is from, for messages.
 
         Raises:
-          UserError: it is of another mixture, other settings, or lacks a virtual shard of this host.
+          UserError: it is of another mixture, other settings, lacks a virtual shard of this host, or is
+            damaged. The loader is then as it was.
         """
+        if not isinstance(state, Mapping):
+            raise UserError(f"{where}: its data state is a {type(state).__name__}, not an object; remove it")
         if state.get("format") != _STATE_FORMAT:
             raise UserError(
-                f"data state of format {state.get('format')!r}, but this version reads {_STATE_FORMAT}; "
-                "resume with the version that wrote it, or start a new run"
+                f"{where}: data state of format {state.get('format')!r:.60}, but this version reads "
+                f"{_STATE_FORMAT}; resume with the version that wrote it, or start a new run"
             )
         for name, value in self._identity.items():
             if state.get(name) != value:
                 what = "another prepared mixture" if name == "manifest" else f"another {name}"
                 raise UserError(
-                    f"data state is of {what} ({state.get(name)!r}, now {value!r}); resume with the run's "
-                    "own prepared directory and Loader settings, or start a new run"
+                    f"{where}: data state is of {what} ({state.get(name)!r:.80}, now {value!r}); resume "
+                    "with the run's own prepared directory and Loader settings, or start a new run"
                 )
-        missing = [shard for shard in self._shards if str(shard) not in state["shards"]]
+        found = checked(
+            state,
+            where,
+            tasks=len(self._tasks),
+            rows=self._identity["batch_size"] // self._identity["virtual_shards"],
+            bins=self._identity["packing_bins"],
+        )
+        missing = [shard for shard in self._shards if str(shard) not in found.shards]
         if missing:
             raise UserError(
-                f"data state lacks virtual shards {missing}: it is of one host of several; "
+                f"{where}: data state lacks virtual shards {missing}: it is of one host of several; "
                 "merge the states of all hosts"
             )
         self._batches.set_state([state["shards"][str(shard)] for shard in self._shards])
-        self._base = np.asarray(state["sampled_before"]) + np.asarray(state["sampled_since"])
+        self._base = np.array(found.sampled_before, np.int64) + np.array(found.sampled_since, np.int64)
         self._own = np.zeros_like(self._own)
-        self._handed_out = int(state["batches"])
+        self._handed_out = found.batches
 
     def sampled_counts(self) -> dict[str, int]:
         """Examples by task in the batches handed out since the start of the run.

@@ -271,6 +271,68 @@ def test_another_mixture_or_settings_refuse_the_state(prepared, make_prepared, o
     same(next(free), next(loader))
 
 
+HOSTILE = (None, True, -1, 1.5, 10**400, 1 << 60, float("nan"), "7", "", [], [3], {}, {"next_index": 1})
+LEAVES = (
+    ("batches",),
+    ("shards",),
+    ("shards", "1"),
+    ("shards", "1", "parent"),
+    ("shards", "1", "parent", "next_index"),
+    ("shards", "1", "next_row"),
+    ("shards", "1", "counter"),
+    ("sampled_before",),
+    ("sampled_since",),
+    ("sampled_since", 2),
+)
+
+
+@pytest.mark.parametrize("place", LEAVES, ids=lambda place: ".".join(map(str, place)))
+def test_a_damaged_state_is_one_line_and_changes_nothing(prepared, open_loader, place):
+    loader = open_loader(prepared, CONFIG)
+    take(loader, 5)
+    text = json.dumps(loader.state())
+    expected = take(loader, 2)
+    fresh = open_loader(prepared, CONFIG)
+    valid = {"next_index": 1} if place[-1] == "parent" else None
+    for value in (*(value for value in HOSTILE if valid is None or value != valid), "missing", "unknown"):
+        state = json.loads(text)
+        inner = state
+        for key in place[:-1]:
+            inner = inner[key]
+        if value == "missing":
+            del inner[place[-1]]
+        elif value == "unknown":
+            if len(place) == 1 or isinstance(inner, list):
+                continue
+            inner["more"] = 1
+        else:
+            inner[place[-1]] = value
+        with pytest.raises(UserError) as caught:
+            fresh.restore(state, "run/checkpoints/5/data/metadata")
+        said = str(caught.value)
+        assert said.startswith("run/checkpoints/5/data/metadata: ") and "\n" not in said and len(said) < 400
+        assert "; " in said
+    fresh.restore(json.loads(text))
+    for batch in expected:
+        same(next(fresh), batch)
+
+
+@pytest.mark.parametrize("state", [None, 3, [], "x", {}, {"format": [[]] * 1000}])
+def test_a_state_of_another_kind_is_one_line(prepared, open_loader, state):
+    with pytest.raises(UserError) as caught:
+        open_loader(prepared, CONFIG).restore(state, "run/checkpoints/5/data/metadata")
+    assert "run/checkpoints/5/data/metadata" in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_settings_of_a_damaged_state_are_quoted_in_short(prepared, open_loader):
+    loader = open_loader(prepared, CONFIG)
+    for name in ("manifest", "seed", "batch_size"):
+        for value in ("x" * 9999, 10**300, float("nan"), None, [[1]] * 999):
+            with pytest.raises(UserError) as caught:
+                loader.restore({**loader.state(), name: value})
+            assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
 def test_states_of_different_steps_do_not_merge(prepared, open_loader):
     first, second = hosts(open_loader, prepared, 2)
     next(first)
