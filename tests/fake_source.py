@@ -40,7 +40,7 @@ class FakeSource(Source):
             for task, paths in sorted(found.items())
         ]
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         path = Path(self.directory, f"{task.task}.{split}.jsonl")
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             try:

@@ -11,8 +11,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from iml_jax.data.manifest import FileEntry, SplitEntry
+from iml_jax.data.manifest import SplitEntry
 from iml_jax.errors import Fault, UserError
+from iml_jax.storage.decoding import decode
+from iml_jax.storage.reading import open_binary, read_json
 from iml_jax.storage.writing import write_atomically
 
 FILE_NAME = "prepared.json"
@@ -27,8 +29,8 @@ def task_folder(output_dir: Path, name: str) -> Path:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_binary(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a buffered file
 
 
 def write(folder: Path, fingerprint: str, splits: Mapping[str, SplitEntry]) -> None:
@@ -51,19 +53,19 @@ def read(output_dir: Path, name: str, fingerprint: str) -> dict[str, SplitEntry]
     """
     folder = task_folder(output_dir, name)
     try:
-        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        content = read_json(folder / FILE_NAME)
         if content["fingerprint"] != fingerprint:
             return None
         splits = {}
         for split, entry in content["splits"].items():
-            files = tuple(FileEntry(**file) for file in entry["files"])
-            if any((folder / file.path).stat().st_size != file.bytes for file in files):
+            found: SplitEntry = decode(SplitEntry, entry, FILE_NAME)
+            if any((folder / file.path).stat().st_size != file.bytes for file in found.files):
                 return None
             relative = folder.relative_to(output_dir)
-            moved = tuple(dataclasses.replace(file, path=str(relative / file.path)) for file in files)
-            splits[split] = SplitEntry(**{**entry, "files": moved})
+            moved = tuple(dataclasses.replace(file, path=str(relative / file.path)) for file in found.files)
+            splits[split] = dataclasses.replace(found, files=moved)
         return splits
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # missing or damaged in any way: it is prepared again
 
 
@@ -107,7 +109,7 @@ def finish(output_dir: Path, expected: int) -> None:
       UserError, Fault: as the task's worker raised it; says how many others failed.
       Fault: fewer than ``expected`` tasks left a note.
     """
-    outcomes = [json.loads(path.read_text(encoding="utf-8")) for path in (output_dir / _JOB).glob("*.json")]
+    outcomes = [read_json(path) for path in (output_dir / _JOB).glob("*.json")]
     shutil.rmtree(output_dir / _JOB, ignore_errors=True)
     failures = sorted((o for o in outcomes if o["kind"]), key=lambda o: o["name"])
     if failures:

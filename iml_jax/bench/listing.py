@@ -14,10 +14,10 @@ from iml_jax.bench.known_tasks import KnownTask
 from iml_jax.bench.remedies import remedy
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
-from iml_jax.bench.sources.bounds import usable
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
 from iml_jax.printing import one_line
+from iml_jax.storage.reading import regular_file
 
 PRESENT, MISSING, BROKEN = STATES = ("present", "missing", "broken")
 UNKNOWN = -1  # a count that nobody made
@@ -136,7 +136,7 @@ def _counted(source: Source, task: TaskInfo) -> int:
     total = 0
     for split in task.splits:
         skipped = collections.Counter[str]()
-        identities = (one.example_id for one in usable(source.examples(task, split, skipped), skipped))
+        identities = (one.example_id for one in source.examples(task, split, skipped))
         total += sum(1 for _ in itertools.groupby(identities))
     return total
 
@@ -150,7 +150,7 @@ def _stated(task: TaskInfo) -> int:
     from pyarrow import parquet
 
     try:
-        return sum(parquet.read_metadata(path).num_rows for path in rows)
+        return sum(parquet.read_metadata(regular_file(path)).num_rows for path in rows)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{rows[0].parent}: no readable Parquet file ({error}); fetch it again") from error
 

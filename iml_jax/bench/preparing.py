@@ -27,6 +27,7 @@ from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 from iml_jax.errors import UserError
 from iml_jax.storage import lease, ownership
+from iml_jax.storage.reading import read_json
 from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import check_writable, write_atomically
 
@@ -198,9 +199,10 @@ def _vocabulary(
         reading = [_reading(task, seed, digest) for task in trained]
         key = fingerprint_of([CODE_FORMAT, config.size, _TRAINING_ROWS, reading])
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UserError):
-            if json.loads(note.read_text())["key"] == key:
+            noted = read_json(note)
+            if noted["key"] == key:
                 kept = bpe.load(folder)
-                if kept.fingerprint == json.loads(note.read_text())["fingerprint"]:
+                if kept.fingerprint == noted["fingerprint"]:
                     return kept
         tokenizer = bpe.train(_texts(trained, seed), config.size)
         write_atomically(note, json.dumps({"key": key, "fingerprint": tokenizer.fingerprint}))

@@ -68,7 +68,7 @@ def prompted_rows(
         own_in_order=not isinstance(variant, MetaICL),
     )
     examples = drawn(
-        lambda skipped: usable(source.examples(info, split, skipped), skipped),
+        lambda skipped: source.examples(info, split, skipped),
         planned.caps[split],
         seed,
         dropped,
@@ -113,7 +113,7 @@ def _solved(planned: PlannedTask, split: str) -> Iterator[Example]:
         return
     other = "validation" if "validation" in info.splits and split != "validation" else ""
     if own := other or (split if planned.variant.evaluated_rows else ""):
-        yield from usable(source.examples(info, own, unseen), unseen)
+        yield from source.examples(info, own, unseen)
 
 
 def _fitted(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from iml_jax.printing import show
 from iml_jax.storage import paths
+from iml_jax.storage.reading import read_text
 
 if TYPE_CHECKING:
     import jax
@@ -220,7 +221,7 @@ def run_config(model: LoadedModel | SavedModel) -> Config | None:
     saved = model.run / "config.gin" if model.run else None
     if saved is None or not saved.is_file():
         return None
-    return configs.load_text(saved.read_text(encoding="utf-8"), str(saved))
+    return configs.load_text(read_text(saved), str(saved))
 
 
 def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateConfig) -> Path:

@@ -20,7 +20,7 @@ from array_record.python import array_record_module
 from iml_jax.data.manifest import FileEntry, TaskEntry
 from iml_jax.data.records import Features, parse_example
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import open_binary
+from iml_jax.storage.reading import open_binary, regular_file
 
 _AGAIN = "run `iml prepare` again"
 # Records are read one by one in random order: reading ahead would only waste memory.
@@ -147,7 +147,7 @@ class ShardPool:
             with self._comparing:
                 self._comparisons.append(self._thread.submit(self._compare, shard))
         reader = array_record_module.ArrayRecordReader(
-            str(path), options=_READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES
+            str(regular_file(path)), options=_READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES
         )
         # A reader of a damaged file opens without complaint and then has no records.
         found = reader.num_records()

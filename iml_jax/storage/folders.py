@@ -18,7 +18,10 @@ from iml_jax.errors import Fault, UserError
 COMPANIONS = frozenset(
     {"__MACOSX", "__pycache__", "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "lost+found"}
 )
-_DATA_FILE = re.compile(r".+\.(json|jsonl|csv|tsv|parquet|txt|yaml)(\.gz)?")
+_DATA_FILE = re.compile(
+    r".+\.((json|jsonl|jsonlines|csv|tsv|parquet|arrow|sqlite|txt|yaml|xml|sgm|bio|lst|nltktok)(\.gz)?"
+    r"|(tfrecord|array_record)-\d{5}-of-\d{5})"
+)
 
 
 def is_companion(name: str) -> bool:
@@ -45,9 +48,24 @@ def entries(folder: Path) -> list[Path]:
 def _check_data_files(folder: Path, irregular: Iterable[str]) -> None:
     for name in irregular:
         if _DATA_FILE.fullmatch(name):
-            raise UserError(
-                f"{folder / name}: has the name of a data file and is not one; rename or remove it"
-            )
+            raise _no_data_file(folder / name)
+
+
+def _no_data_file(path: Path) -> UserError:
+    return UserError(f"{path}: has the name of a data file and is not one; rename or remove it")
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there that may be missing (templates, a description of the data).
+
+    Raises:
+      UserError: something else is there: what the file should say would be missing without a word.
+    """
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise _no_data_file(path)
+    return False
 
 
 def walk(folder: Path, *, follow_links: bool = False) -> Iterator[tuple[Path, list[str], list[str]]]:

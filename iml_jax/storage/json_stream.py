@@ -50,12 +50,18 @@ class JsonStream:
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._text, self._at, self._ended = "", 0, False
         self._line, self._counted = 1, 0  # the line at that place of ``_text``
+        self._dropped = 0  # characters before ``_text``
 
     @property
     def line(self) -> int:
         """The line of what comes next, from 1."""
         self._line, self._counted = self._line_at(self._at), self._at
         return self._line
+
+    @property
+    def position(self) -> int:
+        """Characters before what comes next."""
+        return self._dropped + self._at
 
     def peek(self) -> str:
         """The next character that is not blank; empty at the end."""
@@ -189,6 +195,7 @@ class JsonStream:
         """Drops what was parsed and reads on."""
         line = self.line
         rest = self._text[self._at :]
+        self._dropped += self._at
         content = self._stream.read(count)
         try:
             more = self._decode(content, not content)

@@ -1,7 +1,8 @@
 """Reading what somebody else wrote: bounded, regular files only, errors that name the file and the place.
 
 The one reader of files and the one parser of JSON of the whole project; whatever a person can hand over
-(task files, manifests, results, tokenizers, prompts, metrics) is opened and parsed here.
+(task files, manifests, results, tokenizers, prompts, metrics) is opened and parsed here. What a process of
+ours has just written (messages between processes, a value taken through JSON) is read with ``json.loads``.
 
 Text is Unicode that UTF-8 can hold. Only JSON's ``\\uD83D`` can bring half of a surrogate pair, which no
 file, stream or tokenizer takes: ``parse_json`` refuses it. In a row of data, which it would be wrong to stop
@@ -86,6 +87,18 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
         if "null byte" not in str(error):
             raise
         raise UserError(f"{path}: cannot be read (a path cannot hold a null byte)") from error
+
+
+def regular_file(path: Path) -> Path:
+    """The path of a file that a library opens by itself (Arrow, SQLite, TensorFlow), checked before.
+
+    Such a library waits for ever at a FIFO, and calls a directory a damaged file.
+
+    Raises:
+      UserError, Fault: as ``open_binary``.
+    """
+    with open_binary(path):
+        return path
 
 
 def _open_regular(path: Path) -> IO[bytes]:

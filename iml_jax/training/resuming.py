@@ -17,6 +17,7 @@ from iml_jax.config.rendering import shown_default
 from iml_jax.config.values import literal
 from iml_jax.data.manifest import Manifest
 from iml_jax.errors import UserError
+from iml_jax.storage.reading import parse_json, read_lines, read_text
 from iml_jax.storage.writing import write_atomically
 
 RECORD = "changes.jsonl"
@@ -274,11 +275,11 @@ def read_record(run_dir: Path) -> list[Change]:
     if not file.exists():
         return []
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in read_lines(file):
+        record = parse_json(line, file, number)
         try:
-            record = json.loads(line)
             values = [str(record[key]) for key in ("parameter", "before", "after", "follows")]
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             raise UserError(f"{file}:{number}: not a record of a change; move the file away") from None
         found.append(Change(*values))
     return found
@@ -296,7 +297,7 @@ def write_record(run_dir: Path, done: int, changes: Sequence[Change]) -> None:
     if not changes:
         return
     file = run_dir / RECORD
-    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    kept = read_text(file) if file.exists() else ""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     lines = [json.dumps({"step": done, "time": now, **dataclasses.asdict(change)}) for change in changes]
     write_atomically(file, kept + "".join(line + "\n" for line in lines))

@@ -19,6 +19,7 @@ from iml_jax.data.tokenizer import Tokenizer
 from iml_jax.errors import Fault, UserError
 from iml_jax.parallel.hosts import first_host_does
 from iml_jax.storage import lease, ownership
+from iml_jax.storage.reading import read_json, read_text
 from iml_jax.storage.writing import check_writable, write_atomically
 
 CONFIG = "config.gin"
@@ -132,15 +133,15 @@ def check_run(run_dir: Path, prepared_dir: Path, manifest_fingerprint: str) -> s
         return ""
     copy = run_dir / "manifest.json"
     try:
-        known = json.loads(copy.read_text(encoding="utf-8"))["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = read_json(copy)["fingerprint"]
+    except (KeyError, TypeError) as error:
         raise UserError(f"{copy}: cannot be read ({error}); copy it from {prepared_dir}") from error
     if known != manifest_fingerprint:
         raise UserError(
             f"{run_dir}: was begun on prepared data {known[:12]}, but {prepared_dir} is "
             f"{manifest_fingerprint[:12]}; give the old Train.prepared_dir or a new Train.run_dir"
         )
-    return saved_config.read_text(encoding="utf-8")
+    return read_text(saved_config)
 
 
 def write_run(run_dir: Path, prepared_dir: Path, resolved: str, tokenizer: Tokenizer) -> None:
@@ -154,9 +155,7 @@ def write_run(run_dir: Path, prepared_dir: Path, resolved: str, tokenizer: Token
     """
     ownership.claim(run_dir, "run")
     try:
-        write_atomically(
-            run_dir / "manifest.json", (prepared_dir / "manifest.json").read_text(encoding="utf-8")
-        )
+        write_atomically(run_dir / "manifest.json", read_text(prepared_dir / "manifest.json"))
         if not (run_dir / "tokenizer").exists():
             tokenizer.save(run_dir / "tokenizer.tmp")
             (run_dir / "tokenizer.tmp").replace(run_dir / "tokenizer")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.base import Source
 from iml_jax.errors import UserError
+from iml_jax.storage.folders import is_there
 
 
 def expand(sources: Iterable[Source]) -> tuple[Source, ...]:
@@ -57,7 +58,7 @@ def _promptsource(folder: Path) -> Source:
     from iml_jax.bench.sources.promptsource import PromptSource
 
     roles = folder / "datasets.csv"
-    table = str(roles) if roles.is_file() else ""
+    table = str(roles) if is_there(roles) else ""
     data, templates, rendered = folder / "data", folder / "templates", folder / "p3"
     if rendered.is_dir() and not data.is_dir():
         told = str(templates) if templates.is_dir() else ""

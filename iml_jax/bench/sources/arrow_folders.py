@@ -6,13 +6,13 @@ files) and ``dataset_info.json`` (features); a single split has these two in the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import parse_json, read_text
+from iml_jax.storage.folders import is_there
+from iml_jax.storage.reading import open_binary, parse_json, read_text, regular_file
 
 DICT, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _JSON_LIMIT = 1 << 24  # bytes; class labels by the thousand stay far below
@@ -22,7 +22,7 @@ _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # how an Arrow stream ends
 
 def is_arrow_folder(folder: Path) -> bool:
     """Whether ``datasets.save_to_disk`` wrote the folder."""
-    return (folder / DICT).is_file() or (folder / STATE).is_file()
+    return is_there(folder / DICT) or is_there(folder / STATE)
 
 
 def arrow_splits(folder: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...]]:
@@ -31,7 +31,7 @@ def arrow_splits(folder: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path,
     Raises:
       UserError: a JSON file is malformed, or a file that it names is not there.
     """
-    if not (folder / DICT).is_file():
+    if not is_there(folder / DICT):
         state = _object(folder / STATE)
         split = state.get("_split") or "train"
         return {str(split): _files(folder, state)}, _described(folder)
@@ -65,7 +65,7 @@ def _plain(name: str) -> bool:
 
 
 def _described(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in (folder / STATE, folder / INFO) if path.is_file())
+    return tuple(path for path in (folder / STATE, folder / INFO) if is_there(path))
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def arrow_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     number = 0
     try:
-        with path.open("rb") as end:
-            end.seek(-min(len(_END), path.stat().st_size), 2)
+        with open_binary(path) as end:
+            end.seek(-min(len(_END), end.seek(0, 2)), 2)
             if end.read() != _END:
                 raise UserError(f"{path}: no Arrow stream, or cut short; copy the file again")
         with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
@@ -107,8 +107,8 @@ def arrow_features(folder: Path, split: str) -> Mapping[str, Any]:
     Raises:
       UserError: ``dataset_info.json`` is malformed.
     """
-    own = folder / split / INFO if (folder / DICT).is_file() else folder / INFO
-    features = _object(own).get("features") if own.is_file() else None
+    own = folder / split / INFO if is_there(folder / DICT) else folder / INFO
+    features = _object(own).get("features") if is_there(own) else None
     return features if isinstance(features, dict) else {}
 
 
@@ -122,13 +122,14 @@ def parquet_features(path: Path) -> Mapping[str, Any]:
     from pyarrow import parquet
 
     try:
-        metadata = parquet.read_schema(path).metadata or {}
+        metadata = parquet.read_schema(regular_file(path)).metadata or {}
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: no readable Parquet file ({reason}); fetch it again") from error
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        described = metadata.get(b"huggingface", b"{}").decode("utf-8")
+        features = parse_json(described, path, halves=True)["info"]["features"]
+    except (UserError, UnicodeDecodeError, LookupError, TypeError):  # of another writer
         return {}
     return features if isinstance(features, dict) else {}
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench.example import Example
+from iml_jax.bench.sources.bounds import usable
 from iml_jax.errors import UserError
 from iml_jax.printing import one_line
 from iml_jax.storage.reading import encodable
@@ -108,18 +109,23 @@ class Source(abc.ABC):
         del task
         return ""
 
-    @abc.abstractmethod
     def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """Streams the examples of one split of a task, in the order of the files.
+        """Streams the examples of one split of a task, in the order of the files, within the bounds.
 
         Args:
           task: one of ``tasks()``.
           split: one of ``task.splits``.
-          skipped: receives, by reason, one count for each row that yields no example.
+          skipped: receives, by reason, one count for each row that yields no example; those that a reader
+            leaves out because they are too long (``bounds``) are among them.
 
         Raises:
           UserError: a file is malformed; names the file, the place and the remedy.
         """
+        return usable(self.read_split(task, split, skipped), skipped)
+
+    @abc.abstractmethod
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``examples``, before the bounds are applied: what a source implements and nobody else calls."""
 
     def probe(self, task: TaskInfo, split: str) -> None:
         """Reads the first example of a split, where a source can do so sooner than ``examples`` gives it.

@@ -13,7 +13,7 @@ from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, with_gz
 from iml_jax.bench.sources.files import directory
-from iml_jax.bench.sources.records import document
+from iml_jax.bench.sources.records import listed
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries
@@ -125,17 +125,13 @@ class BigBenchHard(EvaluationSet):
         """What decides the examples besides the files."""
         return {"chain_of_thought": True} if self.chain_of_thought else {}
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``."""
         reasoned = self.chain_of_thought
         instruction, shown = "", tuple[Demonstration, ...]()
         if len(task.files) > 1:
             instruction, shown = read_prompt(task.files[1], reasoned=reasoned)
-        content = document(task.files[0])
-        examples = content.records("examples")
-        if not examples:
-            raise UserError(f"{task.files[0]}: no list 'examples' with anything in it; is it a file of BBH?")
-        for number, record in enumerate(examples):
+        for record in listed(task.files[0], "examples", wanted="a file of BBH"):
             text, answer = record.text("input"), record.text("target")
             if reason := _unusable(text, answer):
                 skipped[reason] += 1
@@ -143,7 +139,7 @@ class BigBenchHard(EvaluationSet):
             yield Example(
                 benchmark=self.name,
                 task=task.task,
-                example_id=str(number),
+                example_id=str(record.number - 1),
                 split=split,
                 instruction=instruction,
                 source=f"Q: {text}\nA: {LEAD}" if reasoned else f"Q: {text}\nA:",

@@ -12,7 +12,7 @@ from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
 from iml_jax.bench.sources.files import directory
-from iml_jax.bench.sources.records import Record, document
+from iml_jax.bench.sources.records import Record, head_of, listed
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import walk
@@ -64,7 +64,7 @@ class BigBench(EvaluationSet):
         return sorted(found), lambda name: self._info(name, found[name])
 
     def _info(self, name: str, path: Path) -> TaskInfo:
-        content = document(path)
+        content = head_of(path, "examples")
         metric = "exact_match" if content.text("preferred_score", "") in _EXACT else "rouge_l"
         return TaskInfo(
             benchmark=self.name,
@@ -80,14 +80,11 @@ class BigBench(EvaluationSet):
         """As ``Source.demonstrations``: the task has no other rows than those asked."""
         yield from self.examples(task, "test", skipped)
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``."""
-        content = document(task.files[0])
-        rows = content.records("examples")
-        if not rows:
-            raise UserError(f"{task.files[0]}: no list 'examples' with anything in it; is it a JSON task?")
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``."""
+        content = head_of(task.files[0], "examples")
         scored = _scored(content)
-        for number, row in enumerate(rows):
+        for row in listed(task.files[0], "examples", wanted="a JSON task"):
             right, options = _answers(row, scored=scored)
             text = _question(content, row)
             if reason := _unusable(row, text, right):
@@ -96,7 +93,7 @@ class BigBench(EvaluationSet):
             yield Example(
                 benchmark=self.name,
                 task=task.task,
-                example_id=str(number),
+                example_id=str(row.number - 1),
                 split=split,
                 instruction=content.text("task_prefix", ""),
                 source=text.strip(),

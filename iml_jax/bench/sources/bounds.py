@@ -9,20 +9,30 @@ from __future__ import annotations
 import collections
 import contextlib
 import contextvars
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.example import Example
-from iml_jax.storage.reading import encodable
+from iml_jax.storage.reading import LINE_LIMIT, encodable, read_bounded_lines
 
 # A row of 2,048 tokens shows some ten thousand characters; all tokens of a row that is kept cost about 160
 # bytes of memory a character while it is prepared.
 ROW_CHARACTERS = 1 << 20
 LONG_ROW = f"row of more than {ROW_CHARACTERS} characters"
 NOT_UNICODE = "text that is not valid Unicode"
-_dropped: contextvars.ContextVar[collections.Counter[str] | None] = contextvars.ContextVar(
-    "dropped", default=None
-)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Count:
+    """Where rows that readers leave out are counted, and which of them were: a file may be read twice."""
+
+    counter: collections.Counter[str]
+    seen: set[tuple[str, int]]
+
+
+_counting: contextvars.ContextVar[_Count | None] = contextvars.ContextVar("counting", default=None)
 
 
 class LongRow(dict[str, Any]):
@@ -48,23 +58,98 @@ def is_long(row: Any) -> bool:
     return isinstance(row, LongRow) or text_length(row) > ROW_CHARACTERS
 
 
-def drop() -> None:
-    """Counts a row that a reader leaves out; where no one counts, the rows are only looked at."""
-    counter = _dropped.get()
-    if counter is not None:
-        counter[LONG_ROW] += 1
+def drop(path: Path, number: int) -> None:
+    """Counts a row that a reader leaves out, once for ``Source.examples`` however often it is read.
+
+    Where no examples are made (tasks are listed), rows are only looked at and nobody counts.
+
+    Args:
+      path: its file.
+      number: its line or its number, as the reader has it.
+    """
+    count = _counting.get()
+    if count is not None and (place := (str(path), number)) not in count.seen:
+        count.seen.add(place)
+        count.counter[LONG_ROW] += 1
+
+
+@contextlib.contextmanager
+def not_counted() -> Iterator[None]:
+    """While rows of other splits are looked at (for the labels of a task): what is dropped is not counted."""
+    token = _counting.set(None)
+    try:
+        yield
+    finally:
+        _counting.reset(token)
+
+
+def bounded_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """As ``read_lines``, for files with a row a line: what is longer than ``LINE_LIMIT`` bytes is dropped.
+
+    Raises:
+      UserError: as ``read_lines``, but for the length.
+    """
+    for number, line in read_bounded_lines(path):
+        if line is None:
+            drop(path, number)
+        else:
+            yield number, line
+
+
+class Block:
+    """What is put together from several lines (a sentence, a dialogue): one above the bound is dropped.
+
+    In a malformed file it need not end at all: the content of the whole file would be held in memory, many
+    times over. ::
+
+        if line is the end:
+            if block.ends():
+                yield what was kept
+            kept.clear()
+        elif block.takes(number, line):
+            kept.append(line)
+        else:
+            kept.clear()
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._start = self._size = 0
+
+    def takes(self, number: int, line: str | None) -> bool:
+        """Counts a line's text, and some characters for keeping it; whether it still is within the bound.
+
+        Args:
+          number: the line.
+          line: its text; None for one that is too long itself.
+        """
+        self._start = self._start or number
+        self._size += LINE_LIMIT + 1 if line is None else len(line) + 32
+        return self._size <= LINE_LIMIT
+
+    def ends(self) -> bool:
+        """The next one begins; whether this one is to be used. If not, it is counted as dropped."""
+        within = self._size <= LINE_LIMIT
+        if not within:
+            drop(self._path, self._start)
+        self._start = self._size = 0
+        return within
 
 
 def usable(examples: Iterator[Example], skipped: collections.Counter[str]) -> Iterator[Example]:
     """The examples of a source without those above the bound or with halves of surrogate pairs.
 
     Args:
-      examples: as ``Source.examples`` gives them; rows that its readers leave out are counted here.
+      examples: as ``Source.read_split`` gives them; rows that its readers leave out are counted here.
       skipped: receives, by reason, one count for each row that is left out.
     """
+    count = _Count(skipped, set())
     while True:
-        with _counting(skipped):
+        token = _counting.set(count)
+        try:
             example = next(examples, None)
+        finally:
+            _counting.reset(token)
         if example is None:
             return
         texts = (example.instruction, example.source, *example.references, *example.options)
@@ -74,12 +159,3 @@ def usable(examples: Iterator[Example], skipped: collections.Counter[str]) -> It
             skipped[NOT_UNICODE] += 1
         else:
             yield example
-
-
-@contextlib.contextmanager
-def _counting(counter: collections.Counter[str]) -> Iterator[None]:
-    token = _dropped.set(counter)
-    try:
-        yield
-    finally:
-        _dropped.reset(token)

@@ -21,7 +21,7 @@ from iml_jax.bench.sources.bounds import LongRow, drop, is_long
 from iml_jax.bench.sources.files import is_name
 from iml_jax.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, JsonStream
-from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json
+from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json, regular_file
 
 COLUMNS = ("inputs", "targets", "task_name")
 _SOURCE, _KIND = "task_source", "template_type"
@@ -93,7 +93,7 @@ def prompts(path: Path, index: Index, task: str) -> Iterator[tuple[int, Prompt]]
     read = _parquet_rows if path.suffix == ".parquet" else _json_rows
     for number, row in read(path, index, task):
         if is_long(row):
-            drop()
+            drop(path, number)
         else:
             yield number, _prompt(row, f"{path}:{number}")
 
@@ -207,7 +207,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(regular_file(path)) as file:
             yield file
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

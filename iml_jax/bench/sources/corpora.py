@@ -11,7 +11,7 @@ from pathlib import Path
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import corpus_files as corpus
 from iml_jax.bench.sources.base import Source, TaskInfo
-from iml_jax.bench.sources.bounds import NOT_UNICODE
+from iml_jax.bench.sources.bounds import NOT_UNICODE, drop
 from iml_jax.bench.sources.corpus_files import CorpusFile
 from iml_jax.bench.sources.documents import documents
 from iml_jax.bench.sources.files import directory
@@ -19,7 +19,7 @@ from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.records import json_records
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable, read_lines
+from iml_jax.storage.reading import encodable, read_bounded_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +86,8 @@ class _Corpus(Source):
     def _texts(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
         """(identity, text, why it is left out or "") of each document or dialogue."""
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; the rows of ``skipped`` are documents or dialogues."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are documents or dialogues."""
         used: collections.Counter[str] = collections.Counter()
         files = self._find().get(task.task)
         if not files:
@@ -111,6 +111,14 @@ class _Corpus(Source):
                     source="",
                     references=(text,),
                 )
+
+
+def _paragraph_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text; where one is too long and dropped, a paragraph ends."""
+    for number, line in read_bounded_lines(path):
+        if line is None:
+            drop(path, number)
+        yield number, line or ""
 
 
 def _unusable(text: str) -> str:
@@ -152,7 +160,7 @@ class PretrainingText(_Corpus):
     def _texts(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
         size = self.document_characters
         if file.kind == "text":
-            for number, text in documents(read_lines(file.path), size):
+            for number, text in documents(_paragraph_lines(file.path), size):
                 yield str(number), text, ""
             return
         for row in json_records(file.path, cut_later=True):

@@ -132,8 +132,8 @@ class CrossFit(Source):
         if "train" in _by_split(task.files):
             yield from self.examples(task, "train", skipped)
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; the rows of ``skipped`` are lines."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are lines."""
         files = _by_split(task.files)
         entry = self._entry(task)
         scored, labels = _answers(entry, [path for paths in files.values() for path in paths])

@@ -10,10 +10,10 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from iml_jax.bench.sources.bounds import NOT_UNICODE
-from iml_jax.bench.sources.rows import read_rows
+from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
+from iml_jax.bench.sources.rows import located_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable, open_binary, read_lines
+from iml_jax.storage.reading import encodable, open_binary, read_bounded_lines
 
 FILE = re.compile(
     r"(?P<task>[^:]+)_(?P<shots>\d{1,9})_(?P<seed>\d{1,9})_(?P<split>train|dev|test)\.(?P<form>tsv|jsonl)(\.gz)?"
@@ -56,8 +56,8 @@ def read(path: Path, *, single: bool) -> Iterator[tuple[int, Row | str]]:
       single: a row can have one output only, so that a second tab must come from the input.
 
     Raises:
-      UserError: as ``read_lines`` and ``read_rows``; or no line of the file has a tab, or a JSON object is
-        not of that form.
+      UserError: as ``read_bounded_lines`` and ``located_rows``; or no line of the file has a tab, or a JSON
+        object is not of that form.
     """
     lines = _jsonl(path) if is_jsonl(path) else _tsv(path)
     for number, row in lines:
@@ -66,7 +66,11 @@ def read(path: Path, *, single: bool) -> Iterator[tuple[int, Row | str]]:
 
 def _tsv(path: Path) -> Iterator[tuple[int, Row | str]]:
     number, tabs = 0, False
-    for number, line in read_lines(path):
+    for number, line in read_bounded_lines(path):
+        if line is None:
+            yield number, LONG_ROW
+            tabs = True  # who knows
+            continue
         source, tab, outputs = line.partition("\t")
         tabs = tabs or bool(tab)
         if not line.strip():
@@ -79,8 +83,11 @@ def _tsv(path: Path) -> Iterator[tuple[int, Row | str]]:
         raise UserError(f"{path}:1: no line has a tab; expected input, a tab and output in each")
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
-    for number, row in read_rows(path):
+def _jsonl(path: Path) -> Iterator[tuple[int, Row | str]]:
+    for number, row in located_rows(path):
+        if is_long(row):
+            yield number, LONG_ROW
+            continue
         source = row.get("input")
         if not isinstance(source, str):
             raise UserError(f"{path}:{number}: 'input' must be a string; mend or remove the row")

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from iml_jax.bench.sources.rows import read_rows
+from iml_jax.bench.sources.rows import table_rows
 from iml_jax.errors import UserError
 
 TABLE = Path(__file__).with_name("crossfit_instructions.tsv")
@@ -66,7 +66,7 @@ def read_table(path: Path) -> dict[str, KnownTask]:
       UserError: the file is missing or malformed; names the line.
     """
     known: dict[str, KnownTask] = {}
-    for line, row in read_rows(path):
+    for line, row in table_rows(path):
         if missing := [column for column in _COLUMNS if column not in row]:
             raise UserError(f"{path}:1: no column {missing[0]}; its columns are {', '.join(_COLUMNS)}")
         task, kind, choices, instruction = (str(row[column] or "").strip() for column in _COLUMNS)

@@ -21,7 +21,7 @@ from typing import Any
 from iml_jax.bench.sources import arrow_folders, tfds_folders
 from iml_jax.bench.sources.rows import located_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import entries, walk
+from iml_jax.storage.folders import entries, is_there, walk
 
 FORMATS = ("rows", "arrow", "tfds")
 # Names that publishers give to the only subset of a dataset without subsets.
@@ -226,7 +226,7 @@ def _read(folder: Path, name: str, version: str) -> LocalDataset | None:
         splits, metadata = arrow_folders.arrow_splits(folder)
         return LocalDataset(name, folder, "arrow", splits, metadata)
     known = tfds_folders.versions(folder)
-    if (folder / tfds_folders.FEATURES).is_file() and tfds_folders.is_version(folder):
+    if is_there(folder / tfds_folders.FEATURES) and tfds_folders.is_version(folder):
         splits, metadata = tfds_folders.tfds_splits(folder)
         return LocalDataset(name, folder, "tfds", splits, metadata)
     if known:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.files import Block
+from iml_jax.bench.sources.bounds import Block
 from iml_jax.bench.sources.records import Record, csv_records, json_records
 from iml_jax.bench.sources.xml_records import xml_records
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import parse_json, read_lines
+from iml_jax.storage.reading import parse_json, read_bounded_lines
 
 REPEATED = "the same dialogue from the other side"
 _SILENCE = ("<SILENCE>", "__SILENCE__")  # a turn of nobody, in bAbI and ParlAI
@@ -54,51 +54,63 @@ def sgd(path: Path) -> Dialogues:
 
 def meld(path: Path) -> Dialogues:
     """MELD's CSV: rows with the same ``Dialogue_ID`` follow each other; ``Utterance`` is a turn."""
-    block = Block(path, "a dialogue")
+    block = Block(path)
     for identity, rows in itertools.groupby(csv_records(path), key=lambda row: row.text("Dialogue_ID")):
-        yield Talk(identity, [_held(row.text("Utterance"), row, block) for row in rows])
-        block.end()
+        turns = _turns(((row.number, row.text("Utterance")) for row in rows), block)
+        if block.ends():
+            yield Talk(identity, turns)
 
 
-def _held(text: str, row: Record, block: Block) -> str:
-    block.add(row.number, text)
-    return text
+def _turns(said: Iterable[tuple[int, str]], block: Block) -> list[str]:
+    """The texts of (line, text); no more of them than ``block`` takes is held."""
+    turns: list[str] = []
+    for number, text in said:
+        if block.takes(number, text):
+            turns.append(text)
+        else:
+            turns.clear()
+    return turns
 
 
 def numbered(path: Path) -> Dialogues:
     """ParlAI's older text form, of bAbI dialogues and ConvAI2: ``N TEXT <tab> REPLY [<tab> ... candidates]``.
 
     The number starts again at 1 with each dialogue. Lines without a tab are no turns: knowledge-base facts
-    (bAbI) or personas (ConvAI2).
+    (bAbI) or personas (ConvAI2). A line that is too long counts as one of the dialogue before it.
     """
     turns: list[str] = []
     start = previous = 0
-    block = Block(path, "a dialogue")
-    for number, line in read_lines(path):
+    block = Block(path)
+    for number, line in read_bounded_lines(path):
+        if line is None:
+            block.takes(number, line)
+            continue
         if not line.strip():
             continue
-        block.add(number, line)
         if not (match := _NUMBERED.fullmatch(line)):
             raise UserError(f"{path}:{number}: does not begin with a number and a space; mend the line")
         count = int(match[1][:9])
         if count <= previous:
-            if turns:
+            if block.ends() and turns:
                 yield Talk(str(start), turns)
             turns, start = [], number
-            block.end()
         start, previous = start or number, count
         said, tab, rest = match[2].partition("\t")
-        if tab:
+        if not block.takes(number, line):
+            turns = []
+        elif tab:
             turns += _audible(text.strip() for text in (said, rest.partition("\t")[0]))
-    if turns:
+    if block.ends() and turns:
         yield Talk(str(start), turns)
 
 
 def nps_chat(path: Path) -> Dialogues:
     """An NPS chat session: each ``<Post>`` is a turn, but for the class System (who joins, who leaves)."""
-    posts, block = xml_records(path, "Post"), Block(path, "a session")
-    said = (_held(post.text(""), post, block) for post in posts if post.text("class", "") != "System")
-    yield Talk("1", list(said))
+    posts, block = xml_records(path, "Post"), Block(path)
+    said = ((post.number, post.text("")) for post in posts if post.text("class", "") != "System")
+    turns = _turns(said, block)
+    if block.ends():
+        yield Talk("1", turns)
 
 
 def parlai_text(path: Path) -> Dialogues:
@@ -112,24 +124,29 @@ def parlai_text(path: Path) -> Dialogues:
     turns: list[str] = []
     before: list[str] = []
     start, light = 0, False
-    block = Block(path, "a dialogue")
-    for number, line in read_lines(path):
-        if not line.strip():
+    block = Block(path)
+    for number, line in read_bounded_lines(path):
+        if line is not None and not line.strip():
             continue
-        block.add(number, line)
+        within = block.takes(number, line)
+        if line is None:
+            continue
         fields = dict(field.partition(":")[::2] for field in line.rstrip().split("\t"))
         if "text" not in fields:
             raise UserError(f"{path}:{number}: no field 'text:'; is it in ParlAI's text form?")
         start = start or number
         light = light or fields["text"].startswith("_")
         label = fields.get("labels", fields.get("eval_labels", "")).split("|")[0]
-        turns += _audible([*_said(_unescaped(fields["text"])), _unescaped(label).strip()])
+        if within:
+            turns += _audible([*_said(_unescaped(fields["text"])), _unescaped(label).strip()])
+        else:
+            turns.clear()
         if fields.get("episode_done", "").strip() == "True":
-            repeated = light and turns == before[: len(turns)]
-            yield Talk(str(start), turns, REPEATED if repeated else "")
+            if block.ends():
+                repeated = light and turns == before[: len(turns)]
+                yield Talk(str(start), turns, REPEATED if repeated else "")
             turns, before, start = [], turns, 0
-            block.end()
-    if turns:
+    if block.ends() and turns:
         yield Talk(str(start), turns)
 
 
@@ -232,7 +249,8 @@ def _light_wild(text: str, row: Record) -> Iterator[str]:
 
 def any_text(path: Path) -> Dialogues:
     """A ``.txt`` file in one of ParlAI's forms; its first line says which."""
-    first = next((line.lstrip() for _, line in read_lines(path) if line.strip()), "")
+    lines = (line.lstrip() for _, line in read_bounded_lines(path) if line is not None)
+    first = next(filter(None, lines), "")
     if first.startswith("{"):
         yield from generic(path)
     elif first.startswith("text:"):

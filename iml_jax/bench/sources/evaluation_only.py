@@ -9,7 +9,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import entries
+from iml_jax.storage.folders import entries, is_there
 
 NO_LABEL = "no label (it is not public)"
 EMPTY = "empty question"
@@ -61,7 +61,7 @@ def with_gz(folder: Path, name: str) -> Path | None:
     Raises:
       UserError: both are there.
     """
-    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    found = [path for path in (folder / name, folder / f"{name}.gz") if is_there(path)]
     if len(found) > 1:
         raise UserError(f"{found[1]}: the same file as {found[0]}; remove one of the two")
     return found[0] if found else None

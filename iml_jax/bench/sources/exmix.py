@@ -213,8 +213,8 @@ class ExMix(Source):
             files=tuple(dict.fromkeys((*files, *found.files.side, *metadata))),
         )
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; the rows of ``skipped`` are utterances, turns, questions or sentences."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are utterances, turns, questions or sentences."""
         found = self._found()[task.task]
         streams = [
             self._examples(task, split, found.row.instruction, rows, skipped)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.blocks import read_blocks
+from iml_jax.bench.sources.bounds import bounded_lines, drop, is_long, not_counted
 from iml_jax.bench.sources.exmix_formats import (
     NO_LABEL,
     NO_TEXT,
@@ -16,15 +17,15 @@ from iml_jax.bench.sources.exmix_formats import (
     Outcome,
     TaskFiles,
     chosen,
+    json_objects,
     list_of,
     load_json,
-    objects,
     plain,
     text_of,
 )
-from iml_jax.bench.sources.rows import Row, read_rows
+from iml_jax.bench.sources.rows import Row, located_rows, read_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import parse_json, read_lines
+from iml_jax.storage.reading import parse_json, read_bounded_lines
 
 # The leaderboard sets of Rainbow, by the columns of their choices: the columns shown before these, the index
 # of the first label, and the column of the label where it is not in a .lst file.
@@ -43,14 +44,17 @@ def _leaderboard(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     del split
     stem = path.relative_to(files.folder).as_posix().removesuffix(".gz").removesuffix(".jsonl")
     listed = files.beside(f"{stem}-labels.lst")
-    labels = read_lines(listed) if listed else iter(())
+    labels = read_bounded_lines(listed) if listed else iter(())
     number = 0
-    for number, row in read_rows(path):
+    for number, row in located_rows(path):
         label = next(labels, None)
         if listed and label is None:
             raise UserError(f"{listed}: fewer lines than {path}; fetch the matching files")
+        if is_long(row) or (label and label[1] is None):  # after its label was taken
+            drop(path, number)
+            continue
         yield str(number), _question(row, label[1] if label else None, f"{path}:{number}")
-    if listed and any(line.strip() for _, line in labels):
+    if listed and any(line is None or line.strip() for _, line in labels):
         raise UserError(f"{path}:{number}: ends before {listed}; fetch the matching files")
 
 
@@ -95,7 +99,7 @@ def _commonsense_qa(files: TaskFiles, path: Path, split: str) -> Iterator[Outcom
 def _commonsense_qa_2(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     """CommonsenseQA 2.0: one JSON object a line, whatever the ending .json says."""
     del files, split
-    for number, line in read_lines(path):
+    for number, line in bounded_lines(path):
         if not line.strip():
             continue
         row = parse_json(line, path, number, halves=True)
@@ -135,7 +139,7 @@ def _gap(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 
 
 def _sentences(path: Path) -> Iterator[tuple[int, str, str]]:
-    for number, row in objects(load_json(path, list), path):
+    for number, row in json_objects(path):
         place = f"{path}: element {number}"
         yield number, text_of(row, "sentence", place), text_of(row, "label", place)
 
@@ -149,7 +153,8 @@ def _labelled(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     if listed := files.beside("labels.json"):
         options = tuple(label for label in load_json(listed, list) if isinstance(label, str))
     else:
-        labels = {label for file in files.rows for _, _, label in _sentences(file)}
+        with not_counted():
+            labels = {label for file in files.rows for _, _, label in _sentences(file)}
         options = tuple(sorted(labels - {"", "-"}))
     for number, sentence, label in _sentences(path):
         if label in ("", "-") or not sentence:
@@ -171,8 +176,12 @@ def _arguments(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     """UKP's sentential argument mining: a TSV a topic, whose column "set" has the split."""
     del files
     sets = {"train": "train", "val": "validation", "test": "test"}
-    for number, row in read_rows(path):
+    for number, row in located_rows(path):
         place = f"{path}:{number}"
+        if is_long(row):
+            if sets.get(str(row.get("set")), "train") == split:  # one that is not parsed, once
+                drop(path, number)
+            continue
         if "sentence" not in row:
             raise UserError(f"{place}: no column 'sentence'; run the corpus's completion-pipeline")
         if sets.get(text_of(row, "set", place)) != split:

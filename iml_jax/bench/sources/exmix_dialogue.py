@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.bounds import Block, bounded_lines, drop
 from iml_jax.bench.sources.exmix_formats import (
     NO_LABEL,
     NO_TEXT,
@@ -15,6 +16,7 @@ from iml_jax.bench.sources.exmix_formats import (
     Item,
     Outcome,
     TaskFiles,
+    json_objects,
     list_of,
     load_json,
     objects,
@@ -23,10 +25,9 @@ from iml_jax.bench.sources.exmix_formats import (
     spans_of,
     text_of,
 )
-from iml_jax.bench.sources.files import Block
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines
+from iml_jax.storage.reading import read_bounded_lines, read_lines
 
 _INTENT = re.compile(r"\[IN:\w+")
 _CODE = re.compile(r"[0-9]{1,9}")
@@ -100,7 +101,7 @@ def _clinc(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 def _spans(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     """DSTC8 and Restaurant-8k: an utterance, the slots asked for, and spans; a missing start index is 0."""
     del files, split
-    for number, row in objects(load_json(path, list), path):
+    for number, row in json_objects(path):
         place = f"{path}: element {number}"
         # Spans count characters of the text as it is: it must not be stripped.
         said = row.get("userInput")
@@ -139,7 +140,7 @@ def _tagged(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     if plain(path).endswith(".bio"):
         yield from _bio(path)
         return
-    for number, line in read_lines(path):
+    for number, line in bounded_lines(path):
         if not line.strip():
             continue
         words, _, intent = line.partition(" <=> ")
@@ -156,20 +157,25 @@ def _tagged(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 def _bio(path: Path) -> Iterator[Outcome]:
     block: list[tuple[str, str]] = []
     start = 1
-    sentence = Block(path, "a sentence")
-    for number, line in itertools.chain(read_lines(path), [(0, "")]):
-        sentence.add(number, line)
-        if line.strip():
+    sentence = Block(path)
+    for number, line in itertools.chain(read_bounded_lines(path), [(0, "")]):
+        if line is None:
+            sentence.takes(number, line)
+        elif line.strip():
             tag, tab, token = line.partition("\t")
             if not tab or not re.fullmatch(r"O|[BI]-\S+", tag):
                 raise UserError(f"{path}:{number}: not TAG, tab, word; mend the line")
             start = start if block else number
-            block.append((token.strip(), tag))
-        elif block:
+            if sentence.takes(number, line):
+                block.append((token.strip(), tag))
+            else:
+                block.clear()
+        elif sentence.ends() and block:
             tokens, tags = zip(*block, strict=True)
             yield str(start), Item(" ".join(tokens), (slots_text(spans_of(tokens, tags)),))
             block = []
-            sentence.end()
+        else:
+            block = []
 
 
 def _top(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
@@ -177,7 +183,7 @@ def _top(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     if plain(path).endswith(".txt"):
         yield from _tagged(files, path, split)
         return
-    for number, line in read_lines(path):
+    for number, line in bounded_lines(path):
         if not line.strip():
             continue
         cells = line.split("\t")
@@ -205,7 +211,7 @@ def _sgd(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     """Schema-guided dialogue as in GEM: from the system's dialogue acts, and the user's words, to its own."""
     del split
     services = _services(files, path)
-    for number, dialogue in objects(load_json(path, list), path):
+    for number, dialogue in json_objects(path):
         place = f"{path}: dialogue {number}"
         said = ""
         for index, turn in objects(list_of(dialogue, "turns", place), path):
@@ -243,8 +249,11 @@ def _vocabulary(files: TaskFiles, path: Path, kind: str) -> list[str]:
     return [line.strip() for _, line in read_lines(listed)]
 
 
-def _coded(path: Path, names: list[str]) -> Iterator[tuple[int, list[str]]]:
-    for number, line in read_lines(path):
+def _coded(path: Path, names: list[str]) -> Iterator[tuple[int, list[str] | None]]:
+    for number, line in read_bounded_lines(path):
+        if line is None:
+            yield number, None
+            continue
         codes = line.split()
         if not all(_CODE.fullmatch(code) and int(code) < len(names) for code in codes):
             raise UserError(f"{path}:{number}: an index that the vocabulary of {len(names)} has not; mend it")
@@ -260,7 +269,10 @@ def _atis_rows(files: TaskFiles, path: Path, kind: str) -> Iterator[tuple[int, l
         if row is None or label is None:
             short, long = (path, answers) if row is None else (answers, path)
             raise UserError(f"{short}: fewer lines than {long}; fetch the matching files")
-        yield row[0], row[1], label[1]
+        if row[1] is None or label[1] is None:
+            drop(path, row[0])
+        else:
+            yield row[0], row[1], label[1]
 
 
 def _atis_intents(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.records import json_records
 from iml_jax.errors import UserError
+from iml_jax.storage.json_stream import open_json
 from iml_jax.storage.reading import parse_json, read_text
 
 _JSON_LIMIT = 1 << 26  # bytes; the largest of these files, CLINC150's, has 2 MB
@@ -112,6 +114,20 @@ def load_json(path: Path, kind: type) -> Any:
             f"{path}: holds a {type(content).__name__}, not a {kind.__name__}; is it the right file?"
         )
     return content
+
+
+def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, object) of a file that is one JSON list, of any size; too long ones are dropped.
+
+    Raises:
+      UserError: malformed, no list, or an element is no object.
+    """
+    with open_json(path) as text:
+        is_list = text.peek() == "["
+    if not is_list:
+        load_json(path, list)  # which says what it is
+    for row in json_records(path):
+        yield row.number, row.values
 
 
 def objects(values: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

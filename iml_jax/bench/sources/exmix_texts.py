@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from iml_jax.bench.sources.bounds import bounded_lines, drop
 from iml_jax.bench.sources.exmix_formats import (
     NO_LABEL,
     NO_TEXT,
@@ -20,7 +21,7 @@ from iml_jax.bench.sources.exmix_formats import (
 )
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines
+from iml_jax.storage.reading import read_bounded_lines
 
 # StylePTB's codes of single transfers; folders of composed ones spell theirs out.
 _TRANSFERS = {
@@ -81,7 +82,7 @@ def _kilt(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 
 
 def _columns(path: Path, wanted: int) -> Iterator[tuple[int, list[str]]]:
-    for number, line in read_lines(path):
+    for number, line in bounded_lines(path):
         if not line.strip():
             continue
         cells = [cell.strip() for cell in line.split("\t")]
@@ -123,11 +124,14 @@ def _shakespeare(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     del split
     name = path.relative_to(files.folder).as_posix().removesuffix(".gz")
     other = files.needed(name.replace(".modern.", ".original."), path)
-    for modern, original in itertools.zip_longest(read_lines(path), read_lines(other)):
+    for modern, original in itertools.zip_longest(read_bounded_lines(path), read_bounded_lines(other)):
         if modern is None or original is None:
             short, long = (path, other) if modern is None else (other, path)
             raise UserError(f"{short}: fewer lines than {long}; fetch the matching files")
-        yield str(modern[0]), _item(modern[1].strip(), original[1].strip())
+        if modern[1] is None or original[1] is None:
+            drop(path, modern[0])
+        else:
+            yield str(modern[0]), _item(modern[1].strip(), original[1].strip())
 
 
 def _quiz(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:

@@ -113,8 +113,8 @@ class Flan(Source):
         made = super().assigned(task, trained=trained, evaluated=evaluated)
         return dataclasses.replace(made, splits=_splits(self._reader().offered(task.task), made.role))
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; of rows through templates, a skip is counted per row and template."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; of rows through templates, a skip is counted per row and template."""
         reader = self._reader()
         rows_of = split if split in reader.offered(task.task).splits else "train"
         yield from reader.examples(task.task, rows_of, split, skipped)

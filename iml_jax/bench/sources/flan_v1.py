@@ -20,7 +20,7 @@ from iml_jax.bench.sources.flan_splits import Slice, slices
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import entries
+from iml_jax.storage.folders import entries, is_there
 from iml_jax.storage.reading import encodable
 
 BENCHMARK = "flan"
@@ -204,7 +204,7 @@ class TemplatedRows:
         path = self.template_file
         if path is None:
             names = [f"{name}{suffix}" for name in TEMPLATE_FILES for suffix in ("", ".gz")]
-            path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+            path = next((self.folder / name for name in names if is_there(self.folder / name)), None)
         if path is None:
             raise UserError(
                 f"{self.folder}: none of {', '.join(TEMPLATE_FILES)}; put flan/templates.py of "

@@ -149,8 +149,8 @@ class Miniature(Source):
         """The tasks of all parts, each with its own benchmark's name."""
         return tuple(task for part in self.parts() for task in part.tasks())
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``, from the part that ``task`` belongs to."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``, from the part that ``task`` belongs to."""
         yield from self._owners[task.key].examples(task, split, skipped)
 
 

@@ -11,9 +11,10 @@ from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Demonstration, Example
 from iml_jax.bench.sources.base import BrokenTask, TaskInfo
+from iml_jax.bench.sources.bounds import drop
 from iml_jax.bench.sources.evaluation_only import EMPTY, EvaluationOnly
 from iml_jax.bench.sources.files import directory
-from iml_jax.bench.sources.records import csv_lines
+from iml_jax.bench.sources.separated import csv_lines
 from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries
@@ -99,8 +100,8 @@ class Mmlu(EvaluationOnly):
             kind=category_of(self.name, subject),
         )
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``."""
         files = {
             path.name.removesuffix(".gz").removesuffix(".csv").rpartition("_")[2]: path for path in task.files
         }
@@ -146,6 +147,9 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     columns: list[int] | None = None
     width = 6
     for count, (number, found) in enumerate(csv_lines(path)):
+        if found is None:
+            drop(path, number)
+            continue
         if count == 0 and (columns := _header(found)) is not None:
             width = len(found)
             continue

@@ -123,8 +123,8 @@ class Opt14(EvaluationSet):
         """What decides the examples besides the files."""
         return {"prompts": 1}
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; MultiRC's rows are answers, told apart after the ``/`` of their id."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; MultiRC's rows are answers, told apart after the ``/`` of their id."""
         yield from self._examples(task, _parts(task)[0], split, skipped)
 
     def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:

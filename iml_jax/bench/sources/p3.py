@@ -27,6 +27,7 @@ from iml_jax.bench.sources.promptsource_roles import (
 )
 from iml_jax.bench.sources.templates import load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.storage.folders import is_there
 from iml_jax.storage.reading import encodable
 
 NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
@@ -131,8 +132,8 @@ class P3(Source):
         if "train" in named and (task.role == "train" or len(named) > 1):
             yield from self.examples(task, "train", skipped)
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; a skip is counted per row and template."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; a skip is counted per row and template."""
         prompts = self._used(task)
         published = sorted({name for prompt in prompts for name in prompt.splits})
         for name in published_of(published, task.role, split):
@@ -179,7 +180,7 @@ def _example(task: TaskInfo, split: str, identity: str, prompt: Prompt, made: Fi
 def _other_tasks(folder: Path, task: str) -> frozenset[str] | None:
     """P3's names of a dataset's templates that ask for another task; None without a file of its templates."""
     path = folder / task / "templates.yaml"
-    if not path.is_file():
+    if not is_there(path):
         return None
     templates = load_templates(path)
     own = asking_for_the_task(task, templates)

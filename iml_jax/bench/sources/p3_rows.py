@@ -20,13 +20,13 @@ from typing import Any
 
 from iml_jax import extras
 from iml_jax.bench import known_tasks
-from iml_jax.bench.sources.bounds import drop, is_long
+from iml_jax.bench.sources.bounds import LONG_ROW, LongRow, is_long
 from iml_jax.bench.sources.datasets import locate
 from iml_jax.bench.sources.promptsource_filter import flat
 from iml_jax.bench.sources.rows import located_rows
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import entries
-from iml_jax.storage.reading import parse_json, read_text
+from iml_jax.storage.folders import entries, is_there
+from iml_jax.storage.reading import parse_json, read_text, regular_file
 
 RANKED = "_score_eval"
 END = "<|endoftext|>"
@@ -132,11 +132,11 @@ def has_options(prompt: Prompt) -> bool:
         if ranked:
             return True
         described = files[0].parent / f"info.{split}.json"
-        if _RECORDS.fullmatch(files[0].name) and described.is_file():
+        if _RECORDS.fullmatch(files[0].name) and is_there(described):
             info = parse_json(read_text(described), described)
             return isinstance(info, dict) and "answer_choices" in (info.get("features") or {})
-        row = next(_rows(files[:1]), None)
-        return row is not None and bool(row[2].get("answer_choices"))
+        row = next((row for _, _, row in _rows(files[:1]) if not isinstance(row, LongRow)), None)
+        return row is not None and bool(row.get("answer_choices"))
     return False
 
 
@@ -150,22 +150,33 @@ def filled(prompt: Prompt, split: str) -> Iterator[Filled | str]:
     rows = _rows(files)
     if not ranked:
         for path, number, row in rows:
-            yield _filled(row, f"{path}:{number}")
+            yield LONG_ROW if isinstance(row, LongRow) else _filled(row, f"{path}:{number}")
         return
-    for _, group in itertools.groupby(rows, key=lambda located: _identity(located[2])):
+    before: Any = None
+
+    def example(located: tuple[Path, int, dict[str, Any]]) -> Any:
+        """What the candidates of one example share; one that is too long is taken for one more of them."""
+        nonlocal before
+        row = located[2]
+        if not isinstance(row, LongRow):
+            idx = row.get("idx")
+            before = idx[0] if isinstance(idx, list | tuple) and idx else row.get("inputs_pretokenized")
+        return before
+
+    for _, group in itertools.groupby(rows, key=example):
         yield from _ranked(list(itertools.islice(group, _CANDIDATES + 1)))
 
 
-def _identity(row: Mapping[str, Any]) -> Any:
-    """What the candidates of one example share."""
-    idx = row.get("idx")
-    return idx[0] if isinstance(idx, list | tuple) and idx else row.get("inputs_pretokenized")
-
-
-def _ranked(group: list[tuple[Path, int, Mapping[str, Any]]]) -> Iterator[Filled | str]:
-    path, number, first = group[0]
-    if len(group) > _CANDIDATES:
+def _ranked(candidates: list[tuple[Path, int, dict[str, Any]]]) -> Iterator[Filled | str]:
+    path, number, _ = candidates[0]
+    if len(candidates) > _CANDIDATES:
         raise UserError(f"{path}:{number}: more than {_CANDIDATES} candidates of one example; mend the file")
+    group = [located for located in candidates if not isinstance(located[2], LongRow)]
+    for _ in candidates[len(group) :]:
+        yield LONG_ROW
+    if not group:
+        return
+    path, number, first = group[0]
     prompt, _ = _pair(first, f"{path}:{number}")
     targets = [(_pair(row, f"{place}:{line}")[1], row.get("is_correct")) for place, line, row in group]
     options = tuple(dict.fromkeys(text for texts, _ in targets for text in texts))
@@ -210,6 +221,10 @@ def _pair(row: Mapping[str, Any], place: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _rows(files: tuple[Path, ...]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    """(file, number, row); ``LongRow`` keeps the place of one that is too long.
+
+    The rows of the templates of a dataset belong together by their number: none may be missing in between.
+    """
     for path in files:
         if _RECORDS.fullmatch(path.name):
             reader = _records(path)
@@ -220,10 +235,7 @@ def _rows(files: tuple[Path, ...]) -> Iterator[tuple[Path, int, dict[str, Any]]]
         else:
             reader = located_rows(path)
         for number, row in reader:
-            if is_long(row):
-                drop()
-            else:
-                yield path, number, row
+            yield path, number, LongRow() if is_long(row) else row
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -236,7 +248,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     number = 0
     try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(str(regular_file(path))).as_numpy_iterator():
             number += 1
             features = parse_example(record, file=path, index=number - 1)
             yield number, {name: _plain(name, values) for name, values in features.items()}

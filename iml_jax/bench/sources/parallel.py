@@ -15,9 +15,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from iml_jax.bench.sources.bounds import drop
 from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines, read_text
+from iml_jax.storage.reading import read_bounded_lines, read_text
 
 ENGLISH = ("en", "eng_Latn")
 SYSTEM_OUTPUT = "a system's translation"
@@ -127,12 +128,15 @@ def parallel_rows(first: Path, second: Path, source: str, target: str) -> Iterat
         yield from _sgml_rows(first, second, source, target)
         return
     ended = "ends before {}; fetch the matching files, aligned line by line"
-    for left, right in itertools.zip_longest(read_lines(first), read_lines(second)):
+    for left, right in itertools.zip_longest(read_bounded_lines(first), read_bounded_lines(second)):
         if left is None:
             raise UserError(f"{first}:{right[0]}: {ended.format(second)}")
         if right is None:
             raise UserError(f"{second}:{left[0]}: {ended.format(first)}")
-        yield str(left[0]), {source: left[1].strip(), target: right[1].strip()}
+        if left[1] is None or right[1] is None:
+            drop(first, left[0])
+        else:
+            yield str(left[0]), {source: left[1].strip(), target: right[1].strip()}
 
 
 def _sgml_rows(first: Path, second: Path, source: str, target: str) -> Iterator[tuple[str, Row]]:

@@ -42,7 +42,7 @@ from iml_jax.bench.sources.templates import PromptTemplate, load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.seeds import check_seed
-from iml_jax.storage.folders import entries, walk
+from iml_jax.storage.folders import entries, is_there, walk
 
 TEMPLATE_FILE = "templates.yaml"
 PARTIAL = "template does not apply to every example"
@@ -213,7 +213,7 @@ class PromptSource(Source):
 
     def _chosen(self, task: str) -> tuple[PromptTemplate, ...]:
         path = self._template_file(task)
-        templates = load_templates(path) if path.is_file() else ()
+        templates = load_templates(path) if is_there(path) else ()
         return asking_for_the_task(task, templates) if self.original_task_only else templates
 
     def probe(self, task: TaskInfo, split: str) -> None:
@@ -226,8 +226,8 @@ class PromptSource(Source):
             with contextlib.closing(made):
                 next(made, None)
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; a skip is counted per row and template."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; a skip is counted per row and template."""
         templates = self._chosen(task.task)
         with self._rendering(task, templates) as rendering:
             used = list(range(len(templates)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.promptsource_filter import task_name
-from iml_jax.bench.sources.rows import read_rows
+from iml_jax.bench.sources.rows import table_rows
 from iml_jax.errors import UserError
 
 TRAIN_SETS = ("BASE", "GPT_EVAL", "SGLUE")
@@ -29,7 +29,7 @@ def read_roles(path: Path, train_sets: Sequence[str]) -> dict[str, str]:
       UserError: it is no such table.
     """
     roles = {}
-    for number, row in read_rows(path):
+    for number, row in table_rows(path):
         if missing := [column for column in _COLUMNS if column not in row]:
             raise UserError(f"{path}:1: no column {missing[0]!r}; give T0's datasets.csv")
         name, subset, train, evaluate = (str(row[column] or "").strip() for column in _COLUMNS)

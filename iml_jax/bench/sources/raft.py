@@ -16,7 +16,7 @@ from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, csv_records, document
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import entries
+from iml_jax.storage.folders import entries, is_there
 from iml_jax.storage.reading import parse_json, read_lines
 
 _TABLE = Path(__file__).with_name("raft_tasks.tsv")
@@ -75,12 +75,12 @@ class Raft(EvaluationSet):
     def _settings_file(self) -> Path | None:
         if self.prompt_dir:
             folder = directory(self.prompt_dir, "Raft.prompt_dir")
-            if not (folder / _PROMPTS).is_file():
+            if not is_there(folder / _PROMPTS):
                 raise UserError(f"Raft.prompt_dir = {folder}: has no {_PROMPTS}; bind the folder that has it")
             return folder / _PROMPTS
         root = Path(self.data_dir)
         beside = (root, root / "prompts", root.parent / "prompts", root.parent)
-        return next((place / _PROMPTS for place in beside if (place / _PROMPTS).is_file()), None)
+        return next((place / _PROMPTS for place in beside if is_there(place / _PROMPTS)), None)
 
     def _info(self, task: str, folder: Path) -> TaskInfo:
         files = [
@@ -105,8 +105,8 @@ class Raft(EvaluationSet):
             kind=known.kind if known else "",
         )
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``."""
         tables = {name: path for path in task.files if (name := path.name.partition(".")[0]) != "task"}
         if "test" in tables:
             found = [*self._rows(task, "test", collections.Counter())]

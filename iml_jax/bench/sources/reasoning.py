@@ -162,8 +162,8 @@ class Reasoning(Source):
         if "train" in parts and (task.role == "train" or len(parts) > 1):
             yield from self.examples(task, "train", skipped)
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; the rows of ``skipped`` are questions."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are questions."""
         parts = self._parts(task)
         held_out = self.held_out_rows if task.role == "train" and "test" not in parts else 0
         seen: set[str] = set()

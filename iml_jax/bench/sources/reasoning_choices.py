@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from iml_jax.bench.sources.bounds import bounded_lines
 from iml_jax.bench.sources.reasoning_questions import NO_ANSWER, Question, sentences, with_options
-from iml_jax.bench.sources.records import Record, csv_records, document, json_records
+from iml_jax.bench.sources.records import Record, csv_records, json_records, listed
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines
 
 # A last line that only names the letter ("ANSWER:C", "Correct answer - A", "The answer is B."), not a step.
 _LETTER_LINE = re.compile(
@@ -119,7 +119,7 @@ def ecqa_lines(path: Path, questions: Sequence[Path]) -> Iterator[Question]:
         raise UserError(f"{path}: no ecqa.jsonl beside author_split; fetch dair-iitd/ECQA-Dataset whole")
     known = _joined(path, questions[1:])
     explained = {row.text("id"): row.text("explanation", "") for row in json_records(questions[0])}
-    for _, line in read_lines(path):
+    for _, line in bounded_lines(path):
         if identity := line.strip():
             yield _explained(identity, known.get(identity), explained.get(identity, ""))
 
@@ -182,7 +182,7 @@ def strategyqa_bigbench(path: Path) -> Iterator[Question]:
 
     The file carries BIG-bench's canary: never to be trained on.
     """
-    for number, row in enumerate(document(path).records("examples"), start=1):
+    for row in listed(path, "examples"):
         scores = {name.strip().lower(): score for name, score in row.mapping("target_scores").items()}
         right = [name for name, score in scores.items() if score == 1]
         if len(right) != 1 or right[0] not in YES_NO:
@@ -190,7 +190,7 @@ def strategyqa_bigbench(path: Path) -> Iterator[Question]:
         target = row.text("target", "")
         head = f"{right[0]}."
         rationale = target[len(head) :].strip() if target.lower().startswith(head) else target
-        yield Question(str(number), row.text("input"), ((rationale, right[0]),))
+        yield Question(str(row.number), row.text("input"), ((rationale, right[0]),))
 
 
 def creak(path: Path) -> Iterator[Question]:

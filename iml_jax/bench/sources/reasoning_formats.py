@@ -11,11 +11,11 @@ from iml_jax.bench.sources import reasoning_choices as choices
 from iml_jax.bench.sources import reasoning_math as mathematics
 from iml_jax.bench.sources import reasoning_passages as passages
 from iml_jax.bench.sources import reasoning_sense as sense
+from iml_jax.bench.sources.bounds import bounded_lines
 from iml_jax.bench.sources.files import SPLIT_NAMES
 from iml_jax.bench.sources.reasoning_proofs import proofwriter
 from iml_jax.bench.sources.reasoning_questions import Question
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines
 
 TSV, RAW = FORMS = ("tsv", "raw")
 SPLIT_OF = SPLIT_NAMES | {"val": "validation", "valid": "validation", "training": "train"}
@@ -117,7 +117,7 @@ RAW_FORMS = (
 
 def tsv(path: Path) -> Iterator[Question]:
     """FLAN v2's lines ``question <tab> answer <tab> rationale``; a line break in a field is ``\\n``."""
-    for number, line in read_lines(path):
+    for number, line in bounded_lines(path):
         if not line.strip():
             continue
         fields = line.split("\t")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iml_jax.bench.sources.reasoning_questions import Question
-from iml_jax.bench.sources.records import Record, csv_records, document, json_records
+from iml_jax.bench.sources.records import Record, csv_records, document, json_records, listed
 from iml_jax.bench.sources.xml_records import xml_records
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")
@@ -176,5 +176,5 @@ def word_problems(path: Path) -> Iterator[Question]:
 
 def symbolic(path: Path) -> Iterator[Question]:
     """coin_flip and last_letters: ``examples`` of ``question`` and ``answer``, without a rationale."""
-    for number, row in enumerate(document(path).records("examples"), start=1):
-        yield Question(str(number), row.text("question"), (("", row.text("answer")),))
+    for row in listed(path, "examples"):
+        yield Question(str(row.number), row.text("question"), (("", row.text("answer")),))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iml_jax.bench.sources.reasoning_questions import Question, sentences, with_options
-from iml_jax.bench.sources.records import Record, csv_records, document, json_records
+from iml_jax.bench.sources.records import Record, csv_records, json_records, listed
 
 _NO_EXPLANATION = "no explanation"
 _LABELS = ("entailment", "neutral", "contradiction")
@@ -17,8 +17,8 @@ def coqa(path: Path) -> Iterator[Question]:
 
     The question has the story and the turns before it. ``additional_answers`` (dev) are further solutions.
     """
-    for index, story in enumerate(document(path).records("data"), start=1):
-        identity = story.text("id", str(index))
+    for story in listed(path, "data"):
+        identity = story.text("id", str(story.number))
         questions, answers = story.records("questions"), story.records("answers")
         others = [story.record("additional_answers").records(key) for key in _keys(story)]
         if any(len(rows) != len(questions) for rows in (answers, *others)):

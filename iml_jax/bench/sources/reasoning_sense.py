@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench.hashing import draw
+from iml_jax.bench.sources.bounds import drop
 from iml_jax.bench.sources.reasoning_questions import Question, with_options
-from iml_jax.bench.sources.records import csv_lines, csv_records, json_records
+from iml_jax.bench.sources.records import csv_records, json_records
+from iml_jax.bench.sources.separated import csv_lines
 from iml_jax.errors import UserError
 
 _QUESTION = "Which of the following two sentences is against common sense?"
@@ -49,7 +51,12 @@ def comve_subtasks(path: Path, others: Sequence[Path]) -> Iterator[Question]:
     if len(others) != 2:
         raise UserError(f"{path}: subtaskC's data and answers must lie beside it; fetch them too")
     false = {row.text("id"): row.text("FalseSent") for row in csv_records(others[0])}
-    reasons = {cells[0].strip(): [text.strip() for text in cells[1:]] for _, cells in csv_lines(others[1])}
+    reasons = {}
+    for number, cells in csv_lines(others[1]):
+        if cells is None:
+            drop(others[1], number)
+        else:
+            reasons[cells[0].strip()] = [text.strip() for text in cells[1:]]
     for row in csv_records(path):
         identity = row.text("id")
         pair = (row.text("sent0"), row.text("sent1"))

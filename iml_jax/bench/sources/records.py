@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.bounds import LongRow, drop, is_long
-from iml_jax.bench.sources.files import Block
+from iml_jax.bench.sources.separated import csv_lines, header_of
 from iml_jax.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, elements, open_json
-from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_bounded_lines, read_lines, read_text
+from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_bounded_lines, read_text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,6 +116,72 @@ def document(path: Path) -> Record:
     return Record(f"{path}", 1, content)
 
 
+def head_of(path: Path, key: str) -> Record:
+    """A file that is one JSON object, without the list that it has under a key (``listed``).
+
+    Raises:
+      UserError: it is no object, malformed, or has more than ``LINE_LIMIT`` characters beside the list.
+    """
+    head: dict[str, Any] = {}
+    held = 0
+    with open_json(path) as text:
+        if text.peek() != "{":
+            return document(path)  # which says what it is
+        for name in text.members():
+            if name == key:
+                text.skip()
+                continue
+            start = text.position - len(name)
+            head[name] = text.value()
+            held += text.position - start
+            if head[name] is TOO_LONG or held > LINE_LIMIT:
+                what = f"more than {LINE_LIMIT} characters beside the list {key!r}"
+                raise UserError(f"{path}:{text.line}: {what}; is it the right file?")
+        text.end()
+    return Record(f"{path}", 1, head)
+
+
+def listed(path: Path, key: str, *, wanted: str = "") -> Iterator[Record]:
+    """Streams the objects of a list that a file, one JSON object, has under a key; too long ones are dropped.
+
+    The list may be of any size. The number of a record is its place in it, from 1. Of the other members only
+    strings and brackets are checked.
+
+    Args:
+      path: the file.
+      key: of the list.
+      wanted: what the file should be, where a missing or empty list is an error.
+
+    Raises:
+      UserError: malformed, no list, there twice, or an element is no object; names the line or the element.
+    """
+    with open_json(path) as text:
+        if text.peek() != "{":
+            document(path)  # which says what it is
+        there, index = False, -1
+        for name in text.members():
+            if name != key:
+                text.skip()
+                continue
+            if there:
+                raise UserError(f"{path}:{text.line}: a second {key!r}; remove one")
+            there = True
+            if text.peek() != "[":
+                Record(f"{path}", 1, {key: text.value()}).items(key)  # refuses what is not null
+                continue
+            for index, (_, value) in enumerate(text.array()):
+                place = f"{key}[{index}]"
+                if isinstance(value, dict) and not is_long(value):
+                    yield Record(f"{path}: {place}", index + 1, value)
+                elif value is TOO_LONG or isinstance(value, dict):
+                    drop(path, index)
+                else:
+                    raise Record(f"{path}", 1, {}).error(f"{place!r} must be an object, not {_kind(value)}")
+        text.end()
+    if wanted and index < 0:
+        raise UserError(f"{path}: no list {key!r} with anything in it; is it {wanted}?")
+
+
 def json_records(path: Path, *, cut_later: bool = False) -> Iterator[Record]:
     """Streams the objects of JSON lines or of one JSON array, as ``json_rows``; too long ones are dropped.
 
@@ -130,7 +195,7 @@ def json_records(path: Path, *, cut_later: bool = False) -> Iterator[Record]:
     """
     for number, line, values in json_rows(path):
         if isinstance(values, LongRow) or (not cut_later and is_long(values)):
-            drop()
+            drop(path, line)
         else:
             yield Record(f"{path}:{line}", number, values)
 
@@ -170,57 +235,27 @@ def _checked(value: object, place: str) -> dict[str, Any]:
 def csv_records(path: Path) -> Iterator[Record]:
     """Streams the rows of a CSV file with a header, every cell as text; a column without a name is left out.
 
+    Rows that are too long are dropped.
+
     Raises:
       UserError: malformed, or a column is there twice; names the line.
     """
     header: list[str] | None = None
     for number, cells in csv_lines(path):
         if header is None:
-            header = [name.strip() for name in cells]
+            header = [name.strip() for name in header_of(cells, path)]
             named = list(filter(None, header))
             if len(set(named)) != len(named) or not named:
                 raise UserError(f"{path}:{number}: no or repeated column names; the first line is the header")
+            continue
+        if cells is None:
+            drop(path, number)
             continue
         if len(cells) != len(header):
             wanted = f"{len(cells)} cells, the header has {len(header)}"
             raise UserError(f"{path}:{number}: {wanted}; mend the row")
         values = {name: cell for name, cell in zip(header, cells, strict=True) if name}
         if is_long(values):
-            drop()
+            drop(path, number)
         else:
             yield Record(f"{path}:{number}", number, values)
-
-
-def csv_lines(path: Path, *, tabs: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Streams (line where it starts, cells) of every row of a CSV file; empty lines are left out.
-
-    Args:
-      path: the file.
-      tabs: it is TSV: cells stand between tabs, and quotes are characters like others.
-
-    Raises:
-      UserError: malformed, or a row of more than ``LINE_LIMIT`` characters (quoted cells may hold line ends,
-        so that a quote too few or too many makes one row of what follows).
-    """
-    csv.field_size_limit(LINE_LIMIT)
-    row = Block(path, "a row")
-
-    def lines() -> Iterator[str]:
-        for number, line in read_lines(path):
-            row.add(number, line)
-            yield f"{line}\n"
-
-    if tabs:
-        reader = csv.reader(lines(), delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines(), strict=True)
-    start = 1
-    try:
-        for cells in reader:
-            row.end()
-            if cells:
-                yield start, cells
-            start = reader.line_num + 1
-    except csv.Error as error:
-        kind = "TSV" if tabs else "CSV"
-        raise UserError(f"{path}:{start}: malformed {kind} ({error}); mend the row") from error

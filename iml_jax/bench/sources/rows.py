@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.bounds import drop, is_long
-from iml_jax.bench.sources.records import csv_lines, json_rows
+from iml_jax.bench.sources.bounds import ROW_CHARACTERS, LongRow, drop, is_long
+from iml_jax.bench.sources.records import json_rows
+from iml_jax.bench.sources.separated import csv_lines, header_of
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import FILE_LIMIT, open_binary
+from iml_jax.storage.reading import FILE_LIMIT, open_binary, regular_file
 
 Row = dict[str, Any]
 _BATCH_BYTES = 1 << 25
@@ -27,13 +28,25 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """
     for number, row in located_rows(path):
         if is_long(row):
-            drop()
+            drop(path, number)
         else:
             yield number, row
 
 
+def table_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """As ``located_rows``, of a table that says what tasks there are: none of its rows may be left out.
+
+    Raises:
+      UserError: as ``located_rows``, or a row is too long.
+    """
+    for number, row in located_rows(path):
+        if is_long(row):
+            raise UserError(f"{path}:{number}: a row of more than {ROW_CHARACTERS} characters; fix the table")
+        yield number, row
+
+
 def located_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Streams (number, row) of a file; ``LongRow`` stands for a JSON row that is too long to be parsed.
+    """Streams (number, row) of a file; ``LongRow`` stands for a row of text too long to be parsed.
 
     The number is the line for text formats (CSV: where the row starts) and the row from 1 for Parquet and a
     JSON list. A ``.json`` file is a list of objects, or lines as ``.jsonl``.
@@ -64,6 +77,9 @@ def _separated(path: Path, kind: str) -> Iterator[tuple[int, Row]]:
         for column, cell in cells.items():
             kinds[column] = _wider(kinds.get(column, int), cell)
     for number, cells in _cells(path, kind):
+        if isinstance(cells, LongRow):
+            yield number, cells
+            continue
         yield (
             number,
             {
@@ -83,13 +99,16 @@ def _wider(known: type, cell: str) -> type:
 
 
 def _cells(path: Path, kind: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """(first line, column -> text) of each row under the header."""
+    """(first line, column -> text, or ``LongRow``) of each row under the header."""
     header: list[str] | None = None
     for start, fields in csv_lines(path, tabs=kind == "tsv"):
         if header is None:
-            header = fields
+            header = header_of(fields, path)
             if start > 1 or len(set(header)) != len(header) or not all(header):
                 raise UserError(f"{path}:1: empty or repeated column names; the first line is the header")
+            continue
+        if fields is None:
+            yield start, LongRow()
             continue
         if len(fields) != len(header):
             wanted = f"{len(fields)} cells, the header has {len(header)}"
@@ -107,14 +126,16 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     import pyarrow
     from pyarrow import parquet
 
-    with open_binary(path) as stream:
-        content = stream.read(FILE_LIMIT + 1) if path.suffix == ".gz" else b""
+    content = b""
+    if path.suffix == ".gz":
+        with open_binary(path) as stream:
+            content = stream.read(FILE_LIMIT + 1)
     if len(content) > FILE_LIMIT:
         raise UserError(
             f"{path}: more than {FILE_LIMIT} bytes; give it without .gz, Parquet compresses itself"
         )
     try:
-        with parquet.ParquetFile(io.BytesIO(content) if content else path) as file:
+        with parquet.ParquetFile(io.BytesIO(content) if content else regular_file(path)) as file:
             number = 0
             for batch in file.iter_batches(batch_size=rows_at_once(file.metadata)):
                 for row in batch.to_pylist():

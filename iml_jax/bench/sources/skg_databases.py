@@ -14,7 +14,7 @@ from typing import Any
 from iml_jax.bench.sources.skg_files import required, side_named
 from iml_jax.bench.sources.skg_values import matches
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import parse_json, read_text
+from iml_jax.storage.reading import parse_json, read_text, regular_file
 
 # A column with more distinct texts than this (names of a whole league) shows none of them.
 VALUES_LIMIT = 50_000
@@ -126,7 +126,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
       UserError: it is no readable SQLite database, or lacks what its schema names.
     """
-    address = f"file:{urllib.parse.quote(os.fsencode(path.resolve()))}?mode=ro&immutable=1"
+    address = f"file:{urllib.parse.quote(os.fsencode(regular_file(path).resolve()))}?mode=ro&immutable=1"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
             connection.text_factory = bytes

@@ -169,9 +169,9 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
       UserError: malformed, or an element is no object; names file and line.
     """
-    for number, (_, _, row) in enumerate(json_rows(path), start=1):
+    for number, (_, line, row) in enumerate(json_rows(path), start=1):
         if is_long(row):
-            drop()
+            drop(path, line)
         else:
             yield number, row
 

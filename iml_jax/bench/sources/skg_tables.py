@@ -7,18 +7,20 @@ UnifiedSKG drops rows of large tables at random until they fit its tokenizer; he
 from __future__ import annotations
 
 import ast
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources import skg_linearise as linearise
+from iml_jax.bench.sources.bounds import bounded_lines, drop, is_long
+from iml_jax.bench.sources.records import document, listed
+from iml_jax.bench.sources.separated import parse_csv
 from iml_jax.bench.sources.skg_files import plain, records, required
 from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import FILE_LIMIT, LINE_LIMIT, parse_json, read_lines, read_text
+from iml_jax.storage.json_stream import TOO_LONG, open_json
+from iml_jax.storage.reading import FILE_LIMIT, LINE_LIMIT, read_text
 
 NO_TABLE = "no table of that name"
 ANSWERS = ", "  # between several answers (UnifiedSKG utils/processor)
@@ -83,7 +85,7 @@ def wikitq(request: Request) -> Iterator[Outcome]:
 def _wikitq_table(tables: Tables, name: str) -> Table | None:
     """From the CSV file, else from the TSV file beside it; both hold the same."""
     if found := tables.text(name):
-        return _csv(*found, escapes=True)
+        return parse_csv(found[1], found[0], escapes=True)
     if found := tables.text(name.removesuffix(".csv") + ".tsv"):
         return [[_unescaped(cell) for cell in line.split("\t")] for line in _lines(found[1])]
     return None
@@ -92,15 +94,26 @@ def _wikitq_table(tables: Tables, name: str) -> Table | None:
 def tab_fact(request: Request) -> Iterator[Outcome]:
     """TabFact: JSON of table -> [statements, labels, caption]; tables with ``#`` between cells."""
     tables = Tables(request.files, depth=1)
-    content = parse_json(read_text(request.path), request.path, halves=True)
-    if not isinstance(content, dict):
-        raise UserError(f"{request.path}: a {type(content).__name__}; expected table -> [statements, labels]")
-    for name, entry in content.items():
+    for name, entry in _entries(request.path):
         statements, labels = _claims(entry, f"{request.path}: {name!r}")
         found = tables.text(name)
         table = [line.split("#") for line in _lines(found[1])] if found else []
         for number, (statement, label) in enumerate(zip(statements, labels, strict=True)):
             yield f"{name}:{number}", _claim(statement, label, table)
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """The members of a file that is one JSON object, of any size; those that are too long are dropped."""
+    with open_json(path) as text:
+        if text.peek() != "{":
+            document(path)  # which says what it is
+        for number, name in enumerate(text.members()):
+            entry = text.value()
+            if entry is TOO_LONG or is_long(entry):
+                drop(path, number)
+            else:
+                yield name, entry
+        text.end()
 
 
 def _claims(entry: Any, place: str) -> tuple[list[str], list[Any]]:
@@ -152,7 +165,7 @@ def msr_sqa(request: Request) -> Iterator[Outcome]:
             continue
         answer = ANSWERS.join(_strings(row["answer_text"], f"{request.path}:{number}"))
         text = linearise.conversation(asked, always=True)
-        yield identity, _asked(text, _csv(*found, escapes=False), answer)
+        yield identity, _asked(text, parse_csv(found[1], found[0], escapes=False), answer)
 
 
 def logic2text(request: Request) -> Iterator[Outcome]:
@@ -177,17 +190,18 @@ def _listed(path: Path, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
     if plain(path.name).endswith(".jsonl"):
         yield from records(path)
         return
-    content = parse_json(read_text(path), path, halves=True)
-    rows = content.get(key) if isinstance(content, dict) else content
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path}: no list of objects, nor one under {key!r}; fetch it again")
-    yield from enumerate(rows, 1)
+    with open_json(path) as text:
+        is_object = text.peek() == "{"
+    if is_object:
+        yield from ((row.number, row.values) for row in listed(path, key, wanted="FeTaQA's file"))
+    else:
+        yield from records(path)
 
 
 def _tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
     """(line, column -> text) of a tab-separated file whose header names at least ``columns``; no quoting."""
     header: list[str] | None = None
-    for number, line in read_lines(path):
+    for number, line in bounded_lines(path):
         if not line.strip():
             continue
         fields = line.split("\t")
@@ -201,16 +215,6 @@ def _tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str,
             )
         else:
             yield number, dict(zip(header, fields, strict=True))
-
-
-def _csv(place: str, text: str, *, escapes: bool) -> Table:
-    """The rows of a CSV text; with ``escapes``, quotes inside a cell are written ``\\"``."""
-    csv.field_size_limit(LINE_LIMIT)
-    kind: dict[str, Any] = {"escapechar": "\\", "doublequote": False} if escapes else {}
-    try:
-        return [row for row in csv.reader(io.StringIO(text, newline=""), **kind) if row]
-    except csv.Error as error:
-        raise UserError(f"{place}: malformed CSV ({error}); fetch the table again") from error
 
 
 def _lines(text: str) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from iml_jax.bench.sources import skg_linearise as linearise
+from iml_jax.bench.sources.records import listed
 from iml_jax.bench.sources.rows import read_rows
 from iml_jax.bench.sources.skg_files import records, required
 from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct, targets
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import parse_json, read_text
 
 NOT_GOOD = "lexicalisation that is not marked as good"
 _ATTRIBUTE = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")
@@ -38,13 +38,9 @@ def web_nlg(request: Request) -> Iterator[Outcome]:
 
     UnifiedSKG names the task without building it; the triples are written as DART's, in their own case.
     """
-    release = parse_json(read_text(request.path), request.path, halves=True)
-    entries = release.get("entries") if isinstance(release, dict) else None
-    if not isinstance(entries, list):
-        raise UserError(f"{request.path}: no list 'entries'; is it a WebNLG file?")
-    for number, wrapped in enumerate(entries, 1):
-        place = f"{request.path}: entry {number}"
-        for name, content in _object(wrapped, place).items():
+    for wrapped in listed(request.path, "entries", wanted="a WebNLG file"):
+        place = f"{request.path}: entry {wrapped.number}"
+        for name, content in wrapped.values.items():
             entry = _object(content, place)
             triples = [
                 [required(_object(each, place), key, str, place) for key in ("subject", "property", "object")]

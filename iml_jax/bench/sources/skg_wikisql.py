@@ -6,18 +6,18 @@ Python writes floats, a query that selects nothing has the answer ``none``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources import skg_linearise as linearise
+from iml_jax.bench.sources.bounds import bounded_lines
 from iml_jax.bench.sources.skg_files import records, required, side_named
 from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct
 from iml_jax.bench.sources.skg_tables import ANSWERS, NO_TABLE
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import FILE_LIMIT, parse_json, read_lines
+from iml_jax.storage.reading import FILE_LIMIT, parse_json
 
 NOTHING = "none"
 MAXIMUM, MINIMUM, COUNT, SUM, AVERAGE = range(1, 6)  # WikiSQL's aggregations; 0 is none
@@ -63,7 +63,7 @@ class _Tables:
         self._last: tuple[str, dict[str, Any]] | None = None
         held = 0
         for path in paths:
-            for number, line in read_lines(path):
+            for number, line in bounded_lines(path):
                 if line.strip():
                     place = f"{path}:{number}"
                     held += len(line)
@@ -80,7 +80,8 @@ class _Tables:
         if self._last is None or self._last[0] != name:
             if name not in self._lines:
                 return None
-            self._last = name, json.loads(self._lines[name][1])
+            place, line = self._lines[name]
+            self._last = name, parse_json(line, place, halves=True)
         return self._last[1]
 
 

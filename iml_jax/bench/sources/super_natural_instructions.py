@@ -142,8 +142,8 @@ class SuperNaturalInstructions(Source):
         metric = self._metric(files, splits) if evaluated else "rouge_l"
         return dataclasses.replace(made, splits=splits, metric=metric)
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; the rows of ``skipped`` are instances."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are instances."""
         files = _named(task)
         path = self._path(task, files, split)
         found = schemas.survey((path, *(other for other in files.values() if other != path)))

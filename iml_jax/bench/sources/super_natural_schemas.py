@@ -12,7 +12,6 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import functools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from iml_jax.bench.sources.bounds import is_long
 from iml_jax.bench.sources.files import is_name
 from iml_jax.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, open_json
-from iml_jax.storage.reading import encodable, open_binary
+from iml_jax.storage.reading import encodable, make_decoder, open_binary
 
 BENCHMARK = "super_natural_instructions"
 Instance = tuple[str, tuple[str, ...]]  # input, distinct references
@@ -136,7 +135,7 @@ def category(path: Path, task: str) -> str:
         head = codecs.getincrementaldecoder("utf-8")("replace").decode(stream.read(_HEAD_BYTES))
     try:
         match = re.search(r'"Categories"\s*:\s*', head)  # inside a string its quotes would be escaped
-        value = json.JSONDecoder().raw_decode(head, match.end())[0] if match else None
+        value = make_decoder(head).raw_decode(head, match.end())[0] if match else None
     except (ValueError, RecursionError):
         value = None
     if value is None:

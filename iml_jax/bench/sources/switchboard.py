@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from iml_jax.bench.sources.bounds import Block
 from iml_jax.bench.sources.dialogue_formats import Dialogues, Talk
-from iml_jax.bench.sources.files import Block
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_lines
+from iml_jax.storage.reading import read_bounded_lines
 
 _DISCOURSE = re.compile(r"\s*\S+\s+(?P<speaker>[AB])\.\d+\s+utt\d+:(?P<said>.*)")
 _TAGGED = re.compile(r"(?P<speaker>[AB])\.\d+:(?P<said>.*)")
@@ -38,14 +39,14 @@ def _calls(path: Path, pattern: re.Pattern[str], clean: Callable[[str], str]) ->
     speaker = ""
     start = 0
     any_line = False
-    call = Block(path, "a call")
-    for number, line in read_lines(path):
-        call.add(number, line)
-        if not line.strip():
-            if any(turns):
+    call = Block(path)
+    for number, line in itertools.chain(read_bounded_lines(path), [(0, "")]):
+        if line is not None and not line.strip():
+            if call.ends() and any(turns):
                 yield Talk(str(start), turns)
             turns, speaker, start = [], "", 0
-            call.end()
+        elif not call.takes(number, line) or line is None:
+            turns, any_line = [], True
         elif match := pattern.fullmatch(line):
             any_line = True
             start = start or number
@@ -55,8 +56,6 @@ def _calls(path: Path, pattern: re.Pattern[str], clean: Callable[[str], str]) ->
             else:
                 turns.append(said)
             speaker = match["speaker"]
-    if any(turns):
-        yield Talk(str(start), turns)
     if not any_line:
         raise UserError(f"{path}: no line of a call (such as 'A.1: ...'); is it NLTK's Switchboard sample?")
 

@@ -200,8 +200,8 @@ class T5(Source):
             files=found.files(),
         )
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; a row may give several, or be skipped for several reasons."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; a row may give several, or be skipped for several reasons."""
         found = self._found()[0][task.task]
         streams = [self._examples(found, name, part, split, skipped) for name, part in found.splits()[split]]
         yield from without_repeats(streams, skipped) if len(streams) > 1 else streams[0]

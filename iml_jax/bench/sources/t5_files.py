@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iml_jax.bench.sources.blocks import read_blocks
+from iml_jax.bench.sources.bounds import bounded_lines
 from iml_jax.bench.sources.files import SPLIT_NAMES
 from iml_jax.bench.sources.parallel import Aligned, aligned, parallel_rows
 from iml_jax.bench.sources.rows import Row, read_rows
@@ -20,7 +21,6 @@ from iml_jax.bench.sources.rte import read_rte
 from iml_jax.bench.sources.superglue import CONFIGS, is_labelled, superglue_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import walk
-from iml_jax.storage.reading import read_lines
 
 _SPLITS = SPLIT_NAMES | {
     "val": "validation",
@@ -147,7 +147,7 @@ def _part(path: Path, bare: str) -> Part | None:
 
 def _labelled_sentences(path: Path) -> Iterator[tuple[str, Row]]:
     """SST-2 as ``LABEL SENTENCE`` a line."""
-    for number, line in read_lines(path):
+    for number, line in bounded_lines(path):
         if not line.strip():
             continue
         label, space, sentence = line.partition(" ")

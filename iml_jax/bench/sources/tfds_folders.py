@@ -14,7 +14,7 @@ from typing import Any
 
 from iml_jax import extras
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import entries
+from iml_jax.storage.folders import entries, is_there
 from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_text
 
 INFO, FEATURES = "dataset_info.json", "features.json"
@@ -36,11 +36,11 @@ def versions(folder: Path) -> tuple[str, ...]:
 
 def is_version(folder: Path) -> bool:
     """Whether the folder is one prepared version."""
-    return (folder / INFO).is_file() and not (folder / "state.json").is_file() and bool(_info_like(folder))
+    return is_there(folder / INFO) and not is_there(folder / "state.json") and bool(_info_like(folder))
 
 
 def _info_like(folder: Path) -> bool:
-    return (folder / FEATURES).is_file() or VERSION.fullmatch(folder.name) is not None
+    return is_there(folder / FEATURES) or VERSION.fullmatch(folder.name) is not None
 
 
 def tfds_splits(folder: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...]]:
@@ -49,7 +49,7 @@ def tfds_splits(folder: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, 
     Raises:
       UserError: metadata missing or malformed, or a record file is not there.
     """
-    if not (folder / FEATURES).is_file():
+    if not is_there(folder / FEATURES):
         raise UserError(f"{folder}: no {FEATURES} (written by TFDS before 4.0, or not copied); {_GIVE}")
     info = _object(folder / INFO)
     _check_features(folder / FEATURES)

@@ -160,8 +160,8 @@ class UnifiedSKG(Source):
         if "train" in files and (task.role == "train" or len(files) > 1):
             yield from self.examples(task, "train", skipped)
 
-    def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.examples``; the rows of ``skipped`` are questions, turns, sentences or statements."""
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are questions, turns, sentences or statements."""
         files = _split_files(task.task, task.files)
         own = split if split in files else "train"  # an evaluation task with training rows only
         request = Request(

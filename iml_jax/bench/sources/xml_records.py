@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
+from iml_jax.bench.sources.bounds import drop, is_long
 from iml_jax.bench.sources.records import Record
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import LINE_LIMIT, open_binary
@@ -18,9 +19,9 @@ _DEPTH = 1000  # open elements; expat keeps some 100 bytes of each, the public f
 def xml_records(path: Path, element: str, *, doctype: bool = False) -> Iterator[Record]:
     """Streams the elements of one name: attributes, their own text under ``""``, and that of each child.
 
-    The text of a child's children is left out; so is everything outside the elements. Nothing is expanded or
-    fetched: a file that defines a document type or an entity is refused, and only XML's five own entities may
-    be used.
+    The text of a child's children is left out; so is everything outside the elements. An element that is too
+    long is dropped. Nothing is expanded or fetched: a file that defines a document type or an entity is
+    refused, and only XML's five own entities may be used.
 
     Args:
       path: the file, plain or ``.gz``.
@@ -31,17 +32,14 @@ def xml_records(path: Path, element: str, *, doctype: bool = False) -> Iterator[
       UserError: malformed XML, a definition inside it, or no such element; names the line.
     """
     reader = _Reader(path, element, doctype)
-    found = False
     with open_binary(path) as stream:
         while True:
             chunk = stream.read(_CHUNK)
             reader.feed(chunk, final=not chunk)
-            for record in reader.taken():
-                found = True
-                yield record
+            yield from reader.taken()
             if not chunk:
                 break
-    if not found:
+    if not reader.found:
         raise UserError(f"{path}: no element <{element}>; is it such a file?")
 
 
@@ -76,6 +74,11 @@ class _Reader:
         if self._fed - self._parser.CurrentByteIndex > LINE_LIMIT:  # expat keeps an unfinished tag in memory
             self._refuse(f"a tag longer than {LINE_LIMIT} bytes; mend it")
 
+    @property
+    def found(self) -> int:
+        """Elements that were complete so far."""
+        return self._number
+
     def taken(self) -> list[Record]:
         done, self._done = self._done, []
         return done
@@ -103,7 +106,8 @@ class _Reader:
             if tag == self._element:
                 self._refuse(f"a <{tag}> inside a <{tag}>; close the first")
             self._inside.append(tag)
-            if len(self._inside) == 2:
+            if len(self._inside) == 2 and self._length <= LINE_LIMIT:
+                self._length += len(tag) + 32
                 self._texts.setdefault(tag, [])
         elif tag == self._element:
             self._inside = [tag]
@@ -115,7 +119,8 @@ class _Reader:
             return
         self._length += len(text)
         if self._length > LINE_LIMIT:
-            self._refuse(f"an element longer than {LINE_LIMIT} characters; cut it or remove it")
+            self._texts = {}
+            return
         self._texts["" if len(self._inside) == 1 else self._inside[1]].append(text)
 
     def _end(self, tag: str) -> None:
@@ -127,4 +132,7 @@ class _Reader:
         if not self._inside:
             self._number += 1
             values = dict(self._attributes) | {name: "".join(parts) for name, parts in self._texts.items()}
+            if self._length > LINE_LIMIT or is_long(values):
+                drop(self._path, self._line)
+                return
             self._done.append(Record(f"{self._path}:{self._line}", self._number, values))

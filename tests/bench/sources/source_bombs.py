@@ -1,11 +1,13 @@
 """Files that would take all memory or time, read one after the other in a process of their own.
 
-``python source_bombs.py FOLDER`` prints one JSON line for each: {base, name, outcome, message, MiB}. MiB is
-the peak of the resident set above what the process held before the file.
+``python source_bombs.py FOLDER`` prints one JSON line for each: {base, name, outcome, message, long, MiB}.
+Long is the count of rows above the bound, MiB the peak of the resident set above what the process held
+before the file.
 """
 
 from __future__ import annotations
 
+import collections
 import gzip
 import json
 import os
@@ -17,6 +19,8 @@ from pathlib import Path
 
 from source_bases import BASES, build
 from source_reading import read_all
+
+from iml_jax.bench.sources.bounds import LONG_ROW
 
 GIGABYTE = 1 << 30
 _TEXTS = "jsonl json jsonlines csv tsv txt bio lst en sgm xml yaml py nltktok dev discourse tagged"
@@ -149,19 +153,18 @@ def main(root: Path) -> None:
     for base, name in bombs(root):
         source, _ = BASES[base](root / base.replace(" ", "_"))
         path = root / base.replace(" ", "_") / name.partition(": ")[0]
+        skipped: collections.Counter[str] = collections.Counter()
         before, began = _resident("VmRSS"), time.process_time()
         Path("/proc/self/clear_refs").write_text("5")  # the most resident starts anew
         try:
-            outcome, message = read_all(source, root, path, strict=False), ""
+            outcome, message = read_all(source, root, path, strict=False, skipped=skipped), ""
         except BaseException as error:
             outcome, message = type(error).__name__, str(error)[:300]
         if "IML_BOMB_TIMES" in os.environ:
             print(f"{time.process_time() - began:.1f} s", base, name, file=sys.stderr)
         grown = (_resident("VmHWM") - before) >> 10
-        print(
-            json.dumps({"base": base, "name": name, "outcome": outcome, "message": message, "MiB": grown}),
-            flush=True,
-        )
+        told = {"outcome": outcome, "message": message, "long": skipped[LONG_ROW], "MiB": grown}
+        print(json.dumps({"base": base, "name": name, **told}), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,14 @@ from iml_jax.errors import UserError
 REFUSED, SKIPPED, READ = "refused", "skipped", "read"
 
 
-def read_all(source: Source, root: Path, changed: Path | None = None, *, strict: bool = True) -> str:
+def read_all(
+    source: Source,
+    root: Path,
+    changed: Path | None = None,
+    *,
+    strict: bool = True,
+    skipped: collections.Counter[str] | None = None,
+) -> str:
     """Lists every task of a source whose files lie below ``root`` and reads them, and what came of it.
 
     Args:
@@ -20,6 +27,7 @@ def read_all(source: Source, root: Path, changed: Path | None = None, *, strict:
       root: its data.
       changed: read only the tasks that are made from this file; where none is, all.
       strict: list them as ``iml prepare`` does, too, which a broken task ends.
+      skipped: receives, by reason, one count for each row left out.
 
     Returns:
       ``REFUSED`` where anything was refused with a UserError, ``SKIPPED`` where rows were left out and
@@ -30,7 +38,7 @@ def read_all(source: Source, root: Path, changed: Path | None = None, *, strict:
       Exception: whatever else escaped from the source.
     """
     refused = False
-    skipped: collections.Counter[str] = collections.Counter()
+    skipped = collections.Counter() if skipped is None else skipped
     try:
         if strict:
             source.tasks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow
@@ -11,11 +12,13 @@ import pytest
 from pyarrow import parquet
 
 from iml_jax.bench.example import Example
+from iml_jax.bench.sources import crossfit_tasks, promptsource_roles
 from iml_jax.bench.sources.base import Source
 from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, ROW_CHARACTERS, usable
 from iml_jax.bench.sources.promptsource import PromptSource
 from iml_jax.bench.sources.reasoning import Reasoning
 from iml_jax.bench.sources.super_natural_instructions import SuperNaturalInstructions
+from iml_jax.errors import UserError
 
 LONG = "word " * (ROW_CHARACTERS // 5 + 1)
 
@@ -26,7 +29,7 @@ def read(source: Source) -> tuple[list[Example], dict[str, int]]:
         example
         for task in source.tasks()
         for split in task.splits
-        for example in usable(source.examples(task, split, skipped), skipped)
+        for example in source.examples(task, split, skipped)
     ]
     return found, dict(skipped)
 
@@ -103,3 +106,11 @@ def test_examples_above_the_bound_or_without_utf8_are_counted() -> None:
     skipped: collections.Counter[str] = collections.Counter()
     assert list(usable(iter(examples), skipped)) == [made]
     assert skipped == {LONG_ROW: 1, NOT_UNICODE: 2}
+
+
+@pytest.mark.parametrize("read", [promptsource_roles.read_roles, crossfit_tasks.read_table])
+def test_a_row_of_a_table_of_tasks_is_not_dropped(read: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "tasks.tsv").write_text(f"task\ttype\n{LONG}\tx\n")
+    arguments = (("BASE",),) if read is promptsource_roles.read_roles else ()
+    with pytest.raises(UserError, match=r"tasks\.tsv:2: a row of more than 1048576 characters"):
+        read(tmp_path / "tasks.tsv", *arguments)

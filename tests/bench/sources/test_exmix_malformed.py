@@ -20,7 +20,7 @@ from iml_jax.errors import UserError
         ("banking77/train.csv", 'text,category\n"x,y\n', r"train\.csv:2: malformed CSV"),
         ("clinc150/data_full.json", {"train": [["a"]]}, r"'train' must be one of"),
         ("clinc150/data_full.json", [1], "holds a list, not a dict"),
-        ("restaurant8k/test.json", [3], "element 1 is a int, not an object"),
+        ("restaurant8k/test.json", [3], "a int; expected a JSON object"),
         ("restaurant8k/test.json", [{"userInput": "x"}], "element 1: 'userInput' has no 'text'"),
         ("restaurant8k/test.json", [{"userInput": {"text": "x"}, "labels": 3}], "'labels' is no list"),
         ("mit_movies/test.txt", "a:O\nb:X\n", r"test\.txt:2: not word:TAG"),

@@ -129,9 +129,9 @@ def test_logic2text(tmp_path: Path) -> None:
             WIKITQ + "a\tb\n",
             r"d\.tsv:4: 2 fields, the header has 4; mend the row",
         ),
-        (skg_tables.tab_fact, "d.json", "[]", r"d\.json: a list; expected table -> \[statements, labels\]"),
+        (skg_tables.tab_fact, "d.json", "[]", r"d\.json: a list; the file must be one JSON object"),
         (skg_tables.tab_fact, "d.json", '{"t": [["a"], [1, 0]]}', r"'t' is not \[statements, as many labels"),
-        (skg_tables.fetaqa, "d.json", '{"rows": []}', "no list of objects, nor one under 'data'"),
+        (skg_tables.fetaqa, "d.json", '{"rows": []}', "no list 'data' with anything in it"),
         (
             skg_tables.fetaqa,
             "d.jsonl",

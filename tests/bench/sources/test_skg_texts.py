@@ -103,7 +103,7 @@ def test_totto(tmp_path: Path) -> None:
         ),
         (skg_texts.dart, [{"tripleset": [], "annotations": ["x"]}], "'x' must be an object"),
         (skg_texts.dart, [{"tripleset": []}], "no 'annotations', which must be a list"),
-        (skg_texts.web_nlg, [], "no list 'entries'"),
+        (skg_texts.web_nlg, [], "a list; the file must be one JSON object"),
         (skg_texts.web_nlg, {"entries": [{"1": {}}]}, "entry 1: no 'modifiedtripleset'"),
         (skg_texts.e2e, "a,b\n1,2\n", r"dev\.csv:1: no columns 'mr' and 'ref'"),
         (skg_texts.e2e, "mr,ref\nname[x,y\n", r"dev\.csv:2"),

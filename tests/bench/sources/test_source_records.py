@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.records import Record, csv_lines, csv_records, document, json_records
+from iml_jax.bench.sources.records import Record, csv_records, document, head_of, json_records, listed
+from iml_jax.bench.sources.separated import csv_lines
 from iml_jax.bench.sources.xml_records import xml_records
 from iml_jax.errors import UserError
 from iml_jax.storage import json_stream
@@ -116,6 +117,45 @@ def test_a_document_is_one_object(tmp_path: Path) -> None:
         document(tmp_path / "a.json")
 
 
+def test_a_list_under_a_key_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "LINE_LIMIT", 100)
+    monkeypatch.setattr(json_stream, "_CHUNK", 16)
+    path = tmp_path / "a.json"
+    rows = [{"t": "x"}, {"t": "y" * 300}, {"t": "z"}]
+    path.write_text(json.dumps({"a": 1, "rows": rows, "b": [2]}, indent=1))
+    assert head_of(path, "rows").values == {"a": 1, "b": [2]}
+    found = list(listed(path, "rows"))
+    assert [(row.number, row.values) for row in found] == [(1, rows[0]), (3, rows[2])]
+    assert found[1].place == f"{path}: rows[2]"
+    assert list(listed(path, "b" * 9)) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "must be one JSON object"),
+        ('{"rows": 3}', r"'rows' must be a list, not a int"),
+        ('{"rows": [3]}', r"'rows\[0\]' must be an object, not a int"),
+        ('{"rows": [{}],\n"rows": [{}]}', "a second 'rows'"),
+        ('{"rows": []}', "no list 'rows' with anything in it; is it a thing"),
+        ('{"rows": null}', "no list 'rows' with anything in it"),
+        ('{"rows": [{}]} x', "text after the end"),
+        ('{"rows": [{}', "malformed JSON"),
+    ],
+)
+def test_a_list_under_a_key_that_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        list(listed(tmp_path / "a.json", "rows", wanted="a thing"))
+
+
+def test_what_stands_beside_a_list_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iml_jax.bench.sources.records.LINE_LIMIT", 100)
+    (tmp_path / "a.json").write_text(json.dumps({f"key {n}": n for n in range(30)} | {"rows": [{}]}))
+    with pytest.raises(UserError, match="more than 100 characters beside the list 'rows'"):
+        head_of(tmp_path / "a.json", "rows")
+
+
 def test_xml_gives_attributes_and_texts(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text(
@@ -146,9 +186,12 @@ def test_xml_that_is_refused(tmp_path: Path, content: str, message: str) -> None
 
 def test_xml_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iml_jax.bench.sources.xml_records.LINE_LIMIT", 100)
+    long = "".join(f"<b{number}>x</b{number}>" for number in range(20))
+    (tmp_path / "a.xml").write_text(f"<a><P>{'x' * 200}</P>\n<P>{long}</P><P><b>y</b></P></a>")
+    (row,) = xml_records(tmp_path / "a.xml", "P")
+    assert (row.number, row.place, row.values) == (3, f"{tmp_path / 'a.xml'}:2", {"": "", "b": "y"})
     (tmp_path / "a.xml").write_text("<a><P>" + "x" * 200 + "</P></a>")
-    with pytest.raises(UserError, match="longer than 100 characters"):
-        list(xml_records(tmp_path / "a.xml", "P"))
+    assert list(xml_records(tmp_path / "a.xml", "P")) == []
     (tmp_path / "a.xml").write_text("<a><P " + "x" * 100_000)
     with pytest.raises(UserError, match=r"a tag longer than 100 bytes|malformed XML"):
         list(xml_records(tmp_path / "a.xml", "P"))
