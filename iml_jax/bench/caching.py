@@ -22,7 +22,7 @@ from iml_jax.bench.mixtures import PlannedTask
 from iml_jax.bench.tasks import SEVERAL, SINGLE, TOKENIZED, PromptedSource, build_task, rows_of
 from iml_jax.data.manifest import FileEntry, SplitEntry
 from iml_jax.data.records import serialise_example
-from iml_jax.data.storing import stored
+from iml_jax.data.storing import CUT, stored, stored_question
 from iml_jax.errors import Fault, UserError
 from iml_jax.storage.writing import write_atomically
 
@@ -127,6 +127,9 @@ def _cache_split(job: CacheJob, planned: PlannedTask, split: str, folder: Path) 
             counts.add(len(row["inputs"]), len(row["targets"]))
             if split == "train":
                 row["inputs"], row["targets"] = stored(row["inputs"], row["targets"])
+            else:
+                row["inputs"], row["targets"], cut = stored_question(row["inputs"], row["targets"])
+                row.update({CUT: [cut]} if cut else {})
             shards.write(serialise_example(row))
     if source.failure is not None:
         shards.close()

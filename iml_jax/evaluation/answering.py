@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 
 from iml_jax.data import tokenizer as tokenizers
+from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.errors import UserError
 from iml_jax.evaluation import generation, metrics, normalising, scoring
 from iml_jax.evaluation.generation import GenerateConfig
 from iml_jax.evaluation.questions import Question
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 # Files and folders of this package; ``fingerprints.code`` of these is part of the kept answers' keys.
 DECIDING = (
-    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/tokenizer.py", "models"),
+    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/storing.py", "data/tokenizer.py"),
+    "models",
     *(
         f"evaluation/{name}.py"
         for name in (
@@ -123,13 +126,20 @@ def answer(
       What became of each question, in their order.
 
     Raises:
-      UserError: the model has no positions for an answer.
+      UserError: the model has no positions for an answer, or so many that it could read more of a prompt than
+        is stored.
       Fault: the model's outputs are not finite.
     """
     found: dict[int, Answered] = {}
     to_score: list[tuple[int, Question]] = []
     to_write: list[tuple[int, Question]] = []
     for number, question in enumerate(asked):
+        if question.cut and model.config.max_positions > LONGEST_ROW:
+            raise UserError(
+                f"{question.task}: of the prompt of {question.example_id!r:.80} the last {LONGEST_ROW + 2} "
+                f"tokens are stored, and the model has {model.config.max_positions} positions; "
+                "leave the task out"
+            )
         reason = _unanswerable(question, model.config)
         if reason:
             found[number] = Answered(None, dropped=reason)
@@ -250,5 +260,5 @@ def _prediction(
         options=question.options,
         log_likelihoods=log_likelihoods,
         score=points,
-        truncated_tokens=truncated,
+        truncated_tokens=truncated + question.cut,
     )

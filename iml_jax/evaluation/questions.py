@@ -13,12 +13,16 @@ import numpy as np
 from iml_jax.data.manifest import Manifest, TaskEntry
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool
+from iml_jax.data.storing import CUT
 from iml_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Question:
-    """One evaluation record; ids without ``</s>`` in front, candidates' ids with ``</s>`` at their end."""
+    """One evaluation record; ids without ``</s>`` in front, candidates' ids with ``</s>`` at their end.
+
+    ``cut`` tokens of a very long prompt are not stored (``data.storing``); ``prompt`` is its whole text.
+    """
 
     task: str
     example_id: str
@@ -28,6 +32,7 @@ class Question:
     references: tuple[str, ...]
     options: tuple[str, ...]
     option_ids: tuple[np.ndarray, ...]
+    cut: int = 0
 
 
 def select_tasks(manifest: Manifest, patterns: Sequence[str]) -> tuple[TaskEntry, ...]:
@@ -121,8 +126,9 @@ def _question(task: str, record: Features, place: str) -> Question:
             references=_texts(record, "references"),
             options=options,
             option_ids=tuple(np.split(ids, np.cumsum(lengths)[:-1])) if len(lengths) else (),
+            cut=int(record[CUT][0]) if CUT in record else 0,
         )
-    except (KeyError, IndexError, UnicodeDecodeError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UserError(f"{place}: not an evaluation record ({error!r}); run `iml prepare` again") from None
 
 

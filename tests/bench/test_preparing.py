@@ -13,6 +13,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordReader
@@ -21,8 +22,11 @@ from fake_source import FakeSource, simple_rows, write_rows
 from iml_jax.bench import cache_folders, caching, mixture_table, preparing
 from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
 from iml_jax.data import manifest as manifests
+from iml_jax.data import tokenizer as tokenizers
+from iml_jax.data.storing import LONGEST_ROW
 from iml_jax.data.tokenizer import VocabularyConfig
 from iml_jax.errors import Fault, UserError
+from iml_jax.evaluation import questions
 
 VOCABULARY = VocabularyConfig(size=300)
 
@@ -90,6 +94,25 @@ def test_manifest_says_what_is_there(mixture, tmp_path):
     assert totals["train"]["examples"] == 40
     assert totals["all"]["examples"] == 55
     assert "fake:c:zero_shot" in table
+
+
+def test_very_long_prompts_are_stored_as_far_as_a_model_reads(mixture, tmp_path):
+    text = "".join(np.random.default_rng().choice(list("abcdefghijklmnopqrstuvwxyz"), 60_000))
+    long = {"source": text, "references": ["yes"], "options": ["yes", "no"]}
+    for name, split in (("a", "train"), ("c", "test")):
+        write_rows(tmp_path / "src", name, split, [*simple_rows(3), long])
+    out = tmp_path / "out"
+    manifest, _ = prepare(mixture, out)
+    tokenizer = tokenizers.load(out / "tokenizer")
+    asked = questions.read(out, manifest.task("fake:c:zero_shot"), "test", 0)
+    assert [bool(one.cut) for one in asked] == [False] * 3 + [True]
+    ids = tokenizer.encode(asked[3].prompt)
+    assert text in asked[3].prompt and len(ids) > 20_000
+    assert asked[3].prompt_ids.tolist() == ids[-(LONGEST_ROW + 2) :]
+    assert asked[3].cut == len(ids) - (LONGEST_ROW + 2)
+    counted = sum(len(tokenizer.encode(one.prompt)) for one in asked)
+    entry = manifest.task("fake:c:zero_shot").splits["test"]
+    assert entry.tokens == counted + entry.loss_tokens
 
 
 def test_nothing_is_prepared_twice(mixture, tmp_path, monkeypatch):

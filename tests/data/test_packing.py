@@ -53,6 +53,17 @@ def test_what_is_stored_gives_the_same_training_rows(inputs, targets, length):
     assert (sizes[0] - 1 > length) == (sizes[1] - 1 > length)
 
 
+@given(inputs=st.integers(0, 60), targets=st.integers(1, 60), positions=st.integers(1, 20))
+def test_what_is_stored_of_a_question_is_all_that_a_model_reads(inputs, targets, positions):
+    prompt = np.arange(inputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storing, "LONGEST_ROW", 20)
+        kept, answer, cut = storing.stored_question(prompt, 100 + np.arange(targets))
+    np.testing.assert_array_equal(kept[-positions:], prompt[-positions:])
+    assert cut + len(kept) == inputs and len(kept) <= 22 and len(answer) == min(targets, 22)
+    assert (inputs > positions) == (len(kept) > positions)
+
+
 def test_truncation_takes_the_left_of_the_source():
     found = training_example(np.arange(10, 20), np.array([30, 31, 2]), 5)
     assert found[:, 0].tolist() == [17, 18, 19, 30, 31]

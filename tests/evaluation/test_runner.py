@@ -15,6 +15,8 @@ from random_opt import PRE_NORM, on_mesh, random_params
 from rich.console import Console
 
 from iml_jax.data import manifest as manifests
+from iml_jax.data import storing
+from iml_jax.data import tokenizer as tokenizers
 from iml_jax.errors import UserError
 from iml_jax.evaluation import (
     answering,
@@ -88,6 +90,40 @@ def test_predictions_carry_their_evidence(found: results.Results) -> None:
     assert [prompt[0] for prompt in choose] == ["a"] * 3 + ["b"] + ["a"] * 3 + [
         "b"
     ]  # the order of the two shards
+
+
+class Quiet:
+    """Progress of which nothing is shown."""
+
+    def advance(self, questions: int) -> None:
+        del questions
+
+
+@pytest.mark.parametrize("prefix", ["none", "eos"])
+def test_prompts_that_are_not_stored_whole_are_answered_alike(
+    prepared: Path, model, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the model had the most positions that there may be: nothing before its last tokens is read."""
+    params, mesh = on_mesh(*model)
+    monkeypatch.setattr("iml_jax.data.storing.LONGEST_ROW", model[0].max_positions)
+    monkeypatch.setattr("iml_jax.evaluation.answering.LONGEST_ROW", model[0].max_positions)
+    whole, stored = [], []
+    for entry in manifests.load(prepared).evaluated:
+        for number, one in enumerate(questions.read(prepared, entry, "test", 0)[:3]):
+            ids = np.resize(one.prompt_ids, (10, model[0].max_positions, 400)[number])
+            kept, _, cut = storing.stored_question(ids, ids)
+            whole.append(dataclasses.replace(one, prompt_ids=ids))
+            stored.append(dataclasses.replace(one, prompt_ids=kept, cut=cut))
+    assert sum(bool(one.cut) for one in stored) == 4
+    config = dataclasses.replace(CONFIG, prefix=prefix)
+    place = answering.Model(model[0], params, mesh, tokenizers.load(prepared / "tokenizer"))
+    task_metrics = {entry.name: entry.metric for entry in manifests.load(prepared).evaluated}
+    found = [answering.answer(place, asked, task_metrics, config, Quiet()) for asked in (whole, stored)]
+    assert found[0] == found[1]
+    assert max(one.prediction.truncated_tokens for one in found[1]) > 300
+    longer = dataclasses.replace(model[0], max_positions=model[0].max_positions + 1)
+    with pytest.raises(UserError, match="tokens are stored, and the model has 65 positions"):
+        answering.answer(dataclasses.replace(place, config=longer), stored, task_metrics, config, Quiet())
 
 
 def test_constant_answers(found: results.Results) -> None:
