@@ -50,6 +50,7 @@ TPU = [
 ]
 TEST = [
     "pytest>=8",  # test runner
+    "pytest-timeout>=2.4",  # a test that hangs fails with a traceback instead of stopping the suite
     "pytest-xdist>=3.6",  # both cores
     "accelerate>=1",  # imported by lm_eval's PyTorch model, the other side of the harness test
     "hypothesis>=6.100",  # property tests

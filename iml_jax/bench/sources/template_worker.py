@@ -41,6 +41,10 @@ NOT_APPLICABLE = "template does not apply to the row"
 def main() -> None:
     """Answers messages until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle; it closes standard input
+    # What ends the process after SECONDS. A parent that profiles may ignore or block this signal, and a child
+    # inherits that.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)
     with contextlib.suppress(ValueError, OSError):
