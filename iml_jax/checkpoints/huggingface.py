@@ -42,6 +42,7 @@ _FIELDS = {
     "dropout": ("dropout", float),
     "attention_dropout": ("attention_dropout", float),
 }
+_OF_THE_RUN = ("dropout", "attention_dropout")  # training may choose these; the weights do not depend on them
 # What every OPT has and this implementation therefore takes for granted; absent means transformers' default,
 # which is the first value.
 _FIXED: dict[str, tuple[Any, ...]] = {
@@ -59,10 +60,13 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 def config_json(config: OptConfig, dtype: str, source: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The content of config.json for ``config``, weights in ``dtype``.
 
-    Of weights that came with a config.json (``source``), that one: only the dtype may differ.
+    Of weights that came with a config.json (``source``), that one: only the dtype, and dropout if it was
+    trained from them with another, differ.
     """
     if source:
-        return {**source, "dtype" if "dtype" in source else "torch_dtype": dtype}
+        trained_with = {theirs: getattr(config, _FIELDS[theirs][0]) for theirs in _OF_THE_RUN}
+        changed = {name: value for name, value in trained_with.items() if source.get(name) != value}
+        return {**source, **changed, "dtype" if "dtype" in source else "torch_dtype": dtype}
     ours = {theirs: getattr(config, name) for theirs, (name, _) in _FIELDS.items()}
     fixed = {name: values[0] for name, values in _FIXED.items()}
     return {
@@ -152,7 +156,11 @@ def _rows(config: OptConfig, source: Mapping[str, Any] | None, where: str) -> in
     if not source:
         return config.vocab_rows
     rows = source.get("vocab_size")
-    same = all(source.get(theirs) == getattr(config, name) for theirs, (name, _) in _FIELDS.items())
+    same = all(
+        source.get(theirs) == getattr(config, name)
+        for theirs, (name, _) in _FIELDS.items()
+        if theirs not in _OF_THE_RUN
+    )
     if type(rows) is not int or not config.vocab_tokens <= rows <= config.vocab_rows or not same:
         raise UserError(f"{where}: the config.json kept in the checkpoint is of another model")
     return rows

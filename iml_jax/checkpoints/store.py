@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import datetime
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ from iml_jax.storage.reading import read_json
 
 __all__ = ["CheckpointConfig", "CheckpointStore", "Restored", "restore_params"]
 
+CHUNKED_BYTES = 32 << 20  # of a stacked parameter: from here on, one chunk per layer
 SETTLE_SECONDS = 10.0  # at most, for the writes in flight when a save fails
 
 
@@ -43,7 +45,7 @@ class CheckpointConfig:
     Attributes:
       every: updates between two saves (the loop saves after the last update as well).
       every_minutes: also save when the last save is that long ago, by the first host's clock; 0 never.
-      keep: newest checkpoints that stay on disk.
+      keep: newest checkpoints that stay on disk; one is deleted once a newer one is known to be usable.
       keep_every: checkpoints after a multiple of so many updates are saved and stay for good; 0 none.
       keep_best: also keep the one that did best on its evaluation (``RUN/best`` names it to every command);
         the loop then saves wherever it evaluates.
@@ -92,8 +94,11 @@ class CheckpointStore:
         self.folder = paths.absolute(run_directory) / locate.FOLDER
         self.config = config or CheckpointConfig()
         self._manager: ocp.CheckpointManager | None = None
+        self._latest = ocp.checkpoint_managers.LatestN(self.config.keep)
+        self._preserved: ocp.checkpoint_managers.PreservationPolicy = self._latest  # with all reasons to stay
         self._pending: int | None = None
         self._inventory: concurrent.futures.Future[None] | None = None  # of the pending save, once committed
+        self._verified = False  # the step saved last is usable and has its checksums
         self._damaged: dict[Path, str] = {}  # step directories whose checksums differ
         self._began = time.monotonic()  # or the last save did
         self.newest: int | None = None  # the step saved or restored last
@@ -131,8 +136,9 @@ class CheckpointStore:
             manager = self._open()
             if target.exists():
                 raise Fault(f"{target} exists already; resume from it, or move it away")
-            self._pending = step
+            self._pending, self._verified = step, False
             self._began = time.monotonic()
+            self._latest.n = max(2, self.config.keep)  # the newest one is not verified when Orbax deletes
             manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -155,14 +161,21 @@ class CheckpointStore:
         if self._inventory is None:
             self._begin_inventory(self._manager, self._pending)
         elif self._inventory.done():
-            self.wait()
+            self._finish()
 
     def wait(self) -> None:
         """Waits until the save under way is committed, usable, and has its checksums.
 
+        Every process must call. Only then is the checkpoint before it deleted where ``keep`` is 1.
+
         Raises:
           Fault: it failed; earlier checkpoints are untouched.
         """
+        self._finish()
+        if self._manager is not None and self._verified and self._latest.n != self.config.keep:
+            self._delete_replaced(self._manager)
+
+    def _finish(self) -> None:
         if self._pending is None or self._manager is None:
             return
         if self._inventory is None:
@@ -171,6 +184,20 @@ class CheckpointStore:
         with self._faults("save", self._pending):
             self._inventory.result()
         self._pending = self._inventory = None
+        self._verified = True
+
+    def _delete_replaced(self, manager: ocp.CheckpointManager) -> None:
+        """Deletes the step that stayed until the newest one was known to be usable."""
+        if jax.process_count() > 1:  # each process has checked its share
+            multihost_utils.sync_global_devices("checkpoints: the newest one is verified")
+        self._latest.n = self.config.keep
+        known = [_Step(step) for step in sorted(manager.all_steps())]
+        context = ocp.checkpoint_managers.PreservationContext()
+        stays = self._preserved.should_preserve(known, context=context)
+        for one, kept in zip(known, stays, strict=True):
+            if not kept:
+                with self._faults("delete", one.step):
+                    manager.delete(one.step)
 
     def _begin_inventory(self, manager: ocp.CheckpointManager, step: int) -> None:
         """Once ``step`` is committed: checks it as a restore does, and lets a thread write its checksums.
@@ -275,17 +302,16 @@ class CheckpointStore:
             places.check_saveable(self.folder)
             self._set_aside_unusable()
             policies = ocp.checkpoint_managers
-            stays: list[Any] = [policies.LatestN(self.config.keep)]
+            stays: list[Any] = [self._latest]
             if self.config.keep_best:
                 stays.append(best.KeepBest(self.folder.parent))
             if self.config.keep_every:
                 stays.append(_KeepMultiples(self.config.keep_every))
             # When to save is ours (``due``): Orbax asks JAX for a notice of preemption by the number of the
             # step, and one that came before the first step of a resumed run would never be found again.
+            self._preserved = in_use.NotInUse(self.folder.parent, policies.AnyPreservationPolicy(stays))
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=in_use.NotInUse(
-                    self.folder.parent, policies.AnyPreservationPolicy(stays)
-                ),
+                preservation_policy=self._preserved,
                 cleanup_tmp_directories=True,
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -316,6 +342,15 @@ class CheckpointStore:
             hint = "; the disk is full" if full else ""
             where = self.folder / str(step)
             raise Fault(f"could not {verb} checkpoint {where}{hint}: {one_line(error)}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """What Orbax's rules look at: a ``PolicyCheckpointInfo``."""
+
+    step: int
+    metrics: dict[str, Any] | None = None
+    time: datetime.datetime = datetime.datetime.min
 
 
 class _KeepMultiples(ocp.checkpoint_managers.PreservationPolicy):
@@ -349,10 +384,15 @@ def _discard(unfinished: Path) -> None:
 
 
 def _save_args(state: Any) -> Any:
-    """Stacked parameters get one chunk a layer, so that an export reads them layer by layer."""
+    """Large stacked parameters get one chunk per layer, so that an export reads them layer by layer.
+
+    Orbax slices each chunk on the device, one program run per slice, which costs more than it saves where the
+    whole parameter is small.
+    """
 
     def one(path: Any, leaf: Any) -> ocp.SaveArgs:
         stacked = leaf_name(path).startswith("params.layers.") and leaf.ndim > 1
+        stacked = stacked and leaf.nbytes >= CHUNKED_BYTES
         return ocp.SaveArgs(shard_axes=(0,)) if stacked else ocp.SaveArgs()
 
     return jax.tree_util.tree_map_with_path(one, state)

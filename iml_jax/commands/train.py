@@ -144,6 +144,7 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
         runner.check_vocabulary(vocabulary, manifest, prepared_dir, str(run_dir))
         runner.check(job.evaluate, manifest)
         generation.check_settings(generate)
+        runner.check_positions(job.model, manifest, prepared_dir, job.evaluate)
 
     def at_step(step: int, params: Any, say: Callable[[str], None]) -> dict[str, float]:
         facts = {"checkpoint": str(run_dir), "step": step, "config": used}

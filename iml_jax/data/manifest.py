@@ -157,9 +157,17 @@ def load(path: str | Path) -> Manifest:
         that names the file, the place and the remedy.
     """
     file = _file(path)
+    try:
+        found = file.stat()
+    except OSError:
+        raise UserError(f"{file}: no such manifest; `iml prepare` writes it") from None
+    return _load(file.absolute(), (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=2)  # a command asks several times; of 2,000 tasks each takes a second
+def _load(file: Path, version: tuple[int, ...]) -> Manifest:
+    """The manifest, read once for each ``version`` of the file."""
     again = "run `iml prepare` again"
-    if not file.exists():
-        raise UserError(f"{file}: no such manifest; `iml prepare` writes it")
     record = read_json(file)
     if not isinstance(record, dict):
         raise UserError(f"{file}: not a manifest (a JSON object is expected); {again}")

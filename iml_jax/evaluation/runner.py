@@ -23,6 +23,7 @@ from iml_jax.evaluation import (
     confidence,
     constant,
     facts,
+    generation,
     levels,
     metrics,
     normalising,
@@ -126,6 +127,7 @@ def evaluate(
     check_model(model_config, manifest, prepared)
     entries, splits = check(config, manifest)
     manifests.check_files(manifest, prepared, splits)
+    check_positions(model_config, manifest, prepared, config)
     vocabulary = manifest.vocabulary
     tokenizer = tokenizers.load(prepared / vocabulary.directory, vocabulary.fingerprint)
     model = answering.Model(model_config, params, mesh, tokenizer)
@@ -235,6 +237,23 @@ def check_vocabulary(checkpoint: Mapping[str, Any], manifest: Manifest, prepared
             f"{prepared}: prepared with vocabulary {manifest.vocabulary.fingerprint[:12]}, but {where} was "
             f"trained with {known[:12]}; name the one that it was trained on in Evaluate.prepared_dir"
         )
+
+
+def check_positions(model: OptConfig, manifest: Manifest, prepared: Path, config: EvaluateConfig) -> None:
+    """Checks that the model has positions for the answers that it writes, if it writes any.
+
+    Raises:
+      UserError: it has not, and a chosen task has no options; or as ``check``.
+    """
+    try:
+        generation.check(model, answering.settings(config))
+    except UserError:
+        entries, splits = check(config, manifest)
+        for entry in entries:
+            wanted = min(1, _question_count(entry, splits, config))  # a task's first question is as all are
+            first = questions.read(prepared, entry, splits[entry.name], config.examples_per_task, 0, wanted)
+            if any(not question.options for question in first):
+                raise
 
 
 def check_reference(config: EvaluateConfig, manifest: Manifest, reference: Results, where: str) -> None:

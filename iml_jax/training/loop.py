@@ -140,16 +140,23 @@ def complete(job: TrainingJob) -> tuple[TrainingJob, manifests.Manifest]:
     return dataclasses.replace(job, model=model, loader=loader, optimizer=optimizer), manifest
 
 
-def _start_state(job: TrainingJob, mesh: jax.sharding.Mesh, monitor: Monitor) -> TrainState:
-    """The state before the first update: random parameters, or those of ``initial_checkpoint``."""
-    source, params = job.train.initial_checkpoint, None
+def _start_state(
+    job: TrainingJob, mesh: jax.sharding.Mesh, monitor: Monitor
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """The state before the first update, and the config.json that its parameters came with, if any.
+
+    The parameters are random, or those of ``initial_checkpoint``.
+    """
+    source, params, huggingface = job.train.initial_checkpoint, None, None
     if source:  # read before anything is made: a wrong path is told at once
         abstract = abstract_state(job.model, job.optimizer, mesh)
         with monitor.told(RESTORING, f"parameters of {source} restored"):
             shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract.params)
-            _, params, _ = restore_params(Path(source), job.model, shardings)
+            _, params, metadata = restore_params(Path(source), job.model, shardings)
+        huggingface = metadata.get("huggingface")
     with monitor.told(INITIALISING, "optimizer state made" if source else "random parameters made"):
-        return init_state(job.model, job.optimizer, mesh, seed=job.train.seed, params=params)
+        state = init_state(job.model, job.optimizer, mesh, seed=job.train.seed, params=params)
+    return state, huggingface
 
 
 class _Progress:
@@ -277,7 +284,7 @@ def _train(  # noqa: PLR0917
             raise _none_usable(store, refused)
         changes = on_resume(previous, latest, manifest)
         if latest is None:
-            state, first = _start_state(job, mesh, monitor), 0
+            (state, huggingface), first = _start_state(job, mesh, monitor), 0
         else:
             with monitor.told(RESTORING, "checkpoint restored"):
                 restored = store.restore_newest(abstract_state(job.model, job.optimizer, mesh), job.model)
@@ -286,6 +293,7 @@ def _train(  # noqa: PLR0917
                     raise _none_usable(store, refused)
                 loader.restore(restored.data, str(locate.data_state(store.folder / str(store.newest))))
             state, first = restored.state, restored.metadata["updates"]
+            huggingface = restored.metadata.get("huggingface")
             if any(change.parameter == resuming.SEED for change in changes):
                 state = dataclasses.replace(state, rng=dropout_key(job.train.seed, mesh))
         evaluate = evaluator(job, mesh)  # finds mistakes of its own, before anything is written
@@ -294,7 +302,18 @@ def _train(  # noqa: PLR0917
             write_run(run_dir, Path(job.train.prepared_dir), resolved, tokenizer)
         sink = telemetry.Telemetry(run_dir, job.train.steps, first) if first_host else None
         parts = _Parts(
-            job, manifest, loader, store, step_function, sharding, spans, evaluate, sink, monitor, held
+            job,
+            manifest,
+            huggingface,
+            loader,
+            store,
+            step_function,
+            sharding,
+            spans,
+            evaluate,
+            sink,
+            monitor,
+            held,
         )
         try:
             for step, reason in refused.items():
@@ -328,6 +347,7 @@ def _none_usable(store: CheckpointStore, refused: dict[int, str]) -> UserError:
 class _Parts:
     job: TrainingJob
     manifest: manifests.Manifest
+    huggingface: dict[str, Any] | None  # the config.json that the initial parameters came with
     loader: Loader
     store: CheckpointStore
     step_function: Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
@@ -349,6 +369,7 @@ class _Parts:
             manifest_fingerprint=self.manifest.fingerprint,
             vocabulary_fingerprint=self.manifest.vocabulary.fingerprint,
             vocabulary_tokens=self.manifest.vocabulary.tokens,
+            huggingface=self.huggingface,
         )
         data = merge_states(gather_json(self.loader.state()))
         self.store.save(step, state, data, metadata)

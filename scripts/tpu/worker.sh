@@ -74,12 +74,13 @@ start() {
 # processes that feed it live until it has saved.
 keep() {
   local code=0 child
+  # A VM that shuts down sends SIGTERM to everyone: the keeper waits on, the job saves. Before anybody knows of
+  # the job; the job itself does not inherit a trap.
+  trap ':' TERM
   "$@" &
   child=$!
   printf '%d %s %d %d\n' "$child" "$(boot)" "$(date +%s)" "$$" >"$job/process.tmp"
   mv "$job/process.tmp" "$job/process"
-  # A VM that shuts down sends SIGTERM to everyone: the keeper waits on, the job saves.
-  trap ':' TERM
   while :; do
     code=0
     wait "$child" || code=$?

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -336,6 +337,17 @@ def test_vocabulary_rows_and_every_field_of_the_config_come_back(tmp_path, token
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
     assert after["model.decoder.embed_tokens.weight"].shape[0] == rows
+
+
+def test_what_was_trained_with_another_dropout_says_so(tmp_path, tokenizer):
+    config, params = random_model(tokenizer)
+    rows = tokenizer.tokens
+    source = huggingface.config_json(config, "float32") | {"vocab_size": rows, "prefix": "</s>"}
+    trained = dataclasses.replace(config, dropout=0.25)
+    tokenizer.save(tmp_path / "tokenizer")
+    (tmp_path / "out").mkdir()
+    huggingface.export(tmp_path / "out", trained, params, tmp_path / "tokenizer", source=source)
+    assert json.loads((tmp_path / "out/config.json").read_text()) == source | {"dropout": 0.25}
 
 
 def test_a_value_that_is_no_number_is_counted_and_refused(tmp_path, tokenizer):

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from iml_jax.checkpoints import layout, locate, restore
+from iml_jax.checkpoints import store as store_module
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.errors import Fault, UserError
@@ -152,8 +153,11 @@ def test_parameters_alone_do_not_read_the_optimizer_state(tmp_path):
         CheckpointStore(tmp_path).restore(1, abstract(make_state(), mesh(1, 1)))
 
 
-def test_lazy_parameters_equal_restored_ones(run):
-    place = locate.resolve(run)
+def test_lazy_parameters_equal_restored_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "CHUNKED_BYTES", 0)  # as if the parameters were large
+    with CheckpointStore(tmp_path / "run", EVERY_STEP) as store:
+        save(store, 5)
+    place = locate.resolve(tmp_path / "run")
     model, lazy, meta = restore.open_params(place)
     assert (model, meta["updates"], place.name) == (MODEL, 5, "5")
     expected = layout.flatten(make_state(5).params)
@@ -305,6 +309,20 @@ def test_milestones_stay_and_time_makes_a_save_due(tmp_path, monkeypatch):
         assert not store.due(9)
         assert store.due(100)
     assert locate.steps_on_disk(tmp_path / "checkpoints") == [2, 4, 7]
+
+
+def test_with_one_kept_the_older_stays_until_the_newer_is_verified(tmp_path, monkeypatch):
+    config = CheckpointConfig(every=1, keep=1, keep_best=False)
+    with CheckpointStore(tmp_path, config) as store:
+        save(store, 1)
+        save(store, 2)
+        store.wait()
+        assert locate.steps_on_disk(tmp_path / "checkpoints") == [2]
+        monkeypatch.setattr(locate, "damage", lambda place: f"{place.name} is damaged")
+        save(store, 3)
+        with pytest.raises(Fault, match="3: saved, but it cannot be used"):
+            store.wait()
+    assert locate.steps_on_disk(tmp_path / "checkpoints") == [2, 3]
 
 
 def test_config_is_validated():

@@ -126,6 +126,17 @@ def test_prompts_that_are_not_stored_whole_are_answered_alike(
         answering.answer(dataclasses.replace(place, config=longer), stored, task_metrics, config, Quiet())
 
 
+def test_answers_longer_than_the_model_are_refused_before_a_question(prepared: Path, model) -> None:
+    """Only where a chosen task writes answers; `iml train` asks before its first update."""
+    long = dataclasses.replace(CONFIG, generate=GenerateConfig(max_new_tokens=64))
+    manifest = manifests.load(prepared)
+    with pytest.raises(UserError, match="max_new_tokens is 64, but the model has only 64 positions"):
+        runner.check_positions(model[0], manifest, prepared, long)
+    runner.check_positions(model[0], manifest, prepared, CONFIG)
+    chosen = dataclasses.replace(long, tasks=("*choose*", "*pick*"))
+    runner.check_positions(model[0], manifest, prepared, chosen)
+
+
 def test_constant_answers(found: results.Results) -> None:
     by_name = {task.task: task for task in found.tasks}
     assert by_name["pick"].constant_score == pytest.approx(100 * 4 / 6)

@@ -19,7 +19,7 @@ from fixtures_prepared import SyntheticTask, random_rows
 from tensorboardX.proto import event_pb2
 
 from iml_jax.checkpoints.in_use import TRAINING_LEASE
-from iml_jax.checkpoints.store import CheckpointConfig, restore_params
+from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data import tokenizer as tokenizers
@@ -261,6 +261,18 @@ def test_initial_checkpoint_is_where_it_begins_and_nothing_random_is_made(prepar
     _, expected, _ = restore_params(first)
     _, found, _ = restore_params(second)
     assert all(map(np.array_equal, _leaves(expected), _leaves(found)))
+
+
+def test_the_config_json_of_initial_weights_goes_with_the_run(prepared, tmp_path):
+    """So that an export of what was trained has the vocabulary rows and the fields of its origin."""
+    _, params, metadata = restore_params(run(make_job(prepared, tmp_path / "first")))
+    with CheckpointStore(tmp_path / "converted") as store:
+        store.save(0, {"params": params}, None, {**metadata, "updates": 0, "huggingface": {"prefix": "</s>"}})
+    for steps in (2, 3):  # begun, then resumed
+        trained = {"initial_checkpoint": str(tmp_path / "converted"), "steps": steps}
+        place = run(make_job(prepared, tmp_path / "run", train=trained))
+        metadata = restore_params(place)[2]
+        assert (metadata["updates"], metadata["huggingface"]) == (steps, {"prefix": "</s>"})
 
 
 @pytest.mark.parametrize(
