@@ -215,6 +215,24 @@ def test_a_truncated_array_file_is_noticed_before_and_without_the_inventory(run)
         store.restore(5, abstract(make_state(), mesh(1, 1)))
 
 
+@pytest.mark.parametrize("content", ['{"position": NaN}', '{"position": ', "[" * 100_000, "\xff", None])
+def test_a_damaged_data_state_is_a_line_that_names_the_file(run, content):
+    """With its checksum the checkpoint before is taken; without (saved by an older version) it is refused."""
+    step = run / "checkpoints/5"
+    (step / "data/metadata").unlink()
+    if content is None:
+        os.mkfifo(step / "data/metadata")
+    else:
+        (step / "data/metadata").write_text(content, encoding="latin-1")
+    restored = CheckpointStore(run).restore_newest(abstract(make_state(), mesh(1, 1)))
+    assert restored is not None and restored.data == {"position": 3}
+    for file in step.glob("inventory*.json"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"checkpoints/5/data/metadata") as caught:
+        CheckpointStore(run).restore_newest(abstract(make_state(), mesh(1, 1)))
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_nothing_to_find_is_one_clear_line(tmp_path, run):
     assert CheckpointStore(tmp_path / "new").latest_step() is None
     assert not (tmp_path / "new").exists()

@@ -23,6 +23,7 @@ from iml_jax.bench.sources.crossfit import CrossFit
 from iml_jax.bench.sources.exmix import ExMix
 from iml_jax.bench.sources.mmlu import Mmlu
 from iml_jax.bench.sources.p3 import P3
+from iml_jax.bench.sources.raft import Raft
 from iml_jax.bench.sources.reasoning import Reasoning
 from iml_jax.bench.sources.t5 import T5
 from iml_jax.bench.sources.unifiedskg import UnifiedSKG
@@ -247,6 +248,16 @@ FORMATS: dict[str, tuple[Callable[[str], Source], Files]] = {
             **{f"tab_fact/all_csv/{n}.csv": lambda text: "Who#Rank\nAnn#1\n" for n in range(3)},
         },
     ),
+    "RAFT, read twice": (
+        Raft,
+        {
+            "own/task.json": lambda text: json.dumps(
+                {"name": "own", "data_columns": ["Tweet"], "label_columns": {"Label": ["n", "y"]}}
+            ),
+            "own/train.csv": lambda text: lines("ID,Tweet,Label", "0,a,y"),
+            "own/test.csv": lambda text: lines("ID,Tweet,Label", "0,a,y", f"1,{text},n", "2,b,n"),
+        },
+    ),
     "MMLU": (
         Mmlu,
         {
@@ -373,6 +384,25 @@ def test_a_long_row(name: str, lowered: bool, tmp_path: Path, monkeypatch: pytes
         found, kept = ([dataclasses.replace(each, example_id="") for each in some] for some in (found, kept))
     assert found == kept
     assert skipped == {**before, LONG_ROW: 1}
+
+
+def test_rows_of_other_splits_that_are_looked_at_are_not_counted(tmp_path: Path) -> None:
+    """Whether SuperGLUE's files have labels is looked up whenever one of them is read."""
+    row = {"question": "q", "premise": "p", "choice1": "a", "choice2": "b", "label": 0, "idx": 0}
+    for name, premises in (("train", ("p",)), ("val", (LONG, "p"))):
+        path = tmp_path / f"SuperGLUE/COPA/{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            lines(*(json.dumps(row | {"question": "cause", "premise": text}) for text in premises))
+        )
+    source = T5(str(tmp_path))
+    (task,) = source.tasks()
+    told = {}
+    for split in task.splits:
+        skipped: collections.Counter[str] = collections.Counter()
+        assert len(list(source.examples(task, split, skipped))) == 1
+        told[split] = dict(skipped)
+    assert told == {"train": {}, "validation": {LONG_ROW: 1}}
 
 
 @pytest.mark.parametrize("name", CUT)
