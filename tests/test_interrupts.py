@@ -141,7 +141,9 @@ def test_a_job_in_the_background_ignores_it():
     assert ends(process) == (0, "")
 
 
-def test_in_another_process_or_afterwards_all_is_as_before():
+def test_in_another_process_or_afterwards_all_is_as_before(request):
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, inherited))
     before = signal.getsignal(signal.SIGINT), sys.unraisablehook
     with interrupts.listening(to_the_end=False) as heard:
         assert signal.getsignal(signal.SIGINT) == heard.handle

@@ -23,7 +23,7 @@ from source_reading import read_all
 from iml_jax.bench.sources.bounds import LONG_ROW
 
 GIGABYTE = 1 << 30
-LINE = 160 << 20  # bytes, ten times ``reading.LINE_LIMIT``: who holds it whole holds more than the test allows
+LINE = 160 << 20  # bytes, ten times ``reading.LINE_LIMIT``; the test allows less memory than that
 _TEXTS = "jsonl json jsonlines csv tsv txt bio lst en sgm xml yaml py nltktok dev discourse tagged"
 _LONG = 20  # MiB of lines: more than one row or dialogue may have
 _WHOLE = 30  # MiB of one document: more than a row may have
