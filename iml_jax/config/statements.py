@@ -26,6 +26,7 @@ from gin.config_parser import (
 )
 
 from iml_jax.errors import UserError
+from iml_jax.storage import reading
 
 REQUIRED_MACRO = "gin.REQUIRED"
 FLAG = "--gin."
@@ -230,13 +231,5 @@ def read_file(path: Path, include: Callable[[str, str], list[Statement]]) -> lis
     Raises:
       UserError: it cannot be read, is not UTF-8 or is not gin.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
+    text = reading.read_text(path, reading.LINE_LIMIT)
     return read_text(text.replace("\r\n", "\n"), str(path), include)
