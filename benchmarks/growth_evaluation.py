@@ -3,7 +3,8 @@
     python benchmarks/growth_evaluation.py [bootstrap|prompts|tasks|report|generate ...] [--scale 1]
 
 A tiny random model, synthetic questions; every measurement is a process of its own, in which the work is done
-once before (compilation) and then measured. ``PYTHONPATH=OTHER/CHECKOUT`` measures another version.
+once before (compilation) and then measured. ``--python OTHER/.venv/bin/python`` measures another checkout,
+with the helpers of its own tests.
 
   bootstrap  50,000, 100,000 and 200,000 answers of 20 tasks: the draws after an evaluation (result file, page
              and table)
@@ -30,7 +31,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
 SIZES = {"bootstrap": 50_000, "prompts": 1000, "tasks": 100, "report": 10_000, "generate": 500}
 
 
@@ -200,7 +200,10 @@ KINDS: dict[str, Callable[[int, Path], Callable[[], None]]] = {
 
 def child(kind: str, count: int) -> dict[str, Any]:
     """Does the work twice, measures the second time."""
-    sys.path += [str(TESTS), str(TESTS / "evaluation")]
+    import iml_jax
+
+    tests = Path(iml_jax.__file__).parents[1] / "tests"
+    sys.path += [str(tests), str(tests / "evaluation")]
     with tempfile.TemporaryDirectory() as folder:
         work = KINDS[kind](count, Path(folder))
         if kind != "bootstrap":
@@ -218,6 +221,7 @@ def main() -> None:
     )
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], help="all of them, if none is given")
     parser.add_argument("--scale", type=float, default=1.0, help="times the sizes above (1)")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter whose code is measured")
     parser.add_argument("--child", nargs=2, metavar=("KIND", "N"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -227,9 +231,11 @@ def main() -> None:
         for part in (1, 2, 4):
             count = int(SIZES[kind] * arguments.scale) * part
             done = subprocess.run(
-                [sys.executable, __file__, "--child", kind, str(count)],
-                capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+                [arguments.python, "-P", "-W", "ignore", __file__, "--child", kind, str(count)],
+                capture_output=True, text=True, check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"},
             )  # fmt: skip
+            if done.returncode:
+                sys.exit(f"{kind} {count}: {done.stderr[-3000:]}")
             found = json.loads(done.stdout.splitlines()[-1])
             print(
                 f"{kind:10} {count:8,}   CPU {found['cpu']:7.2f} s   peak {found['peak']:7.0f} MiB",
