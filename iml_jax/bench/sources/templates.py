@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +81,15 @@ def load_templates(path: Path) -> tuple[PromptTemplate, ...]:
         found = [(str(key), _template(entry, str(key), path)) for key, entry in entries.items()]
     except ValueError as error:  # a number of more digits than Python writes
         raise UserError(f"{path}: malformed templates.yaml: {error}; mend it") from error
-    names = [template.name for _, template in found]
-    unique = (
-        template
-        if names.count(template.name) == 1
-        else dataclasses.replace(template, name=f"{template.name} {identity}")
-        for identity, template in found
-    )
-    return tuple(sorted(unique, key=lambda template: template.name))
+    return tuple(sorted(told_apart(found), key=lambda template: template.name))
+
+
+def told_apart(found: Sequence[tuple[str, PromptTemplate]]) -> Iterator[PromptTemplate]:
+    """The templates of a file, given with their ids; a name that several have is followed by the id."""
+    times = collections.Counter(template.name for _, template in found)
+    for identity, template in found:
+        several = times[template.name] > 1
+        yield dataclasses.replace(template, name=f"{template.name} {identity}") if several else template
 
 
 def _refuse_growth(text: str, path: Path) -> None:

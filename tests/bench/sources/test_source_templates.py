@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.bench.sources.templates import load_templates
+from iml_jax.bench.sources.templates import PromptTemplate, load_templates, told_apart
 from iml_jax.errors import UserError
 
 GOOD = """\
@@ -34,6 +34,27 @@ templates:
     name: same
     reference: ''
 """
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_names_are_told_apart_in_linear_time() -> None:
+    names = [Counted(f"template {number // 2 if number < 100 else number}") for number in range(1000)]
+    templates = [(str(number), PromptTemplate(name, "", "", True, ())) for number, name in enumerate(names)]
+    Counted.compared = 0
+    found = [template.name for template in told_apart(templates)]
+    assert Counted.compared <= 2 * len(names)
+    assert found[:3] == ["template 0 0", "template 0 1", "template 1 2"]
+    assert found[100:] == names[100:]
 
 
 def test_fields_and_repeated_names(tmp_path: Path) -> None:
