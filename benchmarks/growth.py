@@ -108,11 +108,13 @@ class Place:
     def fresh(self, make: Callable[[Path], object]) -> None:
         """Makes the inputs where they are not there."""
         if not self.inputs.exists():
-            unfinished = self.inputs.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished = self.inputs.with_suffix(f".{os.getpid()}")  # another checkout may be measured now
             unfinished.mkdir(parents=True)
             make(unfinished)
-            unfinished.rename(self.inputs)
+            try:
+                unfinished.rename(self.inputs)
+            except OSError:
+                shutil.rmtree(unfinished)
 
     def prepare(self, sources: str, make: Callable[[Path], object], before: str = "") -> str:
         """Code of `iml prepare` into an empty directory."""
