@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gzip
 import json
 import math
@@ -248,9 +249,12 @@ def read_json(path: Path, limit: int = FILE_LIMIT) -> Any:
 
 def make_decoder(text: str) -> json.JSONDecoder:
     """The JSON decoder for ``text``; NaN, Infinity and numbers beyond float64 are a ``ValueError`` to it."""
-    return (
-        strict_decoder() if _LARGE_NUMBER.search(text) else json.JSONDecoder(parse_constant=_refuse_constant)
-    )
+    return strict_decoder() if _LARGE_NUMBER.search(text) else _plain_decoder()
+
+
+@functools.cache  # a line of a results file takes less time to parse than a decoder to be made
+def _plain_decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def strict_decoder() -> json.JSONDecoder:

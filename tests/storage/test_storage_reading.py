@@ -96,3 +96,9 @@ def test_json_that_a_recursive_reader_could_not_follow_is_refused():
             reading.parse_json(opened * (most + 1) + "1" + closed * (most + 1), Path("f"))
     flat = [[i] for i in range(1000)]
     assert reading.parse_json(json.dumps(flat), Path("f")) == flat
+
+
+def test_lines_share_a_decoder() -> None:
+    """A results file has a JSON text on each line: a decoder is not made for every one of them."""
+    assert reading.make_decoder("[1, 2.5]") is reading.make_decoder('{"a": "b"}')
+    assert reading.make_decoder("1" * 400) is not reading.make_decoder("1")
