@@ -16,8 +16,9 @@ from iml_jax.storage.reading import read_text
 from iml_jax.storage.writing import write_atomically
 
 MARKER = ".iml_jax"
-# A process killed between taking the lease and writing the marker leaves the lease alone.
-_LEASE = re.compile(r"^\.[a-z]*\.?lease(\.|$)")
+# What is there before the marker: the lease, and files of ``storage.writing`` under their temporary names. A
+# process killed before the marker leaves them, and another host may see them.
+_EARLIER = re.compile(r"^\.[a-z]*\.?lease(\.|$)|^\..+\.[0-9]+\.tmp$")
 _TEXT = "written by iml_jax, which replaces and deletes files here; this file says so\n"
 
 
@@ -38,7 +39,7 @@ def check_own(folder: Path, kind: str, name: str, before: Callable[[Path], bool]
             if folder.exists() or folder.is_symlink():
                 raise UserError(f"{name} = {folder}: is no directory; choose another {name}")
             return
-        others = [path.name for path in folder.iterdir() if not _LEASE.search(path.name)]
+        others = [path.name for path in folder.iterdir() if not _EARLIER.search(path.name)]
     except OSError as error:
         raise UserError(f"{name} = {folder}: {error.strerror or error}; choose another {name}") from error
     except ValueError as error:  # a null byte
@@ -77,7 +78,7 @@ def claimed(folder: Path, kind: str) -> Iterator[None]:
         yield
     except BaseException:
         with contextlib.suppress(OSError):
-            if new and all(path.name == MARKER or _LEASE.search(path.name) for path in folder.iterdir()):
+            if new and all(path.name == MARKER or _EARLIER.search(path.name) for path in folder.iterdir()):
                 (folder / MARKER).unlink()
         raise
 
