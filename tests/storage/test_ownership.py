@@ -1,4 +1,4 @@
-"""A directory is written into if it is new, empty or marked; what precedes the marker does not make it foreign."""
+"""A directory is written into if it is new, empty or marked; what precedes the marker is no stranger's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_missing_empty_and_marked(tmp_path: Path) -> None:
     (tmp_path / "run" / "anything").touch()
     check(tmp_path / "run")
     with pytest.raises(
-        UserError, match="is a run, not a prepared directory; choose another Prepare.output_dir"
+        UserError, match=r"is a run, not a prepared directory; choose another Prepare\.output_dir"
     ):
         ownership.check_own(tmp_path / "run", "prepared directory", "Prepare.output_dir")
 
