@@ -110,10 +110,11 @@ def test_killed_and_continued_on_real_files_it_is_the_same_to_the_byte(shared: P
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.endswith("predictions identical; results identical\n")
-    (killed,) = re.findall(r"^killed: had 0 of 7 tasks, kept (\d+)$", ran.stdout, re.MULTILINE)
-    assert 0 < int(killed) < 7
+    (chunks,) = re.findall(r"^killed: had 0 of 4 chunks, kept (\d+)$", ran.stdout, re.MULTILINE)
+    assert 0 < int(chunks) < 4
     said = (output / "killed.log").read_text()
-    assert f"{killed} of 7 tasks were answered before; going on with the rest" in said
+    kept = int(chunks) * 2 * EXAMPLES
+    assert f"{kept} of {7 * EXAMPLES} prompts were answered before; resuming with the rest" in said
     record = json.loads((output / "killed.json").read_text())
     assert {f"{task['benchmark']}:{task['task']}" for task in record["tasks"]} == WRITTEN | SCORED
     lines = (output / "killed.predictions.jsonl").read_text().splitlines()
