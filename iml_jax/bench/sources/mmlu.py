@@ -89,6 +89,10 @@ class Mmlu(EvaluationOnly):
         return dict(sorted(found.items()))
 
     def _info(self, subject: str, files: Mapping[str, Path]) -> TaskInfo:
+        if not files.keys() & _SPLITS.keys():
+            example = files[_FEW_SHOT]
+            table = example.parents[1] / "test" / f"{subject}_test.csv"
+            raise UserError(f"{table}: missing, beside {example}; fetch MMLU's data again")
         return TaskInfo(
             benchmark=self.name,
             task=subject,

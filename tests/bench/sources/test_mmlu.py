@@ -14,6 +14,7 @@ import pytest
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.bench.sources.mmlu import Mmlu
 from iml_jax.bench.variants import FewShot, ZeroShot
 from iml_jax.errors import UserError
@@ -112,6 +113,15 @@ def test_folders_that_are_not_mmlu(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "data/test/virology_test.csv", folder / "data/test/virology_test.csv.gz")
     with pytest.raises(UserError, match=r"the same table as .*virology_test\.csv"):
         Mmlu(str(folder)).tasks()
+
+
+def test_a_subject_without_its_test_table_is_told(folder: Path) -> None:
+    """Its dev table is there, so that somebody lost the other."""
+    table(folder / "data/dev/astronomy_dev.csv", [question(1)])
+    with pytest.raises(UserError, match=r"test/astronomy_test\.csv: missing, beside .*astronomy_dev\.csv"):
+        Mmlu(str(folder)).tasks()
+    (broken,) = [one for one in Mmlu(str(folder)).survey() if isinstance(one, BrokenTask)]
+    assert broken.task == "astronomy"
 
 
 def test_never_trained_on(folder: Path) -> None:
