@@ -1,7 +1,7 @@
 """Commands on damaged inputs: every one is refused, repaired and counted, or makes no difference.
 
 Usage: python benchmarks/damaged_inputs.py [--cases 2000] [--seed 0] [--workers 2] [--only COMMAND]
-    [--seconds 30] [--folder DIR]
+    [--numbers N,N] [--seconds 30] [--folder DIR]
 
 Each case damages one input file of one command, runs the command in a forked child and looks at what came
 of it. Right are: refused (exit status 2, or 1 for what only reading could show, and one line that names the
@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="commands that begin so")
+    parser.add_argument("--numbers", default="", help="only these cases: 59,306")
     parser.add_argument("--seconds", type=float, default=30.0, help="after which a command hangs")
     parser.add_argument("--folder", default="", help="kept afterwards; default: a temporary folder")
     given = parser.parse_args()
@@ -101,13 +102,19 @@ def work(slot: Slot, file: Path, given: argparse.Namespace, number: int) -> None
         build(slot)
     chosen = [one for one in world.targets(slot.case) if one.command.startswith(given.only)]
     with file.open("w") as stream:
-        for index in range(number, given.cases, given.workers):
+        for index in numbers(given, number):
             draws = random.Random(f"{given.seed} {index}")
             target = draws.choices(chosen, [one.weight for one in chosen])[0]
             if target.command not in slot.golden:
                 slot.golden[target.command] = undamaged(slot, target)
             stream.write(json.dumps({"case": index, **one_case(slot, target, draws)}) + "\n")
             stream.flush()
+
+
+def numbers(given: argparse.Namespace, worker: int) -> list[int]:
+    """The cases of one worker."""
+    cases = [int(word) for word in given.numbers.split(",")] if given.numbers else list(range(given.cases))
+    return cases[worker :: given.workers]
 
 
 def build(slot: Slot) -> None:

@@ -47,6 +47,8 @@ def damage(path: Path, form: str, own: bool, draws: random.Random) -> tuple[str,
             return VALUE, name
     if draw > 0.93:
         name, act = draws.choice(_FILES if own else _FILES_FOREIGN)
+        if act is _missing and form == "jsonl" and not own:  # rows of a split that nothing else names
+            name, act = "a link to itself", _loop
         act(path, draws)
         return FILE, name
     if own or form == "binary":

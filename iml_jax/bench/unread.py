@@ -29,7 +29,7 @@ def told(source: Source) -> dict[Path, str] | None:
 
 
 def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Path, str]:
-    """The files below a source's ``data_dir`` that it does not read -> why, sorted.
+    """The files below a source's ``data_dir`` that it does not read, or that are missing -> why, sorted.
 
     Where a source cannot tell since a task is broken, there are none: the task's reason says what is wrong.
     Where it finds nothing at all, they are all there are.
@@ -44,13 +44,22 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
         own = None
     except UserError:
         return {}
+    missing = _missing(source)
     folder = getattr(source, "data_dir", "")
     if own is not None or not folder:
-        return dict(sorted((own or {}).items()))
+        return dict(sorted({**(own or {}), **missing}.items()))
     tasks = list(tasks)
     read = {path for task in tasks if isinstance(task, TaskInfo) for path in task.files}
     broken = " ".join(task.reason for task in tasks if isinstance(task, BrokenTask))
-    return {path: NO_TASK for path in _files(Path(folder)) if path not in read and f"{path}" not in broken}
+    left = {path: NO_TASK for path in _files(Path(folder)) if path not in read and f"{path}" not in broken}
+    return {**left, **missing}
+
+
+def _missing(source: Source) -> dict[Path, str]:
+    try:
+        return source.missing()
+    except UserError:  # told where its tasks are listed
+        return {}
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -73,7 +82,7 @@ def lines(unread: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
 
 
 def note(mixture: MixtureConfig) -> str:
-    """One line that counts what the sources of a mixture say they do not read; empty where that is nothing.
+    """One line that counts what a mixture's sources say they do not read or miss; empty if nothing.
 
     Sources without a word of their own are left out: they would have to be listed once more.
     """
@@ -81,6 +90,7 @@ def note(mixture: MixtureConfig) -> str:
     for source in (mixtures.located(source, mixture.data_dir) for source in mixture.sources):
         try:
             unread |= told(source) or {}
+            unread |= source.missing()
         except UserError:
             continue  # its tasks were excluded; what is wrong with it matters to none that are prepared
     if not unread:

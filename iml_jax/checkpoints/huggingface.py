@@ -244,10 +244,10 @@ def load(
         tensor = files.read(name)
         progress(next(numbers), len(files.shapes))
         if tensor.dtype.kind not in "iub" and (count := tensor.size - np.count_nonzero(np.isfinite(tensor))):
-            raise UserError(f"{directory}: {count} values of {name} are NaN or infinite; download it again")
+            raise UserError(f"{files.place}: {count} values of {name} are NaN or infinite; download it again")
         return tensor
 
-    params = layout.from_huggingface(config, files.shapes, read, place=place, where=str(directory))
+    params = layout.from_huggingface(config, files.shapes, read, place=place, where=str(files.place))
     return config, params, tokenizer
 
 

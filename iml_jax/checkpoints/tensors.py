@@ -33,7 +33,10 @@ Shape = tuple[int, ...]
 
 
 class TensorFiles:
-    """The tensors of one model directory: ``shapes`` by name at once, values one by one through ``read``."""
+    """The tensors of one model directory: ``shapes`` by name at once, values one by one through ``read``.
+
+    ``place`` is the one file with all of them, else the directory: for messages.
+    """
 
     def __init__(self, directory: str | Path) -> None:
         """Opens every file and reads names and shapes.
@@ -44,7 +47,9 @@ class TensorFiles:
         """
         self.shapes: dict[str, Shape] = {}
         self._readers: dict[str, Callable[[], np.ndarray]] = {}
-        for file, expected in _files(Path(directory)):
+        files = list(_files(Path(directory)))
+        self.place = files[0][0] if len(files) == 1 else Path(directory)
+        for file, expected in files:
             found = _open_safetensors(file) if file.suffix == ".safetensors" else _open_pickled(file)
             if expected is not None and expected != found.keys():
                 name = min(expected ^ found.keys())

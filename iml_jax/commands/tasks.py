@@ -98,14 +98,18 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace, config: Any) -> None:
     """Prints each prompt as soon as it is rendered."""
-    from iml_jax.bench import showing
+    from iml_jax.bench import showing, unread
 
+    mixture = None
     if arguments.data_dir is not None:
         texts = showing.of_folder(arguments.data_dir, arguments.tasks, arguments.show)
     else:
-        texts = showing.of_mixture(config.build("Mixture"), arguments.tasks, arguments.show)
+        mixture = config.build("Mixture")
+        texts = showing.of_mixture(mixture, arguments.tasks, arguments.show)
     for text in texts:
         show(text)
+    if mixture is not None and (passed_over := unread.note(mixture)):
+        show(f"# {passed_over}")
 
 
 def _listing(data_dir: str, *, count: bool) -> str:

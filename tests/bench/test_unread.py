@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,27 @@ def test_a_source_that_tells_why(tmp_path: Path) -> None:
     assert str(path) in note and reason in note
     path.unlink()
     assert not unread.note(MixtureConfig("m", (source,)))
+
+
+def test_tasks_that_a_split_file_names_and_nobody_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("task1_a", "task2_b"):
+        record = {"Definition": ["d"], "Categories": ["c"], "Instances": [{"input": "i", "output": ["o"]}]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits/train_tasks.txt").write_text("task1_a\ntask3_c\n")
+    (tmp_path / "splits/test_tasks.txt").write_text("task2_b\n")
+    words = ["--gin.Mixture.name='m'", "--gin.Mixture.sources=(@SuperNaturalInstructions(),)"]
+    words += [f"--gin.SuperNaturalInstructions.data_dir='{tmp_path}'"]
+    split_dir = f"--gin.SuperNaturalInstructions.split_dir='{tmp_path / 'splits'}'"
+    file, why = tmp_path / "task3_c.json", "missing, though train_tasks.txt names its task"
+    for shown in ([], ["--show=1"]):
+        assert cli.main(["tasks", *words, split_dir, *shown]) == 0
+        told = [line for line in capsys.readouterr().out.splitlines() if str(file) in line]
+        assert len(told) == 1 and why in told[0]
+        assert cli.main(["tasks", *words, *shown]) == 0
+        assert "missing" not in capsys.readouterr().out
 
 
 def test_a_source_that_cannot_tell(tmp_path: Path) -> None:

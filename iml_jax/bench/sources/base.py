@@ -109,6 +109,14 @@ class Source(abc.ABC):
         del task
         return ""
 
+    def missing(self) -> dict[Path, str]:
+        """Files that the source's own lists name and that are not there -> where they are named.
+
+        Raises:
+          UserError: as ``tasks``.
+        """
+        return {}
+
     def examples(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """Streams the examples of one split of a task, in the order of the files, within the bounds.
 

@@ -38,7 +38,9 @@ def batches(rows: Iterable[tuple[str, str, Row]]) -> Iterator[list[PlacedRow]]:
     """(identity, place, row) in lists that grow from one row, so that a first look costs little."""
     batch: list[PlacedRow] = []
     size, most = 0, 1
+    nested: dict[str, bool] = {}
     for identity, place, row in rows:
+        _check_columns(row, nested, place)
         length = text_length(row)
         too_long = isinstance(row, LongRow) or length > ROW_CHARACTERS
         reason = LONG_ROW if too_long else UNLABELLED if unlabelled(row) else ""
@@ -49,6 +51,23 @@ def batches(rows: Iterable[tuple[str, str, Row]]) -> Iterator[list[PlacedRow]]:
             batch, size, most = [], 0, min(_BATCH_ROWS, 4 * most)
     if batch:
         yield batch
+
+
+def _check_columns(row: Row, nested: dict[str, bool], place: str) -> None:
+    """A column holds lists and objects in every row or in none, as a typed table does; null is either.
+
+    A template would print what Python shows of a list in the place of a text.
+
+    Raises:
+      UserError: a row differs from those before it, whose columns ``nested`` describes.
+    """
+    for name, value in row.items():
+        if value is not None and nested.setdefault(name, isinstance(value, dict | list)) != isinstance(
+            value, dict | list
+        ):
+            kinds = ("a list or an object", "a text or a number")
+            here, before = kinds if not nested[name] else kinds[::-1]
+            raise UserError(f"{place}: {name!r} is {here}, and {before} in the rows before; fix the row")
 
 
 def rendered(

@@ -27,6 +27,8 @@ from iml_jax.storage.reading import encodable, read_lines
 
 _TASK_FILE = re.compile(r"(?P<stem>.+)\.json(\.gz)?")
 
+_SPLIT_FILES = {"train": "train_tasks.txt", "evaluation": "test_tasks.txt"}  # role -> file
+
 
 @dataclasses.dataclass(frozen=True)
 class SuperNaturalInstructions(Source):
@@ -84,14 +86,26 @@ class SuperNaturalInstructions(Source):
     def _contaminated(self, task: str) -> bool:
         return self.decontaminate and task in contaminated()
 
+    def missing(self) -> dict[Path, str]:
+        """As ``Source.missing``: the tasks of the split files."""
+        if not self.split_dir:
+            return {}
+        folder = directory(self.data_dir, "SuperNaturalInstructions.data_dir")
+        found = _find(folder)
+        return {
+            folder / f"{task}.json": f"missing, though {_SPLIT_FILES[role]} names its task"
+            for role, tasks in self._named_tasks().items()
+            for task in sorted(tasks - found.keys())
+        }
+
+    def _named_tasks(self) -> dict[str, set[str]]:
+        folder = directory(self.split_dir, "SuperNaturalInstructions.split_dir")
+        return {role: _names(folder / name) for role, name in _SPLIT_FILES.items()}
+
     def _roles(self, found: Mapping[str, object]) -> Any:
         if not self.split_dir:
             return lambda task: "train"
-        folder = directory(self.split_dir, "SuperNaturalInstructions.split_dir")
-        named = {
-            role: _names(folder / f"{stem}_tasks.txt")
-            for role, stem in (("train", "train"), ("evaluation", "test"))
-        }
+        folder, named = Path(self.split_dir), self._named_tasks()
         if both := sorted(named["train"] & named["evaluation"]):
             raise UserError(f"{folder}: {both[0]} is in train_tasks.txt and in test_tasks.txt; remove one")
         if not (named["train"] | named["evaluation"]) & found.keys():

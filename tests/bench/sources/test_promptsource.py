@@ -339,6 +339,19 @@ def test_metrics_of_tasks() -> None:
     assert metric_of([]) == "rouge_l"
 
 
+def test_a_list_in_a_column_of_texts_is_refused(tmp_path: Path) -> None:
+    _templates(tmp_path, "d", {"jinja": "{{text}} ||| {{tags}}"})
+    _rows(tmp_path, "d/train.jsonl", [{"text": "a", "tags": None}, {"text": 2.5, "tags": ["b"]}] * 40)
+    assert len(_examples(_source(tmp_path), "d", "train")[0]) == 80
+    for row, told in (
+        ({"text": [[1]], "tags": []}, "'text' is a list or an object, and a text or a number in the rows"),
+        ({"text": "a", "tags": "b"}, "'tags' is a text or a number, and a list or an object in the rows"),
+    ):
+        _rows(tmp_path, "d/train.jsonl", [{"text": "a", "tags": ["b"]}] * 30 + [row])
+        with pytest.raises(UserError, match=rf"d/train\.jsonl:31: {told} before; fix the row"):
+            _examples(_source(tmp_path), "d", "train")
+
+
 def test_mistakes_name_the_place(tmp_path: Path) -> None:
     _templates(tmp_path, "d", {"jinja": "{{nothing}} ||| t"})
     (tmp_path / "data").mkdir()
