@@ -38,11 +38,18 @@ def entries(folder: Path) -> list[Path]:
     """
     try:
         with os.scandir(folder) as found:
-            regular = {entry.name: entry.is_file() for entry in found if not is_companion(entry.name)}
+            regular = {entry.name: _is_file(entry) for entry in found if not is_companion(entry.name)}
     except OSError as error:
         raise _cannot_be_listed(folder, error) from error
     _check_data_files(folder, [name for name, is_file in regular.items() if not is_file])
     return [folder / name for name in sorted(regular)]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def _check_data_files(folder: Path, irregular: Iterable[str]) -> None:

@@ -63,3 +63,11 @@ def test_a_fifo_with_the_name_of_a_data_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "train.jsonl")
     with pytest.raises(UserError, match=r"train\.jsonl: has the name of a data file and is not one"):
         entries(tmp_path)
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to("round")
+    assert [path.name for path in entries(tmp_path)] == ["round"]
+    (tmp_path / "a.json").symlink_to("a.json")
+    with pytest.raises(UserError, match=r"a\.json: has the name of a data file and is not one"):
+        entries(tmp_path)

@@ -163,7 +163,7 @@ class SuperNaturalInstructions(Source):
         found = schemas.survey((path, *(other for other in files.values() if other != path)))
         chosen, held_out_inputs = self._chosen(task, path, split, found.count)
         instruction = schemas.instruction(found.head, path)
-        demonstrations = tuple(schemas.demonstrations(found.head))
+        demonstrations = tuple(schemas.demonstrations(found.head, path))
         used: collections.Counter[str] = collections.Counter()
         for index, instance in itertools.islice(schemas.instances(path), chosen.start, chosen.stop):
             if schemas.is_left_out(instance):

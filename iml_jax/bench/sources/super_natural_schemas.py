@@ -177,14 +177,25 @@ def instruction(content: dict[str, Any], path: Path) -> str:
     return " ".join(text for text in stripped if text and text != "-")
 
 
-def demonstrations(content: dict[str, Any]) -> Iterator[Demonstration]:
-    """The positive examples that have an input and an output (v1 writes "-" where there are none)."""
+def demonstrations(content: dict[str, Any], path: Path) -> Iterator[Demonstration]:
+    """The positive examples that have an input and an output (v1 writes "-" where there are none).
+
+    Raises:
+      UserError: an input, output or explanation is neither a text, a list of texts nor absent.
+    """
     examples = content.get("Examples")
     positive = (examples if isinstance(examples, dict) else content).get("Positive Examples")
-    for entry in positive if isinstance(positive, list) else ():
-        source, target = (
-            (entry.get("input"), entry.get("output")) if isinstance(entry, dict) else (None, None)
-        )
+    for number, entry in enumerate(positive if isinstance(positive, list) else ()):
+        if not isinstance(entry, dict):
+            continue
+        for name in ("input", "output", "explanation"):
+            value = entry.get(name)
+            texts = value if isinstance(value, list) and name != "input" else [value]
+            if not all(isinstance(text, str | None) for text in texts):
+                raise UserError(
+                    f"{path}: {name!r} of Positive Examples[{number}] is no text; fix or remove it"
+                )
+        source, target = entry.get("input"), entry.get("output")
         if isinstance(target, list):
             target = target[0] if target else None
         if isinstance(source, str) and isinstance(target, str) and encodable(source, target):

@@ -78,12 +78,32 @@ def test_category_behind_a_long_head(tmp_path: Path) -> None:
     assert schemas.category(path, "a") == "Yes"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input", 3),
+        ("input", ["a"]),
+        ("output", {}),
+        ("output", [1]),
+        ("explanation", {}),
+        ("explanation", 2),
+    ],
+)
+def test_demonstrations_that_are_no_text(name: str, value: object) -> None:
+    example = {"input": "i", "output": "o", "explanation": "e"}
+    content = {"Positive Examples": ["-", example, example | {name: value}]}
+    with pytest.raises(UserError, match=rf"a.json: '{name}' of Positive Examples\[2\] is no text; fix"):
+        list(schemas.demonstrations(content, PATH))
+
+
 def test_demonstrations_of_every_schema() -> None:
     shown = {"input": " i ", "output": ["o ", "p"], "reason": "r"}
     for content in ({"Positive Examples": [shown]}, {"Examples": {"Positive Examples": [shown, "-"]}}):
-        assert [(entry.source, entry.target) for entry in schemas.demonstrations(content)] == [("i", "o")]
-    assert not list(schemas.demonstrations({"Examples": {"Positive Examples": "-"}}))
-    assert not list(schemas.demonstrations({"Examples": "-"}))
+        assert [(entry.source, entry.target) for entry in schemas.demonstrations(content, PATH)] == [
+            ("i", "o")
+        ]
+    assert not list(schemas.demonstrations({"Examples": {"Positive Examples": "-"}}, PATH))
+    assert not list(schemas.demonstrations({"Examples": "-"}, PATH))
 
 
 @pytest.mark.parametrize(
