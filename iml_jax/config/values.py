@@ -117,6 +117,8 @@ def _scalar(value: Any, hint: Any, choices: tuple[Any, ...]) -> Any:
         if isinstance(value, str):
             return Path(value) if hint in (Path, PurePath) else hint(value)
     elif type(value) is hint:
+        if hint is int and not -(1 << 63) <= value < 1 << 64:
+            raise MismatchError(f"{_shown(value)} does not fit into 64 bits")
         return value
     raise _mismatch(value, hint, choices)
 

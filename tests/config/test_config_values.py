@@ -23,6 +23,7 @@ def check(value: Any, hint: Any, choices: tuple[Any, ...] = ()) -> Any:
     ("value", "hint", "expected"),
     [
         (3, int, 3),
+        ((1 << 64) - 1, int, (1 << 64) - 1),
         (3, float, 3.0),
         ("a", str, "a"),
         ("a/b", Path, Path("a/b")),
@@ -52,6 +53,8 @@ def test_accepted(value, hint, expected):
     ("value", "hint", "message"),
     [
         (True, int, "expected int, got True (bool)"),
+        (1 << 64, int, "18446744073709551616 does not fit into 64 bits"),
+        (-(1 << 63) - 1, int, "-9223372036854775809 does not fit into 64 bits"),
         (False, float, "expected float, got False (bool)"),
         (1, bool, "expected bool, got 1 (int)"),
         ("true", bool, "expected bool, got 'true' (str); write True or False"),
