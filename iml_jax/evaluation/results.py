@@ -245,5 +245,8 @@ def _load_predictions(path: Path, checksum: object) -> tuple[Prediction, ...]:
         raise UserError(f"{path}: no such file; `iml evaluate` writes it beside the scores")
     found = predictions_of_lines(path, lines())
     if checksum is not None and checksum != digest.hexdigest():
-        raise UserError(f"{path}: damaged (its checksum is not the one in the scores beside it); {AGAIN}")
+        scores = path.name.removesuffix(".predictions.jsonl") + ".json"
+        raise UserError(
+            f"{path}: its checksum is not the one in {scores}, so that one of the two is damaged; {AGAIN}"
+        )
     return found

@@ -118,6 +118,15 @@ class PromptSource(Source):
         """As ``Source.survey``."""
         return self.surveyed(*self._lister())
 
+    def missing(self) -> dict[Path, str]:
+        """As ``Source.missing``: the templates of datasets whose rows are there."""
+        files = {task: self._template_file(task) for task in self._lister()[0]}
+        return {
+            file: f"missing, though there are rows of {task}"
+            for task, file in files.items()
+            if not file.exists()
+        }
+
     def known(self) -> tuple[str, ...]:
         """Every dataset[/subset] with templates, sorted, whether its rows are there or not."""
         folder = directory(self.template_dir, "PromptSource.template_dir")

@@ -339,6 +339,14 @@ def test_metrics_of_tasks() -> None:
     assert metric_of([]) == "rouge_l"
 
 
+def test_rows_without_templates_are_told(tmp_path: Path) -> None:
+    _templates(tmp_path, "d", {"jinja": "{{text}} ||| t"})
+    for name in ("d", "other/part"):
+        _rows(tmp_path, f"{name}/train.jsonl", [{"text": "a"}])
+    file = tmp_path / "templates/other/part/templates.yaml"
+    assert _source(tmp_path).missing() == {file: "missing, though there are rows of other/part"}
+
+
 def test_a_list_in_a_column_of_texts_is_refused(tmp_path: Path) -> None:
     _templates(tmp_path, "d", {"jinja": "{{text}} ||| {{tags}}"})
     _rows(tmp_path, "d/train.jsonl", [{"text": "a", "tags": None}, {"text": 2.5, "tags": ["b"]}] * 40)
