@@ -48,5 +48,5 @@ def test_every_changed_value_of_scores_and_predictions_is_noticed(tmp_path):
     lines = results.predictions_path(path)
     lines.write_text(lines.read_text().replace('"score": 100.0', '"score": 99.0', 1))
     results.load(path)  # the scores alone are not
-    with pytest.raises(UserError, match=r"1\.predictions\.jsonl: damaged"):
+    with pytest.raises(UserError, match=r"1\.predictions\.jsonl: its checksum is not the one in 1\.json"):
         results.load(path, predictions=True)
