@@ -116,8 +116,8 @@ def read(step_directory: Path) -> Inventory:
     Raises:
       UserError, Fault, ValueError: one cannot be read or is none.
     """
-    sizes: dict[str, int] = {}
-    checksums: dict[str, str] = {}
+    sizes: dict[str, Any] = {}
+    checksums: dict[str, Any] = {}
     for file in sorted(step_directory.glob("inventory*.json")):
         content = read_json(file)
         if not isinstance(content, dict):
@@ -128,8 +128,11 @@ def read(step_directory: Path) -> Inventory:
             raise ValueError(f"{file}: not an inventory of format {FORMAT}")
         if (file.name == FILE) != ("sizes" in content) or not isinstance(content.get("checksums"), dict):
             raise ValueError(f"{file}: sizes or checksums are missing")
-        sizes |= content.get("sizes", {})
-        checksums |= content["checksums"]
+        for part, name, kind in ((sizes, "sizes", int), (checksums, "checksums", str)):
+            stated = content.get(name, {})
+            if not isinstance(stated, dict) or not all(type(value) is kind for value in stated.values()):
+                raise ValueError(f"{file}: {name} is no table of {kind.__name__}")
+            part.update(stated)
     if sizes and not checksums.keys() <= sizes.keys():
         raise ValueError(f"{step_directory}: a checksum without a size")
     for name in sizes.keys() | checksums.keys():

@@ -86,7 +86,7 @@ def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[
       head: receives what else the file holds under ``HEAD_KEYS``; complete at the end.
 
     Raises:
-      UserError: malformed, or no object with a list of instances.
+      UserError: malformed, no object with a list of instances, or some have an id and others have not.
     """
     with open_json(path) as text:
         if text.peek() != "{":
@@ -102,7 +102,18 @@ def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[
             if there or text.peek() != "[":
                 raise _no_task(path)
             there = True
+            named: bool | None = None
             for index, (_, instance) in enumerate(text.array()):
+                if isinstance(instance, dict):
+                    has_id = "id" in instance
+                    if named not in (None, has_id):
+                        told = (
+                            "has an 'id', and those before" if has_id else "has no 'id', and those before do"
+                        )
+                        raise UserError(
+                            f"{path}: Instances[{index}] {told}{' do not' if has_id else ''}; fix it"
+                        )
+                    named = has_id
                 yield index, instance
         text.end()
         if not there:
