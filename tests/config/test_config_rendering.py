@@ -14,22 +14,23 @@ TEXT = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_f
     ["'", '"', "'\"", "a\nb", "\\", "\\n", "\r", "\u2028", "日本", "#", "%x", "@Toy()", "\x00", ""]
 )
 FLOATS = st.floats(allow_nan=False)
-TOYS = st.builds(Toy, size=st.integers(), name=TEXT, rate=FLOATS, seed=st.integers())
+INTEGERS = st.integers(-(1 << 63), (1 << 64) - 1)  # what gin takes
+TOYS = st.builds(Toy, size=INTEGERS, name=TEXT, rate=FLOATS, seed=INTEGERS)
 FOLDERS = st.builds(
     Folder, path=TEXT.filter(lambda t: "\0" not in t).map(Path), splits=st.lists(TEXT, max_size=2).map(tuple)
 )
 RUNS = st.builds(
     Run,
     run_dir=TEXT,
-    steps=st.integers(),
+    steps=INTEGERS,
     rate=FLOATS,
     resume=st.booleans(),
     mode=st.sampled_from(["fast", "careful"]),
     policy=st.sampled_from(["none", "full"]),
-    limit=st.none() | st.integers(),
+    limit=st.none() | INTEGERS,
     shares=st.dictionaries(TEXT, FLOATS, max_size=3),
-    pair=st.tuples(st.integers(), TEXT),
-    sizes=st.lists(st.integers(), max_size=3),
+    pair=st.tuples(INTEGERS, TEXT),
+    sizes=st.lists(INTEGERS, max_size=3),
     sources=st.lists(TOYS | FOLDERS | st.builds(Pair, TOYS, TOYS), max_size=3).map(tuple),
     main=st.none() | TOYS,
     extra=st.none() | TEXT | st.lists(TEXT, max_size=2) | TOYS | st.lists(TOYS, max_size=2),
