@@ -164,7 +164,7 @@ def load(path: str | Path) -> Manifest:
     return _load(file.absolute(), (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
 
 
-@functools.lru_cache(maxsize=2)  # a command asks several times; of 2,000 tasks each takes a second
+@functools.lru_cache(maxsize=2)  # a command asks several times
 def _load(file: Path, version: tuple[int, ...]) -> Manifest:
     """The manifest, read once for each ``version`` of the file."""
     again = "run `iml prepare` again"

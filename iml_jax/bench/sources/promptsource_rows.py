@@ -62,11 +62,12 @@ def _check_columns(row: Row, nested: dict[str, bool], place: str) -> None:
       UserError: a row differs from those before it, whose columns ``nested`` describes.
     """
     for name, value in row.items():
-        if value is not None and nested.setdefault(name, isinstance(value, dict | list)) != isinstance(
-            value, dict | list
-        ):
-            kinds = ("a list or an object", "a text or a number")
-            here, before = kinds if not nested[name] else kinds[::-1]
+        if value is None:
+            continue
+        is_nested = isinstance(value, dict | list)
+        if nested.setdefault(name, is_nested) != is_nested:
+            kinds = ("a text or a number", "a list or an object")
+            here, before = kinds[is_nested], kinds[not is_nested]
             raise UserError(f"{place}: {name!r} is {here}, and {before} in the rows before; fix the row")
 
 

@@ -107,12 +107,8 @@ def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[
                 if isinstance(instance, dict):
                     has_id = "id" in instance
                     if named not in (None, has_id):
-                        told = (
-                            "has an 'id', and those before" if has_id else "has no 'id', and those before do"
-                        )
-                        raise UserError(
-                            f"{path}: Instances[{index}] {told}{' do not' if has_id else ''}; fix it"
-                        )
+                        told = "an 'id', unlike" if has_id else "no 'id', unlike"
+                        raise UserError(f"{path}: Instances[{index}] has {told} those before it; fix it")
                     named = has_id
                 yield index, instance
         text.end()
