@@ -22,13 +22,14 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from damage import kinds, server, world
 
 REFUSED, REPAIRED, IDENTICAL, FAILED = "refused", "repaired", "identical", "FAILED"
 OUTCOMES = (REFUSED, REPAIRED, IDENTICAL, FAILED)
-HEAVY = ("prepare", "tasks", "leakage")
+HEAVY, HARNESS = ("prepare", "tasks", "leakage"), ("lm-eval",)
 
 
 def main() -> int:
@@ -48,7 +49,8 @@ def main() -> int:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["HOME"] = str(folder)
-    server.prepare_parent(heavy=any(name.startswith(given.only) for name in HEAVY))
+    heavy, harness = (any(name.startswith(given.only) for name in names) for names in (HEAVY, HARNESS))
+    server.prepare_parent(heavy, harness)
     files = [folder / f"cases.{number}.jsonl" for number in range(given.workers)]
     children = []
     for number, file in enumerate(files):
@@ -140,12 +142,18 @@ def fresh(slot: Slot, target: world.Target) -> None:
         copy(slot.world / name, slot.case / name)
 
 
+def run(slot: Slot, target: world.Target, *before: Callable[[], None], seconds: float) -> server.Ended:
+    """The target's command in the case folder."""
+    argv, program = target.argv, target.program
+    return server.run(argv, slot.case, target.digest, *before, program=program, seconds=seconds)
+
+
 def undamaged(slot: Slot, target: world.Target) -> server.Ended:
     """The command on undamaged inputs; twice, to see that its result is the same."""
     found = []
     for _ in range(2):
         fresh(slot, target)
-        found.append(server.run(target.argv, slot.case, target.digest, seconds=10 * slot.seconds))
+        found.append(run(slot, target, seconds=10 * slot.seconds))
     for done in found:
         if done.status or not done.digest:
             printed = f"{done.stdout[-500:]}\n{done.stderr[-2000:]}"
@@ -175,7 +183,7 @@ def one_case(slot: Slot, target: world.Target, draws: random.Random) -> dict[str
     def before() -> None:
         note.write_text(json.dumps(kinds.damage(path, form, own, draws)))
 
-    done = server.run(target.argv, slot.case, target.digest, before, seconds=slot.seconds)
+    done = run(slot, target, before, seconds=slot.seconds)
     what, kind = json.loads(note.read_text()) if note.is_file() else ("none", "the damage failed")
     outcome, why = judge(done, slot.golden[target.command], path.relative_to(slot.case))
     return {
@@ -205,7 +213,7 @@ def judge(done: server.Ended, golden: server.Ended, path: Path) -> tuple[str, st
         if failed:
             return FAILED, why
     if done.status:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("iml: ")]
+        lines = [line for line in done.stderr.splitlines() if line.startswith(("iml: ", "iml-lm-eval: "))]
         if len(lines) == 1 and names(lines[0], path):
             return REFUSED, "" if done.status == 2 else "status 1"
         return FAILED, "does not name the file" if len(lines) == 1 else f"{len(lines)} lines"

@@ -9,4 +9,5 @@ ruff check .
 ruff format --check .
 mypy
 # --dist loadfile: files share costly fixtures (a prepared bench, compiled steps).
-python -m pytest -n 2 --dist loadfile "$@"
+# --max-worker-restart=0: a worker that dies ends the run; with a new worker pytest-xdist may wait for ever.
+python -m pytest -n 2 --dist loadfile --max-worker-restart=0 "$@"

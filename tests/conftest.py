@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import functools
+import gc
 import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -64,6 +68,16 @@ def seeded_generators(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         return made(own if seed is None else seed)
 
     monkeypatch.setattr(np.random, "default_rng", default_rng)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def released_programs() -> Iterator[None]:
+    """After each file what it compiled is freed: all programs of the suite are 5 GB in each worker."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # without glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

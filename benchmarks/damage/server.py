@@ -37,7 +37,9 @@ LIGHT = (
     "iml_jax.evaluation.generation",
     "iml_jax.checkpoints.huggingface",
 )
+IML, LM_EVAL = "iml", "iml-lm-eval"  # the programs
 HEAVY = ("tensorflow", "seqio", "apache_beam", "iml_jax.bench.preparing", "iml_jax.bench.caching")
+HARNESS = ("lm_eval.models", "lm_eval.__main__", "datasets", "iml_jax.evaluation.harness")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +55,19 @@ class Ended:
     hung: bool
 
 
-def prepare_parent(heavy: bool) -> None:
-    """Imports what the commands import, so that a child starts at once."""
+def prepare_parent(heavy: bool, harness: bool) -> None:
+    """Imports what the commands import, so that a child starts at once.
+
+    Args:
+      heavy: also what reads the sources.
+      harness: also lm-evaluation-harness.
+    """
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     from iml_jax import cli
 
     cli.quiet(verbose=False)
-    for name in (*LIGHT, *(HEAVY if heavy else ())):
+    for name in (*LIGHT, *(HEAVY if heavy else ()), *(HARNESS if harness else ())):
         importlib.import_module(name)
 
 
@@ -69,17 +77,19 @@ def run(
     digest: Callable[[Path, str], dict[str, str]],
     before: Callable[[], None] = lambda: None,
     *,
+    program: str = IML,
     seconds: float = 30.0,
     peak_bytes: int = 2 << 30,
 ) -> Ended:
-    """Runs ``iml ARGV`` in a forked child with the working directory ``folder``.
+    """Runs ``PROGRAM ARGV`` in a forked child with the working directory ``folder``.
 
     Args:
-      argv: the arguments after ``iml``.
+      argv: the arguments after the program's name.
       folder: the working directory; standard output and error are kept in files beside it.
       digest: called in the child after exit status 0 with the folder and the standard output; hashes by
         name of what the command made.
       before: called in the child before the command.
+      program: ``IML`` or ``LM_EVAL``.
       seconds: after which the child is killed and counts as hung.
       peak_bytes: of resident memory, at which the child is killed.
     """
@@ -88,7 +98,7 @@ def run(
     began = time.monotonic()
     child = os.fork()
     if not child:
-        _child(argv, folder, digest, before, (out, err, made))
+        _child((program, *argv), folder, digest, before, (out, err, made))
     peak, hung = 0, False
     while True:
         done, status, usage = os.wait4(child, os.WNOHANG)
@@ -145,9 +155,15 @@ def _child(
         sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), "utf-8", "backslashreplace")
         os.chdir(folder)
         before()
-        from iml_jax import cli
+        sys.argv = list(argv)
+        if argv[0] == LM_EVAL:
+            from iml_jax.evaluation import harness_cli
 
-        status = cli.main(list(argv))
+            status = harness_cli.main()
+        else:
+            from iml_jax import cli
+
+            status = cli.main(sys.argv[1:])
         sys.stdout.flush()
         sys.stderr.flush()
         if status == 0:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from damage import server
+
 MODEL = (
     *("--gin_file=models/opt_tiny.gin", "--gin.Model.layers=2", "--gin.Model.hidden=32"),
     *("--gin.Model.embed_dim=32", "--gin.Model.heads=2", "--gin.Model.ffn=64", "--gin.Model.dropout=0.0"),
@@ -40,6 +42,10 @@ PLAN = (
     *("--gin.Model.vocab_rows=608", "--gin.Model.vocab_tokens=600", "--gin.Loader.length=64"),
     *("--gin.Loader.batch_size=2", "--json=plan.json"),
 )
+HARNESS = (
+    *("--model", "iml", "--model_args", "checkpoint=run", "--tasks", "animals", "--include_path", "harness"),
+    *("--batch_size", "4", "--output_path", "out"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +54,13 @@ class Target:
 
     Attributes:
       command: its name in the table.
-      argv: what follows ``iml``; relative to the case's folder.
+      argv: what follows the program's name; relative to the case's folder.
       inputs: what of the world it needs.
       files: globs in the case's folder of what is damaged, each with its form and whether it carries a
         checksum of ours (``kinds.damage``).
       digest: hashes of what it made.
       weight: its share of the cases.
+      program: that ``argv`` is given to.
     """
 
     command: str
@@ -62,6 +69,7 @@ class Target:
     files: tuple[tuple[str, str, bool], ...]
     digest: Callable[[Path, str], dict[str, str]]
     weight: int
+    program: str = server.IML
 
 
 def _sha(content: bytes) -> str:
@@ -131,6 +139,12 @@ def _reported(folder: Path, out: str) -> dict[str, str]:
 
 def _audited(folder: Path, out: str) -> dict[str, str]:
     return {"leakage.json": _sha((folder / "prepared" / "leakage.json").read_bytes())}
+
+
+def _harness(folder: Path, out: str) -> dict[str, str]:
+    (file,) = (folder / "out").rglob("results_*.json")
+    results = json.loads(file.read_text())["results"]
+    return {"results": _sha(json.dumps(results, sort_keys=True).encode())}
 
 
 def _planned(folder: Path, out: str) -> dict[str, str]:
@@ -263,6 +277,11 @@ def targets(case: Path) -> tuple[Target, ...]:
             "plan", PLAN, ("plans", "own.gin"),
             (("own.gin", "gin", False), ("plans/*/*.json", "json", True)), _planned, 2,
         ),
+        Target(
+            "lm-eval", HARNESS, ("run", "harness"),
+            (*_at(_CHECKPOINT, "run"), *_at(_TOKENIZER, "run/tokenizer"), *_at(_TOKENIZER, "run/tokenizer")),
+            _harness, 1, server.LM_EVAL,
+        ),
     )  # fmt: skip
 
 
@@ -307,6 +326,16 @@ def write_sources(folder: Path) -> None:
             for number in range(6):
                 options = [str(number + extra) for extra in range(4)]
                 writer.writerow([f"Which number is {number}?", *options, "ABCD"[number % 4]])
+    # A task of lm-evaluation-harness whose result changes with any weight.
+    (folder / "harness").mkdir()
+    (folder / "harness/rows.jsonl").write_text((folder / "rows/animals/validation.jsonl").read_text())
+    task = {
+        "task": "animals", "dataset_path": "json", "output_type": "loglikelihood", "test_split": "test",
+        "dataset_kwargs": {"data_files": {"test": "harness/rows.jsonl"}},
+        "doc_to_text": "Who is at the {{place}}?", "doc_to_target": " {{label}}",
+        "metric_list": [{"metric": "perplexity"}],
+    }  # fmt: skip
+    (folder / "harness/animals.yaml").write_text(json.dumps(task))
     prompts = [json.dumps({"prompt": f"Is {number} even? A:"}) for number in range(5)]
     (folder / "prompts.jsonl").write_text("\n".join(prompts) + "\n")
     (folder / "own.gin").write_text("Mesh.data = 1\nPrepare.seed = 7\nTrain.seed = 11\nLoader.seed = 3\n")

@@ -158,20 +158,23 @@ def _say(text: str, status: int = 1) -> None:
 _handlers: list[Any] = []  # C keeps pointers to them
 
 
-def _on_abort(end: Callable[[], None]) -> None:
+def _on_abort(end: Callable[[], None]) -> int | None:
     """What runs when JAX's runtime aborts the process, which it does from a thread in C++.
 
     No Python handler of a signal runs then. A C one does, in that very thread, as any other call from C.
+
+    Returns:
+      The address of the handler before (faulthandler's, perhaps), None for the default.
     """
     _handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: end()))
-    _set_handler(ctypes.cast(_handlers[-1], ctypes.c_void_p))
+    return _set_handler(ctypes.cast(_handlers[-1], ctypes.c_void_p).value)
 
 
-def _set_handler(pointer: ctypes.c_void_p | None) -> None:
+def _set_handler(address: int | None) -> int | None:
     library = ctypes.CDLL(None)
     library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
     library.signal.restype = ctypes.c_void_p
-    library.signal(int(signal.SIGABRT), pointer)  # None is SIG_DFL
+    return library.signal(int(signal.SIGABRT), address)  # None is SIG_DFL
 
 
 @contextlib.contextmanager
@@ -194,11 +197,11 @@ def abort_is_a_line(explain: Callable[[str], str]) -> Iterator[None]:
             os._exit(1)
 
         os.dup2(printed.fileno(), 2)
-        _on_abort(end)
+        before = _on_abort(end)
         try:
             yield
         finally:
-            _set_handler(None)
+            _set_handler(before)
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)

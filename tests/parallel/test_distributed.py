@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -189,3 +190,20 @@ def test_a_job_that_does_not_start_says_why_in_one_line():
             said = process.communicate(timeout=120)[1]
             assert process.returncode == 1, said
             assert re.fullmatch(f"iml: fault: {message}.*\n", said), said
+
+
+AFTERWARDS = """
+import faulthandler, os
+from iml_jax.parallel.lost_hosts import abort_is_a_line
+faulthandler.enable()
+with abort_is_a_line(str):
+    pass
+os.abort()
+"""
+
+
+def test_after_the_start_an_abort_is_explained_as_before():
+    command = [sys.executable, "-c", AFTERWARDS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in done.stderr

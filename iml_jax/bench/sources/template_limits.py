@@ -26,6 +26,10 @@ class TooMuchWorkError(Exception):
     """A template went over one of the limits; the message says which."""
 
 
+class NullPrintedError(jinja2.TemplateRuntimeError):
+    """A template prints a null: PromptSource's code would write the word "None" into the prompt."""
+
+
 class _Budget(threading.local):
     """What the rendering under way may still do, where its random draws come from, and values it has cut."""
 
@@ -93,10 +97,13 @@ def text_of(value: Any) -> str:
     """What a value prints as.
 
     Raises:
+      NullPrintedError: it is None.
       jinja2.TemplateRuntimeError: an address in memory (a generator's, a function's), never twice the same.
     """
+    if value is None:
+        raise NullPrintedError("prints a null value")
     text = str(bounded(value))
-    if not isinstance(value, str | int | float | None) and _ADDRESS.search(text):
+    if not isinstance(value, str | int | float) and _ADDRESS.search(text):
         raise jinja2.TemplateRuntimeError(f"prints a {type(value).__name__}")
     return text
 

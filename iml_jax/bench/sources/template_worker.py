@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.rendering import Renderer
 from iml_jax.bench.sources.sandbox import MissingColumnError
-from iml_jax.bench.sources.template_limits import TooMuchWorkError
+from iml_jax.bench.sources.template_limits import NullPrintedError, TooMuchWorkError
 from iml_jax.bench.sources.templates import PromptTemplate
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import encodable
@@ -36,6 +36,7 @@ LENGTH = struct.Struct("<I")
 RENDERED, SKIPPED, COLUMN, REFUSED, LOADED = "rendered", "skipped", "column", "refused", "loaded"
 READY = "ready"
 NOT_APPLICABLE = "template does not apply to the row"
+NULL = "template prints a value that is null in the row"
 
 
 def main() -> None:
@@ -120,7 +121,8 @@ class _Worker:
         except MemoryError:
             raise
         except Exception as error:  # an expression of the template does not fit the row
-            return [SKIPPED, f"template fails on the row ({type(error).__name__})"]
+            failed = f"template fails on the row ({type(error).__name__})"
+            return [SKIPPED, NULL if isinstance(error, NullPrintedError) else failed]
         if made is None:
             return [SKIPPED, NOT_APPLICABLE]
         if not encodable(made.prompt, *made.references, *made.options):

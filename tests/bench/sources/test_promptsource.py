@@ -106,11 +106,21 @@ def test_templates_that_do_not_apply_are_counted(tmp_path: Path) -> None:
         {"jinja": "{% if label == 1 %}c {{text}} ||| {{ list[0] }}{% endif %}"},
         {"jinja": "{{ list.index(3) }} ||| {{ text }}"},
         {"jinja": "{{ text }} {{ other }} ||| t"},
+        {"jinja": "{{ text }} {{ note }} ||| t"},
+        {"jinja": "{% if note %}{{ text }} {{ note }} ||| t{% endif %}"},
     )
     _rows(
         tmp_path,
         "d/train.jsonl",
-        [{"text": str(index), "label": index % 3, "list": [3] * (index % 2)} for index in range(60)],
+        [
+            {
+                "text": str(index),
+                "label": index % 3,
+                "list": [3] * (index % 2),
+                "note": None if index < 5 else "n",
+            }
+            for index in range(60)
+        ],
     )
     trained, skipped = _examples(_source(tmp_path), "d", "train")
     # t0 applies to labels 1 and 2; t1 to label 1, and fails on the half of those that have no list
@@ -118,13 +128,16 @@ def test_templates_that_do_not_apply_are_counted(tmp_path: Path) -> None:
         "t0": 40,
         "t1": 10,
         "t2": 30,
+        "t4": 55,  # never the word "None" for a null
+        "t5": 55,
     }
     assert skipped == {
-        "template does not apply to the row": 20 + 40 + 10,
+        "template does not apply to the row": 20 + 40 + 10 + 5,
+        "template prints a value that is null in the row": 5,
         "template fails on the row (ValueError)": 30,
         "template needs a column that the row has not": 60,
     }
-    assert len(trained) + sum(skipped.values()) == 4 * 60
+    assert len(trained) + sum(skipped.values()) == 6 * 60
 
 
 def test_evaluation_leaves_out_templates_that_do_not_apply_to_every_example(tmp_path: Path) -> None:
@@ -350,7 +363,9 @@ def test_rows_without_templates_are_told(tmp_path: Path) -> None:
 def test_a_list_in_a_column_of_texts_is_refused(tmp_path: Path) -> None:
     _templates(tmp_path, "d", {"jinja": "{{text}} ||| {{tags}}"})
     _rows(tmp_path, "d/train.jsonl", [{"text": "a", "tags": None}, {"text": 2.5, "tags": ["b"]}] * 40)
-    assert len(_examples(_source(tmp_path), "d", "train")[0]) == 80
+    trained, skipped = _examples(_source(tmp_path), "d", "train")
+    assert len(trained) == 40
+    assert skipped == {"template prints a value that is null in the row": 40}
     for row, told in (
         ({"text": [[1]], "tags": []}, "'text' is a list or an object, and a text or a number in the rows"),
         ({"text": "a", "tags": "b"}, "'tags' is a text or a number, and a list or an object in the rows"),

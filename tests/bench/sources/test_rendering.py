@@ -11,6 +11,7 @@ import pytest
 from iml_jax.bench.sources.bounds import text_length
 from iml_jax.bench.sources.rendering import Renderer
 from iml_jax.bench.sources.sandbox import MissingColumnError
+from iml_jax.bench.sources.template_limits import NullPrintedError
 from iml_jax.bench.sources.templates import PromptTemplate
 from iml_jax.errors import UserError
 
@@ -70,7 +71,12 @@ def test_a_missing_column_and_an_empty_field() -> None:
         _render("{{ answers.index('B') }} ||| t", {"answers": ["A"]})
     with pytest.raises(ValueError, match="the row has a column 'answer_choices'"):
         _render("{{ answers }} ||| t", {"answers": ["A"], "answer_choices": ["B"]})
-    assert _render("{{ answer_choices }} ||| t", {}).prompt == "None"
+
+
+@pytest.mark.parametrize("jinja", ["{{ a }}", "x {{ a ~ 'y' }}", "{{ answer_choices }}"])
+def test_a_null_is_never_printed_as_a_word(jinja: str) -> None:
+    with pytest.raises(NullPrintedError):
+        _render(f"{jinja} ||| t", {"a": None})
 
 
 @pytest.mark.parametrize(

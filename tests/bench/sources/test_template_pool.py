@@ -18,6 +18,7 @@ import pytest
 
 from iml_jax.bench.sources import template_pool, template_worker
 from iml_jax.bench.sources.rendering import Rendered, Renderer
+from iml_jax.bench.sources.template_limits import NullPrintedError
 from iml_jax.bench.sources.template_pool import NO_COLUMN, Outcome, Refused, Skipped, TemplateSet
 from iml_jax.bench.sources.templates import PromptTemplate
 from iml_jax.errors import Fault, UserError
@@ -217,7 +218,8 @@ def test_outcomes_are_those_of_the_process_itself() -> None:
                 expected = renderer.render(row, seed, "")
             except Exception as error:
                 assert isinstance(outcome, Skipped)
-                assert outcome == NO_COLUMN or type(error).__name__ in outcome
+                assert outcome in (NO_COLUMN, template_worker.NULL) or type(error).__name__ in outcome
+                assert isinstance(error, NullPrintedError) == (outcome == template_worker.NULL)
                 continue
             if isinstance(outcome, Rendered):
                 assert outcome == expected
