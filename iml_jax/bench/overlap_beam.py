@@ -52,7 +52,7 @@ def find(index: Index, directory: Path, trained: Sequence[Side], options: Sequen
                 | "keep" >> beam.ParDo(_Keep(str(folder)))
             )
         for note in sorted(folder.glob("error-*")):
-            raise UserError(note.read_text())
+            raise UserError(note.read_text("utf-8"))
         return {side.key: _kept(folder, side.key) for side in trained}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +111,7 @@ class _Scan(beam.DoFn):
             yield key, overlap.scan(self._index, enumerate(texts, start=first))
         except UserError as error:
             name = hashlib.sha256(shard.path.encode()).hexdigest()
-            Path(self._folder, f"error-{name}").write_text(str(error))
+            Path(self._folder, f"error-{name}").write_text(str(error), "utf-8")
 
 
 class _Keep(beam.DoFn):

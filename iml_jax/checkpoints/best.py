@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from pathlib import Path
 import orbax.checkpoint as ocp
 
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_json
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage import sealed
 
 FILE = "best.json"
+_AGAIN = "remove it, and the next evaluation writes another"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +34,13 @@ def read(run_dir: Path) -> Best | None:
     if not path.exists():
         return None
     try:
-        record = read_json(path)
+        record = sealed.read_sealed(path, _AGAIN)
         step, score = record["step"], record["selection_score"]
         if type(step) is not int or step < 0 or type(score) not in (int, float):
             raise ValueError(f"step {step!r:.40}, selection_score {score!r:.40}")
         return Best(step, float(score))
-    except (UserError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(
-            f"{path}: does not name the best checkpoint ({error}); remove it, and the next evaluation "
-            "writes another"
-        ) from None
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"{path}: does not name the best checkpoint ({error}); {_AGAIN}") from None
 
 
 def offer(run_dir: Path, step: int, selection_score: float) -> Best:
@@ -67,7 +63,7 @@ def offer(run_dir: Path, step: int, selection_score: float) -> Best:
         return known
     best = Best(step, selection_score)
     if math.isfinite(selection_score):
-        write_atomically(run_dir / FILE, json.dumps(dataclasses.asdict(best)) + "\n")
+        sealed.write_sealed(run_dir / FILE, dataclasses.asdict(best))
     return best
 
 

@@ -92,6 +92,7 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
     cache = _cache(arguments)
     if arguments.json:
         check_writable(Path(arguments.json), "give another --json FILE")
+        _check_plan(Path(arguments.json))
     if cache is not None:
         check_writable(cache / "result.json", "give another --cache DIR, or --no_cache")
     place = topology.parse(arguments.topology, arguments.slices)
@@ -167,6 +168,22 @@ def _cache(arguments: argparse.Namespace) -> Path | None:
 
 def _say(line: str) -> None:
     show(f"plan: {line}", file=sys.stderr, flush=True)
+
+
+def _check_plan(file: Path) -> None:
+    """Refuses to replace a file that is no plan.
+
+    Raises:
+      UserError: it is somebody else's, or cannot be read.
+    """
+    from iml_jax.errors import UserError
+    from iml_jax.storage.reading import read_json
+
+    if not file.exists():
+        return
+    found = read_json(file)
+    if not (isinstance(found, dict) and "topology" in found and ("programs" in found or "search" in found)):
+        raise UserError(f"{file}: exists and is no plan; nothing was written; give another --json FILE")
 
 
 def _write(file: str, values: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from iml_jax.config.paths import rule_of as path_rule
 from iml_jax.config.registry import nearest
 from iml_jax.config.statements import MacroUse, Reference, Unparsed
+from iml_jax.storage.reading import encodable
 
 _SEQUENCES = (tuple, list, collections.abc.Sequence, collections.abc.Iterable, frozenset, set)
 _MAPPINGS = (dict, collections.abc.Mapping)
@@ -115,12 +116,20 @@ def _scalar(value: Any, hint: Any, choices: tuple[Any, ...]) -> Any:
                 raise MismatchError(f"{literal(value)} is too large for a float") from None
     elif isinstance(hint, type) and issubclass(hint, PurePath):
         if isinstance(value, str):
+            _check_text(value)
             return Path(value) if hint in (Path, PurePath) else hint(value)
     elif type(value) is hint:
+        if hint is str:
+            _check_text(value)
         if hint is int and not -(1 << 63) <= value < 1 << 64:
             raise MismatchError(f"{_shown(value)} does not fit into 64 bits")
         return value
     raise _mismatch(value, hint, choices)
+
+
+def _check_text(value: str) -> None:
+    if not encodable(value):  # written as an escape: the command line itself is checked before
+        raise MismatchError(f"{value!a} holds half of a surrogate pair, which is no text")
 
 
 def _reference(value: Reference, hint: Any, type_of: Callable[[str], type]) -> Reference:

@@ -11,6 +11,7 @@ from pathlib import Path
 from iml_jax import cli, extras, printing
 from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation import harness_args
+from iml_jax.storage.writing import check_writable
 
 # What lm_eval raises for a wrong flag, an unknown task or a task file that is not one.
 _MISTAKES = (ValueError, LookupError, TypeError, OSError, NotImplementedError)
@@ -79,6 +80,10 @@ def _evaluate() -> None:
         harness_args.check_chat(given.get("apply_chat_template"), given.get("fewshot_as_multiturn"))
         if isinstance(given.get("model_args"), dict) and not given.get("config"):
             harness_args.check(given["model_args"])
+        if given.get("output_path"):
+            output = Path(given["output_path"])
+            file = output if output.suffix else output / "results.json"
+            check_writable(file, "give another --output_path")
     parser.execute(arguments)
 
 

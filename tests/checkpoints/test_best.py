@@ -58,6 +58,11 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     (tmp_path / best.FILE).write_text('{"step": "x"}')
     with pytest.raises(UserError, match=r"best\.json: does not name the best checkpoint"):
         locate.resolve(tmp_path / "best")
+    best.offer(tmp_path / "other", 10, 41.5)
+    written = (tmp_path / "other" / best.FILE).read_text()
+    (tmp_path / best.FILE).write_text(written.replace("10", "1"))
+    with pytest.raises(UserError, match=r"best\.json: damaged \(its checksum is not that of its content\)"):
+        locate.resolve(tmp_path / "best")
     (tmp_path / best.FILE).unlink()
     with pytest.raises(UserError, match="no evaluation has chosen a best checkpoint yet"):
         locate.resolve(tmp_path / "best")

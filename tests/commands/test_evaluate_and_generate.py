@@ -18,6 +18,7 @@ from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.commands import generate
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
+from iml_jax.errors import UserError
 from iml_jax.evaluation import checkpoint, exclusive, generation, publish, results
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
 
@@ -207,6 +208,26 @@ def test_evaluate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[s
         not (moved / "report.html").exists()
         or (moved / "report.html").read_bytes() == (run / "report.html").read_bytes()
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("p.txt", "\ufeffa\u2028b\n\nc\x0cd\r\n e\x85", ["a\u2028b", "c\x0cd", " e\x85"]),
+        ("p.jsonl", '\ufeff"a\u2028b"\n{"prompt": "c\\u0085d"}\n', ["a\u2028b", "c\x85d"]),
+        ("p.jsonl", '"a"\n"\\ud83d"\n', r"p\.jsonl:2: a text with half of a surrogate pair"),
+        ("p.jsonl", '{"prompt": "a", "id": NaN}\n', r"p\.jsonl:1: .*NaN is not a JSON value"),
+        ("p.jsonl", "[" * 4000, r"p\.jsonl:1: "),
+        ("p.jsonl", '{"prompt": 3}\n', r"p\.jsonl:1: expected a string"),
+    ],
+)
+def test_prompts_are_lines_of_text(tmp_path, name, content, found):
+    (tmp_path / name).write_bytes(content.encode("utf-8", "surrogatepass"))
+    if isinstance(found, list):
+        assert list(generate.read_prompts(tmp_path / name)) == found
+        return
+    with pytest.raises(UserError, match=found):
+        list(generate.read_prompts(tmp_path / name))
 
 
 def test_places_and_references_are_checked_before_the_model_is_read(

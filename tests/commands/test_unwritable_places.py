@@ -38,6 +38,20 @@ def test_a_place_below_a_file(
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_checkpoint_that_orbax_could_not_find_again(tmp_path: Path, capsys) -> None:
+    assert cli.main(["convert", "--to=orbax", "none", str(tmp_path / "a[1]")]) == 2
+    assert "a[1]: checkpoints cannot be saved below" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_somebody_elses_file_is_no_place_for_a_plan(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text('{"name": "mine"}')
+    assert cli.main(["plan", *TINY, "--topology=v5e:2x4", f"--json={file}"]) == 2
+    assert "mine.json: exists and is no plan; nothing was written" in capsys.readouterr().err
+    assert file.read_text() == '{"name": "mine"}'
+
+
 def test_a_run_directory_below_a_file(tmp_path: Path) -> None:
     """``check_run`` precedes the first device and the first file of a run."""
     (tmp_path / "tokenizer").mkdir()

@@ -73,6 +73,7 @@ def tasks(tmp_path: Path) -> Path:
         (["--tasks", "toyy"], "toyy"),
         (["--log_samples"], "lm_eval: Specify --output_path"),
         (["--config", "/none.yaml"], "/none.yaml"),
+        (["--output_path", __file__ + "/results"], "cannot be written (Not a directory); give another"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -18,6 +18,7 @@ import pytest
 from fixtures_prepared import SyntheticTask, random_rows
 from tensorboardX.proto import event_pb2
 
+from iml_jax.checkpoints import best
 from iml_jax.checkpoints.in_use import TRAINING_LEASE
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
 from iml_jax.data import manifest as manifests
@@ -353,7 +354,7 @@ def test_the_best_checkpoint_stays_and_an_evaluation_cut_short_is_made_up_for(pr
         4,
         12,
     ]
-    assert json.loads((tmp_path / "run" / "best.json").read_text()) == {"step": 4, "selection_score": 50.0}
+    assert best.read(tmp_path / "run") == best.Best(4, 50.0)
     train(job, "# resolved\n", lambda *known: (), evaluator(None))  # nothing is left to do
     assert evaluated == [4, 8, 12]
 

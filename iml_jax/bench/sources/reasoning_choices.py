@@ -48,7 +48,7 @@ def aqua(path: Path) -> Iterator[Question]:
 
 def _without_letter(rationale: str) -> str:
     """A rationale without the letter that it ends in: the sentence that follows names it."""
-    lines = rationale.splitlines()
+    lines = rationale.replace("\r\n", "\n").split("\n")  # splitlines cuts at more characters
     while lines and _LETTER_LINE.fullmatch(lines[-1].strip() or "A"):
         lines.pop()
     if lines and (match := _LETTER_END.fullmatch(lines[-1])):

@@ -97,10 +97,10 @@ def text_of(value: Any) -> str:
     """What a value prints as.
 
     Raises:
-      NullPrintedError: it is None.
+      NullPrintedError: it is None, or not a number, as Parquet files have nulls.
       jinja2.TemplateRuntimeError: an address in memory (a generator's, a function's), never twice the same.
     """
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         raise NullPrintedError("prints a null value")
     text = str(bounded(value))
     if not isinstance(value, str | int | float) and _ADDRESS.search(text):

@@ -37,6 +37,8 @@ def test_aqua(tmp_path: Path) -> None:
         ("x = 4, Answer : B", "x = 4"),
         ("Line A\nis B", "Line A"),
         ("x = 4. Answer B\n\nB", "x = 4."),
+        ("x\u2028y\x0cz\x85\r\nB", "x\u2028y\x0cz"),
+        ("a\u2028b\x0cc\ndd", "a\u2028b\x0cc\ndd"),
         ("The best answer is Bob", "The best answer is Bob"),
         ("add all answers\nB + C", "add all answers\nB + C"),
     ],

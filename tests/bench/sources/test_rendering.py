@@ -74,9 +74,10 @@ def test_a_missing_column_and_an_empty_field() -> None:
 
 
 @pytest.mark.parametrize("jinja", ["{{ a }}", "x {{ a ~ 'y' }}", "{{ answer_choices }}"])
-def test_a_null_is_never_printed_as_a_word(jinja: str) -> None:
+@pytest.mark.parametrize("null", [None, float("nan")])
+def test_a_null_is_never_printed_as_a_word(jinja: str, null: object) -> None:
     with pytest.raises(NullPrintedError):
-        _render(f"{jinja} ||| t", {"a": None})
+        _render(f"{jinja} ||| t", {"a": null})
 
 
 @pytest.mark.parametrize(
