@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iml_jax import cli
-from iml_jax.bench import leakage, leakage_decisions, mixtures, ngrams, overlap, wording
+from iml_jax.bench import cache_folders, leakage, leakage_decisions, mixtures, ngrams, overlap, wording
 from iml_jax.bench.leakage import LeakageConfig
 from iml_jax.bench.ngrams import Index, StreamBuilder, Words
 from iml_jax.data import tokenizer as bpe
 from iml_jax.errors import UserError
+from iml_jax.storage import lease
 
 VOCABULARY = ["the", "a", "Straße", "КОТ", "naïve", "数据", "x1", "42", "Of", "is", "ÉTÉ", "dog"]
 DELIMITERS = [" ", ", ", "\n", " -- ", "_", "'", "...", "\u2028"]
@@ -353,6 +354,14 @@ def test_beam_form_tells_of_a_damaged_shard(prepared):
         with pytest.raises(UserError, match=r"train.array_record-00001.*run `iml prepare` again"):
             run(directory, options)
     assert not list(directory.glob(".leakage-*"))
+
+
+def test_reports_are_not_written_beside_another_process(prepared):
+    directory, _, _ = prepared
+    in_use = pytest.raises(UserError, match=r"is in use: host .*, pid \d+, since")
+    with lease.hold(directory / cache_folders.LEASE, "the prepared directory"), in_use:
+        run(directory)
+    assert not any((directory / name).exists() for name in leakage.REPORTS)
 
 
 def test_command_writes_and_tells(prepared, tmp_path, capsys):

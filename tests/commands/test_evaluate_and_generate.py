@@ -20,6 +20,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.errors import UserError
 from iml_jax.evaluation import checkpoint, exclusive, generation, publish, results
+from iml_jax.storage import lease
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
@@ -376,6 +377,8 @@ def test_generate_writes_as_it_goes_and_continues(
     assert calls[8:] == [[4, 5, 6, 7], [8, 9, 10]]
     assert output.read_bytes() == whole
 
+    with lease.hold(output.with_suffix(".lease"), "the answers"):
+        assert "answers.jsonl is in use: host " in fails(capsys, *command, "--output", str(output))
     monkeypatch.setattr(checkpoint, "load_model", pytest.fail)
     other = fails(capsys, *command, "--output", str(output), "--gin.Generate.max_new_tokens=6")
     assert "answers.jsonl: was written with Generate.max_new_tokens 5, now it is 6; give the" in other
