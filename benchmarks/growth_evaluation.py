@@ -1,13 +1,12 @@
 """What evaluation, report and generation cost as their work grows: CPU seconds and peak memory at n, 2n, 4n.
 
-    python benchmarks/growth_evaluation.py [bootstrap|prompts|tasks|report|generate ...] [--scale 1]
+    python benchmarks/growth_evaluation.py [intervals|prompts|tasks|report|generate ...] [--scale 1]
 
 A tiny random model, synthetic questions; every measurement is a process of its own, in which the work is done
 once before (compilation) and then measured. ``--python OTHER/.venv/bin/python`` measures another checkout,
 with the helpers of its own tests.
 
-  bootstrap  50,000, 100,000 and 200,000 answers of 20 tasks: the draws after an evaluation (result file, page
-             and table)
+  intervals  50,000, 100,000 and 200,000 answers of 20 tasks: what follows them (intervals, page, table)
   prompts    1,000, 2,000 and 4,000 prompts of 4 tasks, evaluated
   tasks      100, 200 and 400 tasks of 10 prompts, evaluated
   report     10,000, 20,000 and 40,000 answers in each of two evaluations, compared
@@ -31,11 +30,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SIZES = {"bootstrap": 50_000, "prompts": 1000, "tasks": 100, "report": 10_000, "generate": 500}
+SIZES = {"intervals": 50_000, "prompts": 1000, "tasks": 100, "report": 10_000, "generate": 500}
 
 
-def bootstrap(count: int, folder: Path) -> Callable[[], None]:
-    """Every answer has points of its own, as under Rouge-L: the slow way of drawing."""
+def intervals(count: int, folder: Path) -> Callable[[], None]:
+    """Every answer has points of its own, as under Rouge-L."""
     import numpy as np
 
     from iml_jax.evaluation import confidence, report
@@ -52,18 +51,16 @@ def bootstrap(count: int, folder: Path) -> Callable[[], None]:
 
     def work() -> None:
         metrics = dict.fromkeys(names, "rouge_l")
-        drawn = confidence.resample(answers, metrics)
+        spreads = confidence.spreads(answers, metrics)
         tasks = tuple(
             TaskScore(
                 name, "bench", name.split(":")[1], "c", "fully_held_out", "rouge_l", "test", 50.0,
                 {"": TemplateScore(50.0, count // 20)}, 1.0, "a", count // 20, 0, 0, {}, {},
-                drawn.interval({name: 1.0}),
+                spreads[name].interval().ends,
             )
             for name in names
         )  # fmt: skip
-        found = Results({"step": 1}, tasks, tuple(answers))
-        if hasattr(found, "draws"):
-            found = dataclasses.replace(found, draws=drawn.scores)
+        found = Results({"step": 1}, tasks, tuple(answers), spreads)
         report.write_report(folder / "page.html", found)
         with contextlib.redirect_stdout(io.StringIO()):
             report.print_tables(found)
@@ -194,7 +191,7 @@ def tasks(count: int, folder: Path) -> Callable[[], None]:
 
 
 KINDS: dict[str, Callable[[int, Path], Callable[[], None]]] = {
-    one.__name__: one for one in (bootstrap, prompts, tasks, report, generate)
+    one.__name__: one for one in (intervals, prompts, tasks, report, generate)
 }
 
 
@@ -206,7 +203,7 @@ def child(kind: str, count: int) -> dict[str, Any]:
     sys.path += [str(tests), str(tests / "evaluation")]
     with tempfile.TemporaryDirectory() as folder:
         work = KINDS[kind](count, Path(folder))
-        if kind != "bootstrap":
+        if kind != "intervals":
             work()
         start = time.process_time()
         work()

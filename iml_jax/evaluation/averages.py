@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from iml_jax.evaluation import confidence, grouping, levels
-from iml_jax.evaluation.confidence import Resampled
+from iml_jax.evaluation import confidence, grouping, intervals, levels
+from iml_jax.evaluation.intervals import Interval, Spread
 from iml_jax.evaluation.levels import Average, LevelScore, Weights
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
 
@@ -17,13 +17,13 @@ class Cell:
 
     Attributes:
       value: points 0..100; constant: what the best constant answers reach.
-      interval: its bootstrap interval (95%), where the predictions are at hand.
+      interval: its 95% interval, where the predictions are at hand.
       counted: it enters the averages above it.
     """
 
     value: float
     constant: float
-    interval: tuple[float, float] | None = None
+    interval: Interval | None = None
     counted: bool = True
 
     @property
@@ -31,7 +31,7 @@ class Cell:
         """``41.3 (38.0..44.7)``; in square brackets where it does not count."""
         text = f"{self.value:.1f}"
         if self.interval:
-            text += f" ({self.interval[0]:.1f}..{self.interval[1]:.1f})"
+            text += f" ({self.interval.low:.1f}..{self.interval.high:.1f})"
         return text if self.counted else f"[{text}]"
 
 
@@ -59,15 +59,14 @@ class Table:
 
 
 def of_results(results: Results) -> Table:
-    """``table`` of an evaluation; what was drawn when it was made is not drawn again."""
-    draws = Resampled(results.draws) if results.draws else None
-    return table(results.tasks, results.predictions, draws)
+    """``table`` of an evaluation; what was worked out when it was made is not worked out again."""
+    return table(results.tasks, results.predictions, results.spreads or None)
 
 
 def table(
     tasks: Sequence[TaskScore],
     predictions: Sequence[Prediction] = (),
-    resampled: Resampled | None = None,
+    spreads: Mapping[str, Spread] | None = None,
 ) -> Table:
     """Every level with its categories, the total (``selection score``), then every benchmark.
 
@@ -77,16 +76,17 @@ def table(
     Args:
       tasks: scored tasks, at least one.
       predictions: theirs, for the intervals; without them there are none.
-      resampled: the tasks' scores on resampled examples, if they are known already.
+      spreads: of the tasks, if they are known already.
 
     Raises:
       ValueError: there is no task.
     """
-    drawn = resampled or confidence.resample(predictions, {task.name: task.metric for task in tasks})
+    known = spreads or confidence.spreads(predictions, {task.name: task.metric for task in tasks})
 
     def cell(average: Average) -> Cell:
         scores = average.scores
-        return Cell(scores.model, scores.constant, drawn.interval(average.weights), average.counted)
+        interval = intervals.interval(known, average.weights)
+        return Cell(scores.model, scores.constant, interval, average.counted)
 
     def row(kind: str, label: str, columns: Mapping[str, Average], whole: Average) -> Row:
         return Row(kind, label, {name: cell(one) for name, one in columns.items()}, cell(whole))

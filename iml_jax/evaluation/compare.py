@@ -119,7 +119,7 @@ def compare(sources: Sequence[Source], stage: Callable[[str], None] = lambda tex
             alone = sorted({key[0] for key in table} - shared.keys())
             of_tasks = f"; tasks not compared: {_some(alone)}" if alone else ""
             notes.append(f"{source.letter} has {len(table) - total:,} further examples{of_tasks}")
-    stage("intervals of the differences (bootstrap)")
+    stage("intervals of the differences")
     lines = tuple(_lines(shared, tasks[0]))
     return Comparison(tuple(sources), lines, shared, _places(lines), tuple(warnings), tuple(notes))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from iml_jax.evaluation import own_metrics
 from iml_jax.evaluation.compare import Comparison, Shared
-from iml_jax.evaluation.confidence import CONFIDENCE
+from iml_jax.evaluation.intervals import CONFIDENCE
 
 DRAWS = 200
 MOST = 2000  # answers of a task; above, drawing them anew takes too long for a page

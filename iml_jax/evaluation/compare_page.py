@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from iml_jax.evaluation import compare_answers, compare_others, plots
+from iml_jax.evaluation import compare_answers, compare_others, intervals, plots
 from iml_jax.evaluation.compare import Comparison, Line, flat_facts
-from iml_jax.evaluation.confidence import CONFIDENCE, RESAMPLES
+from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.levels import MEANINGS, TITLES
 from iml_jax.evaluation.markup import attributes, cells, name_of, section, table, text
 from iml_jax.evaluation.paired import Difference
@@ -103,9 +103,10 @@ def _lead(found: Comparison) -> str:
     return (
         f"<p class='lead'>{len(found.shared):,} tasks, {examples:,} examples that all of them answered; "
         f"every number here is over these.{notes} Points run from 0 to 100; templates, tasks and categories "
-        f"each count the same within the next stage. Differences are to {text(first)}; in brackets the "
-        f"middle {CONFIDENCE:.0%} of the differences when the examples are drawn anew {RESAMPLES:,} times; "
-        "it says nothing of other tasks or another training run. <b>Bold</b>: chance in the choice of "
+        f"each count the same within the next stage. Differences are to {text(first)}; in brackets "
+        f"their {CONFIDENCE:.0%} intervals over examples (estimators: {intervals.AUGMENTED_T} for a task, "
+        f"{intervals.AUGMENTED_WELCH} for averages), which say nothing of other tasks or another training "
+        "run. <b>Bold</b>: chance in the choice of "
         "examples hardly explains the difference (one in twenty equal tasks would still be bold).</p>"
     )
 
@@ -158,7 +159,7 @@ def signed(value: float) -> str:
 
 def interval(difference: Difference) -> str:
     """The interval's ends."""
-    return f"[{signed(difference.low)}, {signed(difference.high)}]"
+    return f"[{signed(difference.interval.low)}, {signed(difference.interval.high)}]"
 
 
 def _level_table(found: Comparison) -> str:

@@ -51,7 +51,7 @@ def _table(found: Comparison, title: str, lines: list[Line]) -> Table:
         for one in line.differences:
             style = "bold" if one.clear else ""
             cells += [f"[{style}]{one.value:+.1f}[/]" if style else f"{one.value:+.1f}"]
-            cells += [f"{one.low:+.1f} .. {one.high:+.1f}"]
+            cells += [f"{one.interval.low:+.1f} .. {one.interval.high:+.1f}"]
         label = TITLES[line.name] if line.kind == "level" else f"  {line.name}"
         table.add_row(Text(printable(label)), *cells, style="bold" if line.kind == "level" else "")
     return table

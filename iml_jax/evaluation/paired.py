@@ -1,4 +1,4 @@
-"""How sure a difference between two models on the same examples is: paired bootstrap and sign test."""
+"""How sure a difference between two models on the same examples is: paired intervals and sign test."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from iml_jax.evaluation import confidence
-from iml_jax.evaluation.confidence import CONFIDENCE, Resampled
-from iml_jax.evaluation.results import Prediction
+from iml_jax.evaluation import confidence, intervals
+from iml_jax.evaluation.intervals import CONFIDENCE, Interval, Spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +26,14 @@ class Difference:
 
     Attributes:
       value: of the means.
-      low, high: the middle 95% of the differences on resampled examples.
+      interval: of 95%.
       worse, better: examples on which it has fewer and more points (the sum over its templates).
       p_value: exact two-sided sign test over these, which is McNemar's test where answers are right or wrong;
         None for a category or level, whose tasks are averaged without regard to their sizes.
     """
 
     value: float
-    low: float
-    high: float
+    interval: Interval
     worse: int
     better: int
     p_value: float | None
@@ -43,7 +41,7 @@ class Difference:
     @property
     def clear(self) -> bool:
         """Whether chance in the choice of examples hardly explains it."""
-        outside = self.low > 0 or self.high < 0
+        outside = self.interval.low > 0 or self.interval.high < 0
         return outside and (self.p_value is None or self.p_value < 1 - CONFIDENCE)
 
 
@@ -52,11 +50,11 @@ class Pair:
     """The first model and another one on the same examples of all tasks.
 
     Attributes:
-      resampled: differences of each task's mean points on resampled examples.
+      spreads: of the examples' differences, by task.
       counts: (worse, better) of each task.
     """
 
-    resampled: Resampled
+    spreads: Mapping[str, Spread]
     counts: Mapping[str, tuple[int, int]]
 
     def difference(self, value: float, weights: Mapping[str, float], *, of_task: bool) -> Difference:
@@ -67,29 +65,31 @@ class Pair:
           weights: task name -> its part in the mean.
           of_task: whether this is one task's own score.
         """
-        interval = self.resampled.interval(weights)
+        interval = intervals.interval(self.spreads, weights)
         assert interval is not None  # every task has rows
         worse, better = (sum(self.counts[name][side] for name in weights) for side in (0, 1))
         p_value = sign_test(worse, better) if of_task else None
-        return Difference(value, *interval, worse, better, p_value)
+        return Difference(value, interval, worse, better, p_value)
 
 
 def pair(rows: Mapping[str, Sequence[Row]], other: int) -> Pair:
-    """Resamples the examples' differences between model ``other`` and the first one.
+    """The examples' differences between model ``other`` and the first one.
 
     The mean of differences is the difference of means, and a task's score is a mean of means (over examples,
-    then templates), so resampling the differences is the paired bootstrap.
+    then templates), so intervals of the differences are paired.
     """
-    differences, counts = [], {}
+    differences: dict[str, list[confidence.Row]] = {}
+    counts = {}
     for task, found in rows.items():
+        differences[task] = [
+            (row.example_id, row.template, row.points[other] - row.points[0]) for row in found
+        ]
         sums: dict[str, float] = collections.defaultdict(float)
-        for row in found:
-            delta = row.points[other] - row.points[0]
-            sums[row.example_id] += delta
-            differences.append(Prediction(task, row.example_id, row.template, "", "", (), (), (), delta, 0))
+        for example_id, _, delta in differences[task]:
+            sums[example_id] += delta
         # 1e-9: sums of floats; points that are equal must count as equal.
         counts[task] = (sum(one < -1e-9 for one in sums.values()), sum(one > 1e-9 for one in sums.values()))
-    return Pair(confidence.resample(differences), counts)
+    return Pair(confidence.difference_spreads(differences), counts)
 
 
 def sign_test(worse: int, better: int) -> float:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iml_jax.evaluation import averages, exclusive, levels, plots, wording
+from iml_jax.evaluation import averages, exclusive, intervals, levels, plots, wording
 from iml_jax.evaluation.levels import TITLES, LevelScore, Scores
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
 from iml_jax.printing import printable
@@ -143,7 +143,8 @@ def _averages(table: averages.Table) -> str:
         style = "" if row.kind in ("category", "benchmark") else " class='category'"
         rows.append(_row([_text(text) for text in texts], style=style))
     note = (
-        "In brackets the middle 95% of the means on resampled examples (bootstrap; the same tasks). Parts "
+        f"In brackets 95% intervals over examples of the same tasks (estimators: {intervals.PLUS_FOUR} and "
+        f"{intervals.AUGMENTED_T} for one task, {intervals.AUGMENTED_WELCH} for averages). Parts "
         "of a task (MMLU's subjects) count as one task, a dataset in several benchmarks once. Numbers of "
         "shots are averaged apart; the mean and the selection score are over them. [In square brackets]: "
         "not counted, since summaries count 0-shot only."

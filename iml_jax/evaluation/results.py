@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from iml_jax.data.manifest import LEVELS
 from iml_jax.errors import UserError
+from iml_jax.evaluation.intervals import Spread
 from iml_jax.storage import sealed
 from iml_jax.storage.decoding import decode
 from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json, read_json
@@ -71,7 +70,9 @@ class TaskScore:
       examples: answered; dropped: not answered, by reason.
       truncated: answered after a prompt shortened on the left; unfinished: cut off at ``max_new_tokens``.
       others: points under the benchmark's own metrics (``own_metrics``); they enter no average.
-      interval: 95% bootstrap interval of ``score`` (``confidence``); None in files of before it.
+      interval: 95% interval of ``score``; None in files of before it.
+      estimator: of the interval (``confidence``); empty in files of before it, whose intervals are percentile
+        bootstraps.
     """
 
     name: str
@@ -91,6 +92,7 @@ class TaskScore:
     dropped: dict[str, int]
     others: dict[str, float] = dataclasses.field(default_factory=dict)
     interval: tuple[float, float] | None = None
+    estimator: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,14 +103,14 @@ class Results:
       metadata: JSON-able; what was evaluated and how (checkpoint, step, configs, fingerprints, versions).
       tasks: in the manifest's order.
       predictions: in the order of tasks and examples; empty when read back without them.
-      draws: task name -> scores on resampled examples (``confidence.resample``) of an evaluation just made,
-        so that table and pages need not draw again; not saved.
+      spreads: task name -> what its examples say of its score (``confidence.spreads``), of an evaluation just
+        made, so that table and pages need not go over all answers again; not saved.
     """
 
     metadata: dict[str, Any]
     tasks: tuple[TaskScore, ...]
     predictions: tuple[Prediction, ...] = ()
-    draws: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    spreads: Mapping[str, Spread] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
 
 def save(results: Results, path: str | Path) -> Path:

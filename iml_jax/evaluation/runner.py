@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from iml_jax.config.paths import OptionalPath
 from iml_jax.data import manifest as manifests
@@ -34,6 +33,7 @@ from iml_jax.evaluation import (
 )
 from iml_jax.evaluation.answering import Answered
 from iml_jax.evaluation.generation import GenerateConfig
+from iml_jax.evaluation.intervals import Interval, Spread
 from iml_jax.evaluation.kept import Asked, KeptAnswers, key_of
 from iml_jax.evaluation.progress import Meter
 from iml_jax.evaluation.questions import Question
@@ -143,7 +143,7 @@ def evaluate(
     with Meter(say, prompts=sum(one.count for one in asked.values()), tasks=len(entries)) as meter:
         answers = _answers(model, tasks, config, KeptAnswers(keep, meter.note), meter)
         meter.doing("computing scores and intervals")
-        scores, skipped, predictions, draws = _scores(entries, splits, answers)
+        scores, skipped, predictions, spreads = _scores(entries, splits, answers)
     if not scores:
         raise UserError(f"{prepared}: none of the chosen tasks has an example that can be evaluated")
     known = {
@@ -160,7 +160,7 @@ def evaluate(
         "seconds": round(time.perf_counter() - started, 3),
         **(metadata or {}),
     }
-    return Results(known, tuple(scores), tuple(predictions), draws)
+    return Results(known, tuple(scores), tuple(predictions), spreads)
 
 
 def _answers(
@@ -186,25 +186,25 @@ def _answers(
 
 def _scores(
     entries: Sequence[TaskEntry], splits: Mapping[str, str], answers: Mapping[str, Sequence[Answered]]
-) -> tuple[list[TaskScore], list[dict[str, Any]], list[Prediction], Mapping[str, np.ndarray]]:
-    """Scores, tasks without an answer, all predictions, and the bootstrap's draws."""
+) -> tuple[list[TaskScore], list[dict[str, Any]], list[Prediction], Mapping[str, Spread]]:
+    """Scores, tasks without an answer, all predictions, and what the intervals come from."""
     found = {
         entry.name: [one.prediction for one in answers[entry.name] if one.prediction is not None]
         for entry in entries
     }
     predictions = [one for entry in entries for one in found[entry.name]]
-    drawn = confidence.resample(predictions, {entry.name: entry.metric for entry in entries})
+    spreads = confidence.spreads(predictions, {entry.name: entry.metric for entry in entries})
     scores, skipped = [], []
     for entry in entries:
         dropped = Counter(one.dropped for one in answers[entry.name] if one.prediction is None)
         if found[entry.name]:
             unfinished = sum(one.unfinished for one in answers[entry.name])
-            interval = drawn.interval({entry.name: 1.0})
+            interval = spreads[entry.name].interval()
             score = _task_score(entry, splits[entry.name], found[entry.name], interval)
             scores.append(dataclasses.replace(score, unfinished=unfinished, dropped=dict(dropped)))
         else:
             skipped.append({"task": entry.name, "dropped": dict(dropped)})
-    return scores, skipped, predictions, drawn.scores
+    return scores, skipped, predictions, spreads
 
 
 def check_model(model: OptConfig, manifest: Manifest, prepared: Path) -> None:
@@ -326,7 +326,7 @@ def _task_score(
     entry: TaskEntry,
     split: str,
     predictions: Sequence[Prediction],
-    interval: tuple[float, float] | None,
+    interval: Interval,
 ) -> TaskScore:
     by_template: dict[str, list[tuple[str, float]]] = {}
     for one in predictions:
@@ -354,5 +354,6 @@ def _task_score(
         unfinished=0,
         dropped={},
         others=own_metrics.compute(entry.benchmark, entry.task, predictions),
-        interval=interval,
+        interval=interval.ends,
+        estimator=interval.estimator,
     )

@@ -60,7 +60,7 @@ def test_a_log_of_large_evaluations_says_what_is_done(
         f"report: reading {run / 'evaluation' / '0.json'} (1 of 2)",
         f"report: reading {run / 'evaluation' / '1000.json'} (2 of 2)",
         "report: comparing 540 answers",
-        "report: intervals of the differences (bootstrap)",
+        "report: intervals of the differences",
         "report: writing the page",
     ]
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from iml_jax.evaluation import compare_answers, compare_page, compare_tables
 from iml_jax.evaluation.compare import Comparison, Source, compare
+from iml_jax.evaluation.intervals import Interval
 from iml_jax.evaluation.paired import Difference
 
 
@@ -105,7 +106,7 @@ def test_signs(value: float, shown: str) -> None:
     ("p_value", "shown"), [(1.0, "1.000"), (0.0312, ".031"), (1e-9, "&lt;.001"), (None, "")]
 )
 def test_probabilities(p_value: float | None, shown: str) -> None:
-    assert compare_page.probability(Difference(1, 0, 2, 1, 2, p_value)) == shown
+    assert compare_page.probability(Difference(1, Interval(0, 2, ""), 1, 2, p_value)) == shown
 
 
 def test_what_differs_in_the_facts_comes_first_and_marked() -> None:

@@ -404,7 +404,7 @@ def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
                 place = "/".join(node.module.split(".")[1:])
                 inside = [f"{place}/{alias.name}.py" for alias in node.names]
                 waiting += [one for one in (*inside, f"{place}.py") if (root / one).is_file()]
-    records = {"evaluation/results.py", "data/manifest.py", "data/stated.py"}
+    records = {"evaluation/results.py", "evaluation/intervals.py", "data/manifest.py", "data/stated.py"}
     in_key = runner.fingerprints.code(*answering.DECIDING)
     assert in_key.keys() >= seen - records
     assert {file for file in in_key if not file.startswith("models/")} <= seen
@@ -417,23 +417,24 @@ def test_a_manifest_that_miscounts_is_refused(prepared: Path) -> None:
         questions.read(prepared, dataclasses.replace(entry, splits={"test": wrong}), "test", 0)
 
 
-def test_the_bootstrap_is_drawn_once(
+def test_answers_are_gone_over_once(
     found: results.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Result file, page and table share the draws of the evaluation; each alone would draw the same."""
+    """Result file, page and table share the spreads of the evaluation; read back they are the same."""
     path = results.save(found, tmp_path / "7.json")
     read = results.load(path, predictions=True)
-    fresh, drawn = averages.of_results(read), report.render(read)
-    assert read.draws == {} and read == found
+    fresh, page = averages.of_results(read), report.render(read)
+    assert read.spreads == {} and read == found
+    spreads = confidence.spreads(found.predictions, {task.name: task.metric for task in found.tasks})
     with monkeypatch.context() as patched:
-        patched.setattr(confidence, "resample", pytest.fail)
+        patched.setattr(confidence, "spreads", pytest.fail)
         assert averages.of_results(found) == fresh
-        assert report.render(found) == drawn
+        assert report.render(found) == page
         report.print_tables(found, console=Console(file=io.StringIO()))
-    resampled = confidence.resample(found.predictions, {task.name: task.metric for task in found.tasks})
-    assert {task.name: task.interval for task in found.tasks} == {
-        task.name: resampled.interval({task.name: 1.0}) for task in found.tasks
-    }
+    for task in found.tasks:
+        interval = spreads[task.name].interval()
+        assert (task.interval, task.estimator) == (interval.ends, interval.estimator)
+        assert task.score == pytest.approx(spreads[task.name].mean)
 
 
 def test_saved_and_read_back(found: results.Results, tmp_path: Path) -> None:
