@@ -176,6 +176,24 @@ def _relu_forward(array: jax.Array) -> tuple[jax.Array, jax.Array]:
 relu.defvjp(_relu_forward, lambda output, gradient: (jnp.where(output > 0, gradient, 0),))
 
 
+@jax.custom_vjp
+def add_bias(array: jax.Array, bias: jax.Array) -> jax.Array:
+    """``array`` [..., *shape] plus a float32 bias [*shape], in the dtype of ``array``.
+
+    The bias's gradient is a sum over all positions of the batch, taken in float32. JAX would take it in the
+    dtype of ``array``, and a sum of thousands in bfloat16 loses what each adds.
+    """
+    return array + bias.astype(array.dtype)
+
+
+def _add_bias_backward(rank: int, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    rows = tuple(range(gradient.ndim - rank))
+    return gradient, jnp.sum(gradient, axis=rows, dtype=jnp.float32)
+
+
+add_bias.defvjp(lambda array, bias: (add_bias(array, bias), bias.ndim), _add_bias_backward)
+
+
 class LayerNorm(nnx.Module):
     """Normalises the last axis in float32 and returns the compute dtype."""
 
@@ -209,7 +227,7 @@ class Dense(nnx.Module):
     def __call__(self, array: jax.Array) -> jax.Array:
         """[..., *contracted] -> [..., *rest] in the dtype of ``array``."""
         result = product(array, self.kernel[...].astype(array.dtype), self.axes, self.contracted)
-        return result + self.bias[...].astype(array.dtype) if hasattr(self, "bias") else result
+        return add_bias(result, self.bias[...]) if hasattr(self, "bias") else result
 
 
 class Attention(nnx.Module):

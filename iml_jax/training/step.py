@@ -131,12 +131,16 @@ def _loss_and_gradient(config: OptConfig, params: Any, batch: Batch, key: jax.Ar
     return jax.value_and_grad(loss)(params)
 
 
-def _accumulated(
+def loss_and_gradient(
     config: OptConfig, params: Any, batch: Batch, key: jax.Array, parts: int
 ) -> tuple[jax.Array, Any]:
-    """``_loss_and_gradient`` of the whole batch, in ``parts`` micro-batches one after the other.
+    """The weighted token losses of the whole batch added up, and the gradient of that in float32.
 
-    Row r goes to micro-batch r % parts, so that no row leaves its device.
+    Args:
+      batch: weights as they enter the sum: for a mean, already divided.
+      key: of dropout.
+      parts: micro-batches, one after the other. Row r goes to micro-batch r % parts, so that no row leaves
+        its device.
     """
     narrow = _narrowed(config, params)
     if parts == 1:
@@ -184,7 +188,7 @@ class TrainStep:
         count = jnp.where(loss_tokens > 0, loss_tokens, 1.0)  # a batch without a loss token has loss 0
         # Divided before the sums and not after: that spares a pass over the gradients of all weights.
         shares = batch._replace(loss_weights=batch.loss_weights / count)
-        loss, gradient = _accumulated(self.model, state.params, shares, key, self.accumulation)
+        loss, gradient = loss_and_gradient(self.model, state.params, shares, key, self.accumulation)
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
         metrics = {
             "loss": loss,
