@@ -1,4 +1,4 @@
-"""AdamW as OPT-IML used it: global-norm clip, linear warm-up, linear decay (OPT-IML paper, table 3)."""
+"""AdamW: global-norm clip, linear warm-up, linear decay (OPT-IML paper, table 3)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import optax
 from iml_jax.errors import UserError
 
 MOMENT_DTYPES = ("float32", "bfloat16")
+DECAYED = ("matrices", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,9 @@ class OptimizerConfig:
       total_steps: updates after which ``end_learning_rate`` is reached; 0 takes ``Train.steps``.
       end_learning_rate: where the linear decay ends, and stays.
       beta1, beta2, epsilon: Adam's; epsilon is added to the root of the corrected second moment.
-      weight_decay: decoupled; times the learning rate, on matrices and embedding tables. Biases, LayerNorm
-        scales and padded vocabulary rows do not decay.
+      weight_decay: decoupled; times the learning rate. Padded vocabulary rows never decay.
+      decayed: what decays. ``matrices``: matrices and embedding tables; biases and LayerNorms do not.
+        ``all``: these as well, as in metaseq's AdamW, with which OPT and OPT-IML were trained.
       clip_norm: the global gradient norm is clipped to it; 0 does not clip.
       moment_dtype: ``float32`` or ``bfloat16``, in which both of Adam's moments are kept between updates.
         They are computed in float32 either way; bfloat16 halves their memory and rounds them to 8 bits.
@@ -40,6 +42,7 @@ class OptimizerConfig:
     beta2: float = 0.95
     epsilon: float = 1e-8
     weight_decay: float = 0.1
+    decayed: str = "matrices"
     clip_norm: float = 1.0
     moment_dtype: str = "float32"
 
@@ -58,10 +61,11 @@ class OptimizerConfig:
         for name in ("peak_learning_rate", "end_learning_rate", "epsilon", "weight_decay", "clip_norm"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"Optimizer.{name} = {getattr(self, name)}: must be at least 0 and finite")
-        if self.moment_dtype not in MOMENT_DTYPES:
-            raise UserError(
-                f"Optimizer.moment_dtype = {self.moment_dtype!r}: must be one of {', '.join(MOMENT_DTYPES)}"
-            )
+        for name, choices in (("moment_dtype", MOMENT_DTYPES), ("decayed", DECAYED)):
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"Optimizer.{name} = {getattr(self, name)!r}: must be one of {', '.join(choices)}"
+                )
         return self
 
 
@@ -115,12 +119,12 @@ def _adam(config: OptimizerConfig) -> optax.GradientTransformation:
     return adam if config.moment_dtype == "float32" else optax.GradientTransformation(init, update)
 
 
-def _decay_weights(rate: float, vocab_tokens: int) -> optax.GradientTransformation:
-    """Adds ``rate * weight`` to the updates of matrices and tables, but for padded vocabulary rows."""
+def _decay_weights(rate: float, decayed: str, vocab_tokens: int) -> optax.GradientTransformation:
+    """Adds ``rate * weight`` to the updates of what decays, but for padded vocabulary rows."""
 
     def decay(path: tuple[Any, ...], update: jax.Array, weight: jax.Array) -> jax.Array:
         names = [key.key for key in path]
-        if names[-1] not in ("kernel", "embedding"):
+        if decayed == "matrices" and names[-1] not in ("kernel", "embedding"):
             return update
         if names[0] == "token_embedding":
             real = jnp.arange(weight.shape[0])[:, None] < vocab_tokens
@@ -146,6 +150,6 @@ def make_optimizer(config: OptimizerConfig, vocab_tokens: int) -> optax.Gradient
     return optax.chain(
         _clip(config.clip_norm) if config.clip_norm else optax.identity(),
         _adam(config),
-        _decay_weights(config.weight_decay, vocab_tokens),
+        _decay_weights(config.weight_decay, config.decayed, vocab_tokens),
         optax.scale_by_learning_rate(learning_rate(config)),
     )

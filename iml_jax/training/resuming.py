@@ -87,7 +87,7 @@ GROUPS: tuple[tuple[Rule, str, tuple[str, ...]], ...] = (
         (
             *_of("Model", "dropout embedding_dropout attention_dropout compute_dtype"),
             *_of("Optimizer", "peak_learning_rate warmup_steps total_steps end_learning_rate beta1 beta2"),
-            *_of("Optimizer", "epsilon weight_decay clip_norm moment_dtype"),
+            *_of("Optimizer", "epsilon weight_decay decayed clip_norm moment_dtype"),
         ),
     ),
     (Rule.ALLOWED, "dropout's masks from there on; the start was made with the old one", (SEED,)),

@@ -166,7 +166,7 @@ class TrainStep:
     The state that goes in is donated: it may not be used again. Metrics are float32 device scalars, so
     reading them is the only thing that waits: ``loss`` (nats a loss token over the global batch),
     ``loss_tokens``, ``tokens`` (positions that are not padding), ``gradient_norm`` (before the clip) and
-    ``learning_rate``.
+    ``learning_rate``. A batch without a loss token has loss 0 and leaves the state as it was.
     """
 
     def __init__(self, model: OptConfig, optimizer: OptimizerConfig, mesh: Mesh, accumulation: int):
@@ -185,7 +185,7 @@ class TrainStep:
     def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.rng, state.step)
         loss_tokens = jnp.sum(batch.loss_weights)
-        count = jnp.where(loss_tokens > 0, loss_tokens, 1.0)  # a batch without a loss token has loss 0
+        count = jnp.where(loss_tokens > 0, loss_tokens, 1.0)
         # Divided before the sums and not after: that spares a pass over the gradients of all weights.
         shares = batch._replace(loss_weights=batch.loss_weights / count)
         loss, gradient = loss_and_gradient(self.model, state.params, shares, key, self.accumulation)
@@ -198,7 +198,10 @@ class TrainStep:
             "learning_rate": self.rate(state.step),
         }
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, opt_state, state.rng), metrics
+        # Momentum and decay would move the weights without anything learned.
+        updated, before = (state.step + 1, params, opt_state), (state.step, state.params, state.opt_state)
+        kept = jax.tree.map(lambda new, old: jnp.where(loss_tokens > 0, new, old), updated, before)
+        return TrainState(*kept, state.rng), metrics
 
     def _check_rows(self, batch: Batch) -> None:
         rows, length = batch.inputs.shape

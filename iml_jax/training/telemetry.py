@@ -30,6 +30,7 @@ class Window:
         self.loss_sum = 0.0
         self.loss_tokens = 0.0
         self.tokens = 0.0
+        self.empty = 0
 
     def add(self, metrics: dict[str, float]) -> None:
         """Adds one step's host-side metrics."""
@@ -37,6 +38,7 @@ class Window:
         self.loss_sum += metrics["loss"] * metrics["loss_tokens"]
         self.loss_tokens += metrics["loss_tokens"]
         self.tokens += metrics["tokens"]
+        self.empty += metrics["loss_tokens"] == 0
 
     def summary(self, last: dict[str, float], positions: int, flops: float) -> dict[str, float]:
         """The log line's values.
@@ -47,7 +49,8 @@ class Window:
           flops: model FLOPs of one step.
         """
         seconds = max(time.perf_counter() - self.started, 1e-9)
-        return {
+        found = {"empty_batches": float(self.empty)} if self.empty else {}
+        return found | {
             "loss": self.loss_sum / max(self.loss_tokens, 1.0),
             "loss_tokens_per_second": self.loss_tokens / seconds,
             "tokens_per_second": self.tokens / seconds,
@@ -119,6 +122,8 @@ class Telemetry:
             line += f"  MFU {100 * values['mfu']:.1f}%"
         if "hbm_gib" in values:
             line += f"  HBM {values['hbm_gib']:.1f} GiB (peak {values.get('hbm_peak_gib', 0.0):.1f})"
+        if empty := values.get("empty_batches"):
+            line += f"  {empty:.0f} batches without a loss token, which left the weights as they were"
         if slow := stragglers.words(values):
             line += f"  {slow}"
         if self._progress:

@@ -95,7 +95,8 @@ def test_the_papers_recipe(name, batch, steps, tensor):
     model, mesh = known.build("Model"), known.build("Mesh")
     assert (train.steps, train.seed, loader.batch_size, loader.length) == (steps, 1234, batch, 2048)
     assert (optimizer.peak_learning_rate, optimizer.warmup_steps, optimizer.total_steps) == (5e-5, 60, steps)
-    assert (optimizer.end_learning_rate, optimizer.clip_norm, optimizer.weight_decay) == (0.0, 1.0, 0.1)
+    assert (optimizer.end_learning_rate, optimizer.clip_norm) == (0.0, 1.0)
+    assert (optimizer.weight_decay, optimizer.decayed) == (0.1, "all")
     assert (optimizer.beta1, optimizer.beta2) == (0.9, 0.95)
     assert (model.dropout, model.embedding_dropout) == (0.1, 0.1)
     assert (mesh.fsdp, mesh.tensor) == (-1, tensor) and model.heads % tensor == 0

@@ -57,22 +57,25 @@ def train(mesh, batches, accumulation=1, model=MODEL, optimizer=OPTIMIZER):
     return state, history
 
 
-@pytest.mark.parametrize("shape", [{}, {"pre_norm": False, "embed_dim": 16}])
-def test_twenty_steps_follow_a_pytorch_loop(shape):
+@pytest.mark.parametrize(
+    ("shape", "rule"), [({}, "matrices"), ({"pre_norm": False, "embed_dim": 16}, "matrices"), ({}, "all")]
+)
+def test_twenty_steps_follow_a_pytorch_loop(shape, rule):
     torch = pytest.importorskip("torch")
     config = dataclasses.replace(MODEL, **shape)
     mesh = mesh_of(1, 1, 1)
     start = init_state(config, OPTIMIZER, mesh, seed=4).params
     model = torch_opt(config, start).train()
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim == 1]
+    decayed = [p for p in model.parameters() if p.ndim > 1 or rule == "all"]
+    others = [p for p in model.parameters() if p.ndim == 1 and rule != "all"]
     adam = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
         lr=1e-2, betas=(0.9, 0.95), eps=1e-8,
     )  # fmt: skip
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda n: n / 5 if n <= 5 else max(20 - n, 0) / 15)
     batches = [make_batch(seed) for seed in range(20)]
-    state, history = train(mesh, batches, model=config)
+    optimizer = dataclasses.replace(OPTIMIZER, decayed=rule)
+    state, history = train(mesh, batches, model=config, optimizer=optimizer)
     clipped = 0
     for batch, ours in zip(batches, history, strict=True):
         inputs, targets, weights, segments, positions = (torch.from_numpy(np.array(f)) for f in batch)
@@ -181,11 +184,22 @@ def test_padded_vocabulary_rows_never_change():
     assert np.abs(before[3:67] - after[3:67]).max() > 1e-3
 
 
-def test_a_batch_without_a_loss_token_is_finite():
-    batch = make_batch(0)._replace(loss_weights=np.zeros((8, 16), np.float32))
-    state, history = train(mesh_of(1, 1, 1), [make_batch(1), batch])
-    assert (history[1]["loss"], history[1]["loss_tokens"], history[1]["gradient_norm"]) == (0.0, 0.0, 0.0)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 2)])
+def test_a_batch_without_a_loss_token_leaves_the_state_as_it_was(shape):
+    empty = make_batch(0)._replace(loss_weights=np.zeros((8, 16), np.float32))
+    batches = [make_batch(1), make_batch(2)]
+    state, history = train(mesh_of(*shape), [batches[0], empty, batches[1], empty])
+    wanted, without = train(mesh_of(*shape), batches)
+    for number in (1, 3):
+        found = history[number]
+        assert (found["loss"], found["loss_tokens"], found["gradient_norm"]) == (0.0, 0.0, 0.0)
+    assert [history[0], history[2]] == without
+    for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(_plain(one), _plain(other))
+
+
+def _plain(leaf):
+    return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
 
 
 def test_dropout_follows_the_step_and_the_seed():
