@@ -2,7 +2,8 @@
 
     python benchmarks/growth.py ledger metrics plan instance           # seconds to a few minutes each
     python benchmarks/growth.py tasks stream leakage rows templates    # prepares; minutes
-    python benchmarks/growth.py workers in_process --repeats 3         # what template workers add
+    python benchmarks/growth.py workers in_process --repeats 3         # what template workers add, a row
+    python benchmarks/growth.py templates templates_in_process         # and a template
     python benchmarks/growth.py ledger --python OLD/.venv/bin/python --sizes 250 500 1000 --directory DIR
 
 ``--python`` names the interpreter of another checkout, whose code is then measured on the same inputs
@@ -166,6 +167,11 @@ def templates(place: Place) -> str:
     return place.prepare(TEMPLATED, lambda to: growth_inputs.templates(to, place.size, TEMPLATE_ROWS))
 
 
+def templates_in_process(place: Place) -> str:
+    """The same, the templates rendered in the process itself instead of a worker."""
+    return IN_PROCESS.format(here=str(HERE)) + templates(place)
+
+
 def workers(place: Place) -> str:
     """`iml prepare` of 10 datasets of ``size`` rows with 10 templates each, as PromptSource has."""
     import growth_inputs
@@ -237,6 +243,7 @@ KINDS = {
     "leakage": Kind(leakage, (250, 500, 1000), "import iml_jax.bench.leakage", "tasks"),
     "rows": Kind(rows, (10_000, 20_000, 40_000), _PREPARE),
     "templates": Kind(templates, (250, 500, 1000), _PREPARE),
+    "templates_in_process": Kind(templates_in_process, (250, 500, 1000), _PREPARE, "templates"),
     "workers": Kind(workers, (1000,), _PREPARE),
     "in_process": Kind(in_process, (1000,), _PREPARE, "workers"),
     "instance": Kind(instance, (12, 25, 50), _PREPARE),
