@@ -72,7 +72,7 @@ def _assigned(roles: str, source: Source, info: TaskInfo) -> Use:
     trained, evaluated = trained and made.role == "train", evaluated and made.role != "excluded"
     generated = bool(evaluated and known and known.metric and known.metric != "accuracy")
     if generated and known:
-        made = dataclasses.replace(made, metric=known.metric)
+        made = dataclasses.replace(made, metric=source.rouge if known.metric == "rouge_l" else known.metric)
     return Use(source, made, trained, evaluated, development, generated)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import seqio
 import tensorflow as tf
+from rouge_score import rouge_scorer
 from t5.evaluation import metrics
 
 from iml_jax.bench.mixtures import PlannedTask
@@ -24,6 +25,12 @@ def _rouge_l(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, fl
     return metrics.rouge(targets, predictions, score_keys=("rougeL",))
 
 
+def _rouge_l_stemmed(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
+    scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    points = [scorer.score(*pair)["rougeL"].fmeasure for pair in zip(targets, predictions, strict=True)]
+    return {"rougeL": 100 * sum(points) / len(points)}
+
+
 def _stated_answer(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
     found = metrics.sequence_accuracy(targets, [stated_answer(text) for text in predictions])
     return {"stated_answer": found["sequence_accuracy"]}
@@ -34,6 +41,7 @@ METRIC_FNS = {
     "accuracy": metrics.accuracy,
     "exact_match": metrics.sequence_accuracy,
     "rouge_l": _rouge_l,
+    "rouge_l_stemmed": _rouge_l_stemmed,
     # Of single answers: SeqIO's targets do not say which of them belong to one question.
     "question_accuracy": metrics.accuracy,
     "stated_answer": _stated_answer,

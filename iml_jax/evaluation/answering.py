@@ -199,8 +199,9 @@ def _score(
         correct = {i for i, option in enumerate(question.options) if metrics.normalize(option) in wanted}
         best, right = scoring.choose(compared, correct)
         chosen = question.options[best]
-        rouge = task_metrics[question.task] == "rouge_l"
-        points = metrics.rouge_l(chosen, question.references) if rouge else 100.0 * right
+        metric = task_metrics[question.task]
+        graded = metric in metrics.GRADED
+        points = metrics.score(metric, chosen, question.references) if graded else 100.0 * right
         one = _prediction(question, chosen, points, likelihoods.truncated_tokens, likelihoods.values)
         if config.normalisation != "none":
             one = dataclasses.replace(one, normalised=compared)

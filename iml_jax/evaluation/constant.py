@@ -41,7 +41,7 @@ def best_constant(metric: str, questions: Sequence[Question]) -> Constant:
     Judged on the evaluated examples themselves, so it is at least as good as one chosen on training data.
     Under ``accuracy``, ``exact_match`` and ``stated_answer`` it is exact: the most frequent correct answer.
     Where every example has options, always choosing the option at one place (the first, say) is a constant
-    answer too, and the better of both counts. Under ``rouge_l`` up to ``CANDIDATES`` distinct references, the
+    answer too, and the better of both counts. Under Rouge-L up to ``CANDIDATES`` distinct references, the
     most frequent first, are compared on ``SEARCH_EXAMPLES`` examples; the winner is scored on all of them.
     Under ``question_accuracy``, where the options name what is asked about, only places are compared.
 
@@ -54,7 +54,7 @@ def best_constant(metric: str, questions: Sequence[Question]) -> Constant:
     placed = all(question.options for question in questions)
     if metric == "question_accuracy" and placed:
         return _best_place(metric, questions)
-    found = _rouge(questions) if metric == "rouge_l" else _most_frequent(questions)
+    found = _rouge(metric, questions) if metric in metrics.GRADED else _most_frequent(questions)
     if metric == "stated_answer":
         found = dataclasses.replace(found, answer=f"The answer is {found.answer}.")
     if placed:
@@ -82,7 +82,7 @@ def _best_place(metric: str, questions: Sequence[Question]) -> Constant:
     return Constant(f"always option {place + 1}", means[place])
 
 
-def _rouge(questions: Sequence[Question]) -> Constant:
+def _rouge(metric: str, questions: Sequence[Question]) -> Constant:
     # dict.fromkeys, not set: ties must fall alike in every process.
     counts = collections.Counter(
         text for question in questions for text in dict.fromkeys(question.references)
@@ -95,7 +95,7 @@ def _rouge(questions: Sequence[Question]) -> Constant:
     candidates = [text for text, _ in counts.most_common(limit)]
 
     def mean(answer: str, over: Sequence[Question]) -> float:
-        return float(np.mean([metrics.rouge_l(answer, one.references) for one in over]))
+        return float(np.mean([metrics.score(metric, answer, one.references) for one in over]))
 
     answer = max(candidates, key=lambda text: mean(text, sample))
     return Constant(answer, mean(answer, questions))

@@ -47,28 +47,44 @@ def stated_match(prediction: str, references: Sequence[str]) -> float:
 
 
 @functools.cache
-def _rouge() -> rouge_scorer.RougeScorer:
+def _rouge_scorer(stems: bool) -> rouge_scorer.RougeScorer:
     from rouge_score import rouge_scorer
 
-    return rouge_scorer.RougeScorer(rouge_types=["rougeL"], use_stemmer=False)
+    return rouge_scorer.RougeScorer(rouge_types=["rougeL"], use_stemmer=stems)
+
+
+def _rouge_l(prediction: str, references: Sequence[str], stems: bool) -> float:
+    if not references:
+        raise ValueError("an answer needs at least one reference")
+    scorer = _rouge_scorer(stems)
+    return 100.0 * max(
+        scorer.score(target=reference, prediction=prediction)["rougeL"].fmeasure for reference in references
+    )
 
 
 def rouge_l(prediction: str, references: Sequence[str]) -> float:
     """Rouge-L F1 of the whole text, best over the references (OPT-IML paper, section 2.2, 1.6).
 
-    This is ``rougeL``, the longest common subsequence over the whole answer, which the paper reports and
-    Super-NaturalInstructions' scorer computes; ``rougeLsum``, T5's default for summaries, takes it line by
-    line and differs only where an answer has several lines (or ``" . "``, which T5 takes for a line's end).
-    No stemming, as in T5. Tokens are runs of ``[a-z0-9]`` after lower-casing: an answer with none scores 0.
+    This is ``rougeL``, the longest common subsequence over the whole answer, which the paper reports;
+    ``rougeLsum``, T5's default for summaries, takes it line by line and differs only where an answer has
+    several lines (or ``" . "``, which T5 takes for a line's end). No stemming, as in T5. Tokens are runs of
+    ``[a-z0-9]`` after lower-casing: an answer with none scores 0.
 
     Raises:
       ValueError: there is no reference.
     """
-    if not references:
-        raise ValueError("an answer needs at least one reference")
-    return 100.0 * max(
-        _rouge().score(target=reference, prediction=prediction)["rougeL"].fmeasure for reference in references
-    )
+    return _rouge_l(prediction, references, stems=False)
+
+
+def rouge_l_stemmed(prediction: str, references: Sequence[str]) -> float:
+    """``rouge_l`` of Porter's stems, as Super-NaturalInstructions' own scorer computes it.
+
+    (allenai/natural-instructions, eval/automatic/evaluation.py: ``rougeL`` with ``use_stemmer=True``.)
+
+    Raises:
+      ValueError: there is no reference.
+    """
+    return _rouge_l(prediction, references, stems=True)
 
 
 # ``accuracy`` judges the text chosen or written; how options are chosen is scoring.py's business.
@@ -76,9 +92,14 @@ METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "accuracy": exact_match,
     "exact_match": exact_match,
     "rouge_l": rouge_l,
+    "rouge_l_stemmed": rouge_l_stemmed,
     "question_accuracy": exact_match,
     "stated_answer": stated_match,
 }
+
+
+# Metrics under which an answer may be partly right.
+GRADED = ("rouge_l", "rouge_l_stemmed")
 
 
 def per_question(metric: str, answers: Sequence[tuple[str, float]]) -> list[float]:

@@ -200,8 +200,10 @@ class TrainStep:
         params = optax.apply_updates(state.params, updates)
         # Momentum and decay would move the weights without anything learned.
         updated, before = (state.step + 1, params, opt_state), (state.step, state.params, state.opt_state)
-        kept = jax.tree.map(lambda new, old: jnp.where(loss_tokens > 0, new, old), updated, before)
-        return TrainState(*kept, state.rng), metrics
+        step, params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(loss_tokens > 0, new, old), updated, before
+        )
+        return TrainState(step, params, opt_state, state.rng), metrics
 
     def _check_rows(self, batch: Batch) -> None:
         rows, length = batch.inputs.shape

@@ -90,10 +90,10 @@ def test_a_users_mistake_outlives_tensorflow(prepared, tmp_path):
     assert "a.test.jsonl:5" in str(source.failure)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "exact_match", "rouge_l", "stated_answer"])
+@pytest.mark.parametrize("metric", ["accuracy", "exact_match", "rouge_l", "rouge_l_stemmed", "stated_answer"])
 def test_metrics_are_those_of_the_evaluation(metric):
     answers = ["the cat sat", "a red house", "two", "a b c d"]
-    predictions = ["the cat sat", "the red house", "three", "d c b a"]
+    predictions = ["the cat sat", "the red houses", "three", "d c b a"]
     if metric == "stated_answer":
         predictions = ["So the answer is the cat sat.", "a red house", "The answer is 3.", "the answer is"]
     theirs = tasks.METRIC_FNS[metric](answers, predictions)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from rouge_score import rouge_scorer
 
 from iml_jax.evaluation import metrics
 
@@ -34,6 +35,23 @@ def test_rouge_l_equals_t5(rng: random.Random) -> None:
         assert got == pytest.approx(expected, abs=1e-9)
         positive += got > 0
     assert positive > 50
+
+
+def test_stemmed_rouge_l_is_super_natural_instructions_own(rng: random.Random) -> None:
+    """Its scorer: the best reference under ``rougeL`` with ``use_stemmer=True``."""
+    theirs = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    words = ["running", "runs", "ran", "houses", "house", "Happily", "happy", "a", "of", "relational", "1st"]
+    differ = 0
+    for _ in range(300):
+        texts = [" ".join(rng.choices(words, k=rng.randint(0, 6))) for _ in range(3)]
+        expected = max(theirs.score(target=one, prediction=texts[0])["rougeL"].fmeasure for one in texts[1:])
+        assert metrics.rouge_l_stemmed(texts[0], texts[1:]) == pytest.approx(100 * expected, abs=1e-9)
+        differ += metrics.rouge_l(texts[0], texts[1:]) != metrics.rouge_l_stemmed(texts[0], texts[1:])
+    assert differ > 20
+    assert metrics.rouge_l_stemmed("two houses", ["two house"]) == 100
+    assert metrics.rouge_l("two houses", ["two house"]) == 50
+    with pytest.raises(ValueError, match="at least one reference"):
+        metrics.rouge_l_stemmed("a", [])
 
 
 def test_rouge_l_and_t5_rouge_lsum_agree_on_one_line(rng: random.Random) -> None:

@@ -52,6 +52,7 @@ class SuperNaturalInstructions(Source):
     decontaminate: bool = True
 
     name = schemas.BENCHMARK
+    rouge = "rouge_l_stemmed"
 
     def __post_init__(self) -> None:
         for field in ("held_out_instances", "evaluation_instances"):
@@ -127,7 +128,7 @@ class SuperNaturalInstructions(Source):
     def _metric(self, files: dict[str, Path], splits: tuple[str, ...]) -> str:
         # Options need every instance; a task that is only trained on is never scored.
         scored = set(splits) - {"train"}
-        return "accuracy" if scored and _options(files) else "rouge_l"
+        return "accuracy" if scored and _options(files) else self.rouge
 
     def _splits(self, files: dict[str, Path], role: str) -> tuple[str, ...]:
         if role == "evaluation":
@@ -153,7 +154,7 @@ class SuperNaturalInstructions(Source):
             if evaluated and (self.held_out_instances or self.evaluation_instances):
                 named.add("test")
         splits = tuple(split for split in SPLITS if split in named)
-        metric = self._metric(files, splits) if evaluated else "rouge_l"
+        metric = self._metric(files, splits) if evaluated else self.rouge
         return dataclasses.replace(made, splits=splits, metric=metric)
 
     def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:

@@ -71,7 +71,7 @@ def test_upstream_schema(tmp_path: Path) -> None:
         "Question Answering",
         "train",
         ("train",),
-        "rouge_l",
+        "rouge_l_stemmed",
     )
     found, skipped = _all(source)
     first, second = found["task001_odd-man", "train"]
@@ -122,9 +122,9 @@ def test_roles_and_evaluation_instances(tmp_path: Path) -> None:
     (splits / "test_tasks.txt").write_text("b\n")
     source = SuperNaturalInstructions(str(tmp_path / "tasks"), str(splits))
     assert {task.task: (task.role, task.splits, task.metric) for task in source.tasks()} == {
-        "a": ("train", ("train",), "rouge_l"),
+        "a": ("train", ("train",), "rouge_l_stemmed"),
         "b": ("evaluation", ("test",), "accuracy"),
-        "c": ("excluded", ("train",), "rouge_l"),
+        "c": ("excluded", ("train",), "rouge_l_stemmed"),
     }
     found, _ = _all(source)
     assert [example.source for example in found["b", "test"]] == [f"i{index}" for index in range(100)]
