@@ -15,6 +15,8 @@ import warnings
 from types import TracebackType
 from typing import Any
 
+_TENSORSTORE = ('"zarr" driver', "OCDBT database")  # in its errors
+
 
 @functools.cache
 def silence_orbax() -> None:
@@ -36,10 +38,14 @@ def silence_orbax() -> None:
 
 
 def _of_orbax(record: logging.LogRecord) -> bool:
-    """Whether the message, or a frame of the traceback logged with it, is Orbax's."""
-    trace = record.exc_info[2] if record.exc_info else None
+    """Whether the message, or a frame of the traceback logged with it, is Orbax's; or TensorStore's error.
+
+    Of several arrays that cannot be read Orbax awaits the first only; the others are TensorStore's futures.
+    """
+    error, trace = record.exc_info[1:] if record.exc_info else (None, None)
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
-    return any("orbax" in text for text in (record.getMessage(), *files))
+    texts = (record.getMessage(), *files)
+    return any("orbax" in text for text in texts) or any(word in str(error) for word in _TENSORSTORE)
 
 
 def _ends_in(trace: TracebackType | None, package: str) -> bool:

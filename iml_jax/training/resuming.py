@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from iml_jax.checkpoints import locate
 from iml_jax.config import Config
 from iml_jax.config.registry import REGISTRY, nearest
 from iml_jax.config.rendering import shown_default
@@ -19,6 +18,7 @@ from iml_jax.data.manifest import Manifest
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import parse_json, read_lines, read_text
 from iml_jax.storage.writing import write_atomically
+from iml_jax.training.run_directory import CONFIG
 
 RECORD = "changes.jsonl"
 STEPS, TOTAL_STEPS, SEED = "Train.steps", "Optimizer.total_steps", "Train.seed"
@@ -183,7 +183,7 @@ def accept(  # noqa: PLR0917
                 "a new Train.run_dir"
             )
         for change in changes:
-            _check(change, allowed, run_dir / locate.FOLDER / str(done))
+            _check(change, allowed, run_dir / CONFIG)
     changed = {change.parameter for change in changes}
     for name in allowed:
         if name in changed or (previous and _was_changed(config, name, run_dir)):
@@ -205,11 +205,11 @@ def recorded(changes: Sequence[Change]) -> tuple[Change, ...]:
     return tuple(change for change in changes if change.follows or TABLE[change.parameter] is not Rule.FREE)
 
 
-def _check(change: Change, allowed: Sequence[str], checkpoint: Path) -> None:
+def _check(change: Change, allowed: Sequence[str], saved: Path) -> None:
     rule = TABLE[change.parameter]
     if change.follows or rule in (Rule.FREE, Rule.RECORDED) or change.parameter in allowed:
         return
-    what = f"{checkpoint}: {change.parameter} = {change.before} there, {change.after} here"
+    what = f"{saved}: {change.parameter} = {change.before} there, {change.after} here"
     if rule is Rule.NEVER:
         raise UserError(
             f"{what}, which a resume cannot change; give the old value, or start a new run in another "

@@ -28,3 +28,15 @@ def test_only_orbax_is_silenced(caplog: pytest.LogCaptureFixture, file: str, tex
             error = caught
     logging.getLogger("asyncio").error(text, exc_info=error)
     assert [record.getMessage() for record in caplog.records] == ([text] if shown else [])
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [('DATA_LOSS: Error opening "zarr" driver: Error reading "params.w/.zarray" in OCDBT database', False),
+     ("DATA_LOSS: of another library", True)],
+)  # fmt: skip
+def test_arrays_that_nobody_awaits_any_more(caplog: pytest.LogCaptureFixture, told: str, shown: bool) -> None:
+    silence_orbax()
+    error = ValueError(told)
+    logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=error)
+    assert bool(caplog.records) == shown

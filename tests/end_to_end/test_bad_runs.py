@@ -193,7 +193,7 @@ def test_a_run_directory_of_others(place, refused) -> None:
 @pytest.mark.parametrize(
     ("bindings", "tells"),
     [
-        (("Model.ffn=64",), ("run/checkpoints/3", "Model.ffn = 32 there, 64 here")),
+        (("Model.ffn=64",), ("run/config.gin", "Model.ffn = 32 there, 64 here")),
         (("Loader.seed=9",), ("seed", "start a new run")),
         (("Loader.batch_size=16",), ("batch_size", "start a new run")),
         (("Train.seed=9",), ("Train.seed = 1234 there, 9 here", "--allow_changed=Train.seed")),

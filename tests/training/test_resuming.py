@@ -157,5 +157,5 @@ def test_a_configuration_of_another_version() -> None:
     previous = "\n".join([*lines, "Train.forgotten = 3"])
     asked = (SAVED, previous, 50, MANIFEST, Path("/run"))
     assert resuming.accept(bound(), *asked) == ()
-    with pytest.raises(UserError, match=r"/run/checkpoints/50: Optimizer\.clip_norm = 1\.0 there, 2\.0 here"):
+    with pytest.raises(UserError, match=r"/run/config\.gin: Optimizer\.clip_norm = 1\.0 there, 2\.0 here"):
         resuming.accept(bound(Optimizer__clip_norm=2.0), *asked)

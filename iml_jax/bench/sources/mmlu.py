@@ -62,6 +62,16 @@ class Mmlu(EvaluationOnly):
         """As ``Source.remedy``."""
         return f"{self.data_dir}/test/{task}_test.csv; data.tar that github.com/hendrycks/test links to"
 
+    def missing(self) -> dict[Path, str]:
+        """As ``Source.missing``: dev tables of subjects, without which they have no demonstrations."""
+        found = {}
+        for subject, files in self._find().items():
+            if _FEW_SHOT not in files:
+                beside = next(iter(files.values()))
+                path = beside.parents[1] / _FEW_SHOT / f"{subject}_{_FEW_SHOT}.csv"
+                found[path] = f"missing, beside {beside}: no demonstrations"
+        return found
+
     def _find(self) -> dict[str, dict[str, Path]]:
         """Subject -> {dev, val or test: file}, sorted."""
         root = directory(self.data_dir, "Mmlu.data_dir")

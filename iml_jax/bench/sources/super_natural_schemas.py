@@ -86,7 +86,7 @@ def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[
       head: receives what else the file holds under ``HEAD_KEYS``; complete at the end.
 
     Raises:
-      UserError: malformed, no object with a list of instances, or some have an id and others have not.
+      UserError: malformed, no object with a list of instances, or instances are not alike (``_check_alike``).
     """
     with open_json(path) as text:
         if text.peek() != "{":
@@ -102,18 +102,29 @@ def instances(path: Path, head: dict[str, Any] | None = None) -> Iterator[tuple[
             if there or text.peek() != "[":
                 raise _no_task(path)
             there = True
-            named: bool | None = None
+            shape: tuple[bool, bool] | None = None
             for index, (_, instance) in enumerate(text.array()):
                 if isinstance(instance, dict):
-                    has_id = "id" in instance
-                    if named not in (None, has_id):
-                        told = "an 'id', unlike" if has_id else "no 'id', unlike"
-                        raise UserError(f"{path}: Instances[{index}] has {told} those before it; fix it")
-                    named = has_id
+                    shape = _check_alike(f"{path}: Instances[{index}]", instance, shape)
                 yield index, instance
         text.end()
         if not there:
             raise _no_task(path)
+
+
+def _check_alike(place: str, instance: dict[str, Any], before: tuple[bool, bool] | None) -> tuple[bool, bool]:
+    """Whether an instance has an id, and a list of outputs (one text in files of version 1): as those before.
+
+    Raises:
+      UserError: unlike those before it.
+    """
+    found = "id" in instance, isinstance(instance.get("output"), list)
+    if before is not None and found != before:
+        told = ("no 'id'", "an 'id'")[found[0]]
+        if found[0] == before[0]:
+            told = ("no list as 'output'", "a list as 'output'")[found[1]]
+        raise UserError(f"{place} has {told}, unlike those before it; fix it")
+    return found
 
 
 def _no_task(path: Path) -> UserError:

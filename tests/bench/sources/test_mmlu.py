@@ -171,3 +171,14 @@ def test_the_prompt_is_the_authors_byte_for_byte(tmp_path: Path, shots: int) -> 
     wanted = [_as_the_authors_print_it("high_school_us_history", shown[:shots], row) for row in asked]
     assert [row["inputs_pretokenized"].decode() for row in rows] == wanted
     assert [row["targets_pretokenized"].decode() for row in rows] == ["D", "A"]
+
+
+def test_a_subject_without_its_dev_table_is_told(folder: Path) -> None:
+    source = Mmlu(str(folder))
+    before = source.missing()
+    lost = folder / "data/dev/own_things_dev.csv"
+    assert before.keys() == {folder / "data/dev/virology_dev.csv"}
+    lost.unlink()
+    assert source.missing().keys() == {*before, lost}
+    assert source.missing()[lost].startswith("missing, beside ")
+    assert examples(source, "own_things")[0]

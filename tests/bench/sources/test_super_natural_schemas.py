@@ -150,3 +150,20 @@ def test_version_1_says_what_version_2_says(shared: Path) -> None:
         return [word.strip(".,") for word in text.split() if word not in ("1.", "2.")]
 
     assert words(ours) == words(theirs)
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ({"input": "b", "output": "y"}, "no list as 'output'"),
+        ({"id": "1", "input": "b", "output": ["y"]}, "an 'id'"),
+    ],
+)
+def test_instances_of_a_file_are_alike(tmp_path: Path, odd: dict[str, object], told: str) -> None:
+    path = tmp_path / "task1_a.json"
+    instances = [{"input": "a", "output": ["x"]}, odd]
+    path.write_text(json.dumps({"Definition": ["d"], "Instances": instances}))
+    with pytest.raises(UserError, match=rf"task1_a\.json: Instances\[1\] has {told}, unlike those before it"):
+        list(schemas.instances(path))
+    path.write_text(json.dumps({"Instances": [{**one, "output": "x"} for one in ({"input": "a"},) * 2]}))
+    assert len(list(schemas.instances(path))) == 2
