@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from iml_jax.evaluation import intervals
 from iml_jax.evaluation.compare import Comparison, Line
 from iml_jax.evaluation.levels import TITLES
 from iml_jax.printing import printable
@@ -38,7 +39,9 @@ def print_tables(found: Comparison, console: Console | None = None) -> None:
 
 
 def _table(found: Comparison, title: str, lines: list[Line]) -> Table:
-    table = Table(title=title, header_style="bold")
+    estimators = f"{intervals.AUGMENTED_T} of a task, {intervals.AUGMENTED_WELCH} of averages"
+    caption = f"95% intervals over examples: {estimators}"
+    table = Table(title=title, caption=caption, header_style="bold")
     table.add_column("level / category / task", overflow="fold")
     for name in ("examples", *(source.letter for source in found.sources)):
         table.add_column(name, justify="right")

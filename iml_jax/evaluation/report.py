@@ -286,7 +286,11 @@ def print_tables(results: Results, reference: Results | None = None, console: Co
 
 def _averages_table(found: averages.Table) -> Table:
     """Levels, categories and benchmarks by shots, for the terminal."""
-    table = Table(title="averages (95% interval over examples)", header_style="bold")
+    caption = (
+        f"95% intervals over examples: {intervals.PLUS_FOUR} or {intervals.AUGMENTED_T} of one task, "
+        f"{intervals.AUGMENTED_WELCH} of averages"
+    )
+    table = Table(title="averages", caption=caption, header_style="bold")
     table.add_column("level / category / benchmark", overflow="fold")
     for title in (*found.titles, "mean"):
         table.add_column(title, justify="right")

@@ -185,3 +185,4 @@ def test_terminal_says_the_same() -> None:
             assert re.search(rf"{line.scores[0]:.1f} +│ +{line.scores[1]:.1f} +│ +\+", text)
     assert re.search(r"[3-6] of 6 tasks clearly differ", text)
     assert "[/]" not in text
+    assert "95% intervals over examples: augmented t of a task, augmented Welch of averages" in text

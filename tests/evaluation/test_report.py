@@ -175,6 +175,7 @@ def test_terminal_table(results: Results, untrained: Results) -> None:
     assert "86.0" in text
     held_out = levels.aggregate(results.tasks)[0]
     assert wording.level_sentence(held_out)[:40] in text
+    assert "plus four or augmented t of one task" in " ".join(text.split())
 
 
 def test_the_loss_curve_needs_two_points(tmp_path: Path) -> None:
