@@ -17,7 +17,9 @@ HARMLESS = {
     "weights",
     *("checkpoint", "step", "seconds", "model", "mesh", "device", "batch_size", "versions", "tasks"),
     *("examples_per_task", "skipped_tasks", "reference", "resumed", "suite"),
+    "config",  # of the training run: shown as ``config_changes``
 }
+_MODELS = "settings.Model."  # what is compared, not how
 Key = tuple[str, str, str, int]  # task, example_id, template, how often these three were seen before
 
 
@@ -196,9 +198,25 @@ def _settings(sources: Sequence[Source]) -> Iterator[str]:
     facts = [flat_facts(source.results.metadata) for source in sources]
     for key in dict.fromkeys(key for table in facts for key in table):
         values = [table.get(key, "not recorded") for table in facts]
-        if key.partition(".")[0] not in HARMLESS and len(set(values)) > 1:
+        harmless = key.partition(".")[0] in HARMLESS or key.startswith(_MODELS)
+        if not harmless and len(set(values)) > 1:
             said = "; ".join(f"{s.letter}: {_short(v)}" for s, v in zip(sources, values, strict=True))
             yield f"{key.replace('_', ' ')} differs ({said})"
+
+
+def config_changes(sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
+    """Parameters of the training runs' ``config.gin`` that are not the same in all -> the value of each.
+
+    A run's parameter is a line ``NAME = VALUE``; "–" where a run has none.
+    """
+    tables = []
+    for source in sources:
+        lines = str(source.results.metadata.get("config", "")).split("\n")
+        pairs = (line.partition(" = ") for line in lines)
+        tables.append({name.strip(): value for name, equals, value in pairs if equals})
+    names = dict.fromkeys(name for one in tables for name in one)
+    found = {name: tuple(one.get(name, "–") for one in tables) for name in names}
+    return {name: values for name, values in found.items() if len(set(values)) > 1}
 
 
 def _levels(

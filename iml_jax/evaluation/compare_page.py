@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.evaluation import compare_answers, compare_others, intervals, plots
-from iml_jax.evaluation.compare import Comparison, Line, flat_facts
+from iml_jax.evaluation.compare import Comparison, Line, config_changes, flat_facts
 from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.levels import MEANINGS, TITLES
 from iml_jax.evaluation.markup import attributes, cells, name_of, section, table, text
@@ -56,6 +56,7 @@ def render(found: Comparison, *, per_task: int) -> str:
         section("All tasks", _tasks(found), id="tasks"),
         _others(found),
         section("Answers", compare_answers.render(found, per_task), id="answers"),
+        _config(found),
         section("How each was measured", _facts(found), id="facts"),
     ]
     folder = Path(__file__).parent
@@ -288,9 +289,22 @@ def _others(found: Comparison) -> str:
     return section("Benchmarks' own metrics", body, id="others")
 
 
+def _config(found: Comparison) -> str:
+    """The parameters in which the training runs differ; nothing where they do not."""
+    heads = [("parameter", ""), *((source.letter, "") for source in found.sources)]
+    rows = [
+        cells([(text(name), ""), *((text(value), "") for value in values)], "class='differs'")
+        for name, values in config_changes(found.sources).items()
+    ]
+    return section("How the training runs differ", table(heads, rows, "facts"), id="config") if rows else ""
+
+
 def _facts(found: Comparison) -> str:
     """What differs first and marked, then what is the same."""
-    facts = [flat_facts(source.results.metadata) for source in found.sources]
+    known = [dict(source.results.metadata) for source in found.sources]
+    for one in known:
+        one.pop("config", None)  # told by _config, line by line
+    facts = list(map(flat_facts, known))
     heads = [("", ""), *((source.letter, "") for source in found.sources)]
     different: list[str] = []
     alike: list[str] = []

@@ -7,11 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from iml_jax.evaluation import intervals
-from iml_jax.evaluation.compare import Comparison, Line
+from iml_jax.evaluation.compare import Comparison, Line, config_changes
 from iml_jax.evaluation.levels import TITLES
 from iml_jax.printing import printable
 
 MOST_DIFFERENT = 10
+MOST_PARAMETERS = 12
 
 
 def print_tables(found: Comparison, console: Console | None = None) -> None:
@@ -27,6 +28,13 @@ def print_tables(found: Comparison, console: Console | None = None) -> None:
         console.print(Text(printable(f"not measured alike: {warning}"), style="bold red"))
     for note in found.notes:
         console.print(Text(printable(f"note: {note}")))
+    changes = config_changes(found.sources)
+    if changes:
+        names = [*changes][:MOST_PARAMETERS] + (["..."] if len(changes) > MOST_PARAMETERS else [])
+        told = (
+            f"note: the training runs differ in {len(changes)} parameters: {', '.join(names)} (page: values)"
+        )
+        console.print(Text(printable(told)))
     shared = sum(map(len, found.shared.values()))
     console.print(_table(found, f"points 0..100, over the {shared:,} shared examples",
                          [line for line in found.lines if line.kind != "task"]))  # fmt: skip

@@ -9,7 +9,7 @@ from compared_results import make_results
 
 from iml_jax.errors import UserError
 from iml_jax.evaluation import levels
-from iml_jax.evaluation.compare import Comparison, Source, compare, flat_facts
+from iml_jax.evaluation.compare import Comparison, Source, compare, config_changes, flat_facts
 from iml_jax.evaluation.results import Results
 
 
@@ -96,7 +96,24 @@ def test_other_settings_are_said(changes: dict, warning: str) -> None:
 
 def test_what_may_differ_is_not_said() -> None:
     changes = {"versions": {"jax": "2"}, "mesh": {"data": 8}, "seconds": 3, "model": {"hidden": 1}}
-    assert compared(make_results(1, 0.4), make_results(2, 0.4, **changes)).warnings == ()
+    changes |= {"settings": {"Model.hidden": 1}, "config": "Train.run_dir = 'b'\n"}
+    same = {"settings": {"Model.hidden": 2}, "config": "Train.run_dir = 'a'\n"}
+    assert compared(make_results(1, 0.4, **same), make_results(2, 0.4, **changes)).warnings == ()
+    settings = {"settings": {"Generate.max_new_tokens": 4}}
+    (said,) = compared(make_results(1, 0.4), make_results(2, 0.4, **settings)).warnings
+    assert said == "settings.Generate.max new tokens differs (A: not recorded; B: 4)"
+
+
+def test_training_runs_differ_by_lines() -> None:
+    first = make_results(1, 0.4, config="Train.steps = 6\nTrain.seed = 1\n\nLoader.length = 128\n")
+    second = make_results(2, 0.4, config="Train.seed = 2\nLoader.length = 128\nOptimizer.decayed = 'a = b'\n")
+    assert config_changes(compared(first, second).sources) == {
+        "Train.steps": ("6", "–"),
+        "Train.seed": ("1", "2"),
+        "Optimizer.decayed": ("–", "'a = b'"),
+    }
+    alike = compared(first, make_results(2, 0.4, config=first.metadata["config"]))
+    assert config_changes(alike.sources) == {}
 
 
 def test_another_level_metric_prompt_or_reference_is_said() -> None:

@@ -174,6 +174,15 @@ def test_many_predictions_make_no_large_page(tmp_path: Path) -> None:
     assert page.count("2 of 4 examples") + page.count("2 of 8 examples") == 700
 
 
+def test_training_runs_are_compared_line_by_line() -> None:
+    found = compared(config=f"Train.seed = 7\nTrain.run_dir = '{EVIL}'")
+    page = compare_page.render(found, per_task=1)
+    assert "How the training runs differ" in page
+    assert "<td>Train.seed</td>" in page and "<td>7</td>" in page
+    assert EVIL not in page
+    assert "How the training runs differ" not in compare_page.render(compared(), per_task=1)
+
+
 def test_terminal_says_the_same() -> None:
     found = compared(prefix="</s>")
     out = io.StringIO()
@@ -185,4 +194,5 @@ def test_terminal_says_the_same() -> None:
             assert re.search(rf"{line.scores[0]:.1f} +│ +{line.scores[1]:.1f} +│ +\+", text)
     assert re.search(r"[3-6] of 6 tasks clearly differ", text)
     assert "[/]" not in text
+    assert "note: the training runs differ" not in text
     assert "95% intervals over examples: augmented t of a task, augmented Welch of averages" in text
