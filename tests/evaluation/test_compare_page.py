@@ -181,6 +181,10 @@ def test_training_runs_are_compared_line_by_line() -> None:
     assert "<td>Train.seed</td>" in page and "<td>7</td>" in page
     assert EVIL not in page
     assert "How the training runs differ" not in compare_page.render(compared(), per_task=1)
+    out = io.StringIO()
+    compare_tables.print_tables(found, Console(file=out, width=200))
+    told = "note: the training runs differ in 2 parameters (the page has values): Train.seed, Train.run_dir"
+    assert told in out.getvalue()
 
 
 def test_terminal_says_the_same() -> None:
