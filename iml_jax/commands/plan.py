@@ -85,6 +85,7 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
     from iml_jax.parallel.mesh import AXES, mesh_shape
     from iml_jax.planning import compiling, planner, search, showing, topology
     from iml_jax.planning.job import TITLES, TRAIN
+    from iml_jax.storage import ownership
     from iml_jax.storage.writing import check_writable
 
     if arguments.workers < 0:
@@ -92,7 +93,7 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
     cache = _cache(arguments)
     if arguments.json:
         check_writable(Path(arguments.json), "give another --json FILE")
-        _check_plan(Path(arguments.json))
+        ownership.check_record(Path(arguments.json), _is_plan, "plan", "--json FILE")
     if cache is not None:
         check_writable(cache / "result.json", "give another --cache DIR, or --no_cache")
     place = topology.parse(arguments.topology, arguments.slices)
@@ -170,20 +171,8 @@ def _say(line: str) -> None:
     show(f"plan: {line}", file=sys.stderr, flush=True)
 
 
-def _check_plan(file: Path) -> None:
-    """Refuses to replace a file that is no plan.
-
-    Raises:
-      UserError: it is somebody else's, or cannot be read.
-    """
-    from iml_jax.errors import UserError
-    from iml_jax.storage.reading import read_json
-
-    if not file.exists():
-        return
-    found = read_json(file)
-    if not (isinstance(found, dict) and "topology" in found and ("programs" in found or "search" in found)):
-        raise UserError(f"{file}: exists and is no plan; nothing was written; give another --json FILE")
+def _is_plan(found: dict[str, Any]) -> bool:
+    return "topology" in found and ("programs" in found or "search" in found)
 
 
 def _write(file: str, values: dict[str, Any]) -> None:

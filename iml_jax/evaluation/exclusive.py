@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iml_jax.errors import UserError
-from iml_jax.storage import lease
-from iml_jax.storage.reading import open_binary, read_json
+from iml_jax.storage import lease, ownership
+from iml_jax.storage.reading import open_binary
 
+_KEYS = {"format", "metadata", "tasks"}  # of an evaluation
 PAGE_START = b"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
 
 
@@ -77,8 +78,4 @@ def check_result(file: Path) -> None:
     Raises:
       UserError: it is somebody else's, or cannot be read.
     """
-    if not file.exists():
-        return
-    found = read_json(file)
-    if not (isinstance(found, dict) and {"format", "metadata", "tasks"} <= found.keys()):
-        raise UserError(f"{file}: exists and is no evaluation; nothing was written; name another --output")
+    ownership.check_record(file, _KEYS.issubset, "evaluation", "--output")

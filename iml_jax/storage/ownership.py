@@ -10,9 +10,10 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from iml_jax.errors import UserError
-from iml_jax.storage.reading import read_text
+from iml_jax.storage.reading import read_json, read_text
 from iml_jax.storage.writing import write_atomically
 
 MARKER = ".iml_jax"
@@ -81,6 +82,25 @@ def claimed(folder: Path, kind: str) -> Iterator[None]:
             if new and all(path.name == MARKER or _EARLIER.search(path.name) for path in folder.iterdir()):
                 (folder / MARKER).unlink()
         raise
+
+
+def check_record(file: Path, is_ours: Callable[[dict[str, Any]], bool], kind: str, option: str) -> None:
+    """Refuses to replace a JSON file that no command of this project wrote.
+
+    Args:
+      file: that a command would replace; it may be missing.
+      is_ours: whether an object is one that such a command writes.
+      kind: what it would be ("plan"), for the message.
+      option: that names another file.
+
+    Raises:
+      UserError: it is somebody else's, or cannot be read.
+    """
+    if not file.exists():
+        return
+    found = read_json(file)
+    if not (isinstance(found, dict) and is_ours(found)):
+        raise UserError(f"{file}: exists and is no {kind}; nothing was written; name another {option}")
 
 
 def check_given(text: str, name: str) -> None:
