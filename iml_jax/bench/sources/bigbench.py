@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench.example import Example
+from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
@@ -28,10 +29,14 @@ class BigBench(EvaluationSet):
     """Folders ``TASK/task.json`` or ``TASK/SUBTASK/task.json`` (or ``.gz``); programmatic tasks are not read.
 
     The prompt is BIG-bench's own: task prefix, then input prefix, input, choices and output prefix of each
-    example. Where the task prefers the multiple-choice grade, the options are scored and those with the
-    highest target score are right; else the answer is generated and compared (exact match, or Rouge-L
-    where the task prefers an overlap metric). Demonstrations are other examples of the task. The canary
-    stays out of prompts. Never trained on.
+    example. The choices stand in an order drawn for each row, as in BIG-bench (json_task.py permutes the
+    sorted choices): in many files the right one is the first. Rows of hails/bigbench, which
+    lm-evaluation-harness reads, keep the files' order and so differ.
+
+    Where the task prefers the multiple-choice grade, the options are scored and those with the highest target
+    score are right; else the answer is generated and compared (exact match, or Rouge-L where the task prefers
+    an overlap metric). Demonstrations are other examples of the task. The canary stays out of prompts. Never
+    trained on.
 
     Attributes:
       data_dir: the folder ``benchmark_tasks``.
@@ -85,8 +90,9 @@ class BigBench(EvaluationSet):
         content = head_of(task.files[0], "examples")
         scored = _scored(content)
         for row in listed(task.files[0], "examples", wanted="a JSON task"):
-            right, options = _answers(row, scored=scored)
-            text = _question(content, row)
+            order = _permuted(task.task, row)
+            right, options = _answers(row, order, scored=scored)
+            text = _question(content, row, order)
             if reason := _unusable(row, text, right):
                 skipped[reason] += 1
                 continue
@@ -114,28 +120,33 @@ def _verbatim(record: Record, key: str, default: str) -> str:
     return default if value is None else str(value)
 
 
-def _question(content: Record, row: Record) -> str:
+def _permuted(task: str, row: Record) -> list[str]:
+    """The row's choices in an order that follows from the task, the row and the choices alone."""
+    return sorted(row.mapping("target_scores"), key=lambda choice: stable_hash(task, row.number, choice))
+
+
+def _question(content: Record, row: Record, order: Sequence[str]) -> str:
     text = _verbatim(content, "example_input_prefix", "\nQ: ") + _verbatim(row, "input", "")
     # As BIG-bench reads it: any text counts as true, "false" too.
     if "target_scores" in row.values and bool(content.values.get("append_choices_to_input", True)):
         prefix = _verbatim(content, "choice_prefix", "\n  choice: ")
-        text += "".join(prefix + choice for choice in row.mapping("target_scores"))
+        text += "".join(prefix + choice for choice in order)
     return text + _verbatim(content, "example_output_prefix", "\nA: ")
 
 
-def _answers(row: Record, *, scored: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The right answers, and all options; none is right where the best are not better than the rest."""
+def _answers(row: Record, order: Sequence[str], *, scored: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The right answers, and all options, in ``order``; none is right where no option is better."""
     scores = row.mapping("target_scores")
     for option, score in scores.items():
         if isinstance(score, bool) or not isinstance(score, int | float):
             raise row.error(f"the target score of {option[:40]!r} must be a number")
-    options = tuple(option.strip() for option in scores)
+    options = tuple(option.strip() for option in order)
     if not scored and "target" in row.values:
         return tuple(text for text in row.texts("target") if text), ()
     if not scores:
         raise row.error("has neither 'target_scores' nor a 'target' that its preferred score can use")
     best = max(scores.values())
-    right = tuple(option.strip() for option, score in scores.items() if score == best)
+    right = tuple(option.strip() for option in order if scores[option] == best)
     return (right if len(set(right)) < len(set(options)) else ()), options
 
 

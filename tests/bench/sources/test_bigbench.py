@@ -36,8 +36,23 @@ def test_choices(tmp_path: Path) -> None:
     assert (info.task, info.metric, info.role) == ("a/sub", "accuracy", "evaluation")
     (one,), skipped = examples(source, "a/sub")
     assert not skipped
-    assert one.source == "Q: Which?\n  choice: this\n  choice: that \n  choice: both\nA:"
-    assert (one.options, one.references, one.completion) == (("this", "that", "both"), ("that", "both"), True)
+    shown = one.source.removeprefix("Q: Which?\n  choice: ").removesuffix("\nA:").split("\n  choice: ")
+    assert sorted(shown) == ["both", "that ", "this"]
+    assert one.options == tuple(text.strip() for text in shown)  # in the order of the prompt
+    assert (set(one.references), one.completion) == ({"that", "both"}, True)
+
+
+def test_the_order_of_choices_is_drawn_for_each_row(tmp_path: Path) -> None:
+    """In the files the right one is the first; "the first" must not score 100."""
+    scores = {"right": 1, "wrong": 0, "worse": 0}
+    rows = [{"input": f"Which, {number}?", "target_scores": scores} for number in range(600)]
+    found, _ = examples(put(tmp_path / "one", "a", rows), "a")
+    places = collections.Counter(one.options.index("right") for one in found)
+    assert sorted(places) == [0, 1, 2] and max(places.values()) < 250  # 200 are expected, deviation 11.5
+    turned = [{**row, "target_scores": dict(reversed(scores.items()))} for row in rows]
+    assert examples(put(tmp_path / "two", "a", turned), "a")[0] == found
+    orders = {one.options for one in found}
+    assert len(orders) == 6
 
 
 def test_prefixes_and_generation(tmp_path: Path) -> None:
