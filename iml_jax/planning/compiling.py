@@ -45,12 +45,13 @@ class Compiler:
     Attributes:
       workers: compilations at once.
       cache: folder of results; None keeps none.
-      say: takes a line for each compilation begun and done.
+      say: takes a line for each compilation begun and done; called by several threads, one at a time.
     """
 
     workers: int
     cache: Path | None
     say: Callable[[str], None]
+    _saying: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False)
 
     def run(self, waiting: Sequence[tuple[str, Job]]) -> Iterator[tuple[int, Result]]:
         """(index, result) of every (title, job), in the order in which they are done.
@@ -73,6 +74,11 @@ class Compiler:
         if missing:
             yield from self._compile(waiting, missing)
 
+    def _say(self, line: str) -> None:
+        # An unbuffered stream takes a line and its end in two writes: threads must not come between.
+        with self._saying:
+            self.say(line)
+
     def _place(self, key: str) -> Path | None:
         return None if self.cache is None else self.cache / key[:2] / f"{key}.json"
 
@@ -90,7 +96,7 @@ class Compiler:
                     result = done.result()
                     status = result["status"].replace("_", " ")
                     far = f" ({number} of {len(futures)})" if len(futures) > 1 else ""
-                    self.say(f"{status}: {waiting[index][0]}, {result['seconds']:.0f} s{far}")
+                    self._say(f"{status}: {waiting[index][0]}, {result['seconds']:.0f} s{far}")
                     if place is not None and result["status"] != "failed":
                         _write(place, result)
                     yield index, {**result, "cached": False}
@@ -102,7 +108,7 @@ class Compiler:
 
     def _one(self, titled: tuple[str, Job], running: _Running) -> Result:
         title, job = titled
-        self.say(f"compiling {title}")
+        self._say(f"compiling {title}")
         with tempfile.TemporaryDirectory(prefix="iml-plan-") as folder:
             asked, answer, log = (Path(folder, name) for name in ("job.json", "result.json", "log.txt"))
             asked.write_text(job.to_json(), encoding="utf-8")

@@ -55,6 +55,22 @@ def test_results_come_with_their_jobs(monkeypatch, tmp_path):
     assert len(done) == 1
 
 
+def test_lines_are_said_one_at_a_time(monkeypatch):
+    """Each by its thread: a line of one must not come between another's and its end."""
+    Fake(monkeypatch, GOOD)
+    saying, together = [], []
+
+    def say(line: str) -> None:
+        saying.append(line)
+        time.sleep(0.05)
+        together.append(len(saying))
+        saying.remove(line)
+
+    jobs = [(f"job {rows}", dataclasses.replace(JOB, rows=rows)) for rows in range(1, 9)]
+    assert len(list(compiling.Compiler(4, None, say).run(jobs))) == 8
+    assert together == [1] * 16
+
+
 def test_the_second_time_comes_from_the_cache(monkeypatch, tmp_path):
     worker = Fake(monkeypatch, GOOD)
     first, _ = run([JOB], tmp_path)
@@ -219,7 +235,7 @@ def test_workers_end_with_the_command(number, status, line, tmp_path):
     finally:
         process.kill()
     assert (process.returncode, errors) == (status, line)
-    assert said == "compiling job 0\ncompiling job 1\n"
+    assert sorted(said.splitlines()) == ["compiling job 0", "compiling job 1"]
     deadline = time.monotonic() + 60
     while any(map(alive, workers)) or any(folder.iterdir()):
         assert time.monotonic() < deadline, (workers, list(folder.iterdir()))
