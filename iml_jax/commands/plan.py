@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 def _plan(arguments: argparse.Namespace, config: Config) -> None:
     from iml_jax.errors import Fault, UserError
     from iml_jax.parallel.mesh import AXES, mesh_shape
-    from iml_jax.planning import compiling, planner, search, showing, topology
+    from iml_jax.planning import compiling, planner, room, search, showing, topology
     from iml_jax.planning.job import TITLES, TRAIN
     from iml_jax.storage import ownership
     from iml_jax.storage.writing import check_writable
@@ -110,8 +110,10 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
     found: dict[str, Any] = {}
     for index, result in compiler.run(waiting):
         found[names[index]] = planner.judge(planned, place, names[index], result)
-    if found.get(TRAIN, {}).get("status") == "does_not_fit":
+    if "room" in found.get(TRAIN, {}) and not room.fits(found[TRAIN]):
         found[TRAIN]["advice"] = search.advice(planned, place, found[TRAIN])
+    found = {name: found[name] for name in names}
+    show("\n" + "\n".join(showing.verdicts(found)))
     with_table = [result for result in found.values() if "parameters" in result]
     if with_table:
         show("\n" + "\n".join(showing.parameter_table(with_table[0])))

@@ -45,8 +45,8 @@ def analyse(job: Job, mesh: jax.sharding.Mesh, folder: Path, known: dict[str, in
     """What the dump in ``folder`` says about the program, as JSON-able values.
 
     Args:
-      known: the compiler's sums of memory; empty for a program that does not fit, whose sums are then
-        those of the buffer assignment.
+      known: the compiler's sums of memory (``memory``); empty for a program that does not fit, whose sums
+        are then those of the buffer assignment. ``assigned`` has those for every program.
     """
     result: dict[str, Any] = {"parameters": parameters(job, mesh), "state": state_bytes(job, mesh)}
     text = _file(folder, "after_optimizations.txt")
@@ -67,13 +67,13 @@ def analyse(job: Job, mesh: jax.sharding.Mesh, folder: Path, known: dict[str, in
     result["memory_bytes"] = work.traffic(module, runs)
     assigned = memory.read(_file(folder, "buffer-assignment.txt"), module)
     result["buffers"] = [dataclasses.asdict(one) for one in assigned.buffers[:LARGEST]]
-    result["memory"] = known or {
+    result["assigned"] = {
         "arguments": assigned.arguments,
         "outputs": assigned.outputs,
-        "aliased": 0,
         "temporaries": assigned.temporaries,
-        "code": 0,
+        "constants": assigned.constants,
     }
+    result["memory"] = known or {**result["assigned"], "aliased": 0, "code": 0}
     return result
 
 

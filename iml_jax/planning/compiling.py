@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from iml_jax import extras
 from iml_jax.errors import Fault, UserError
-from iml_jax.planning import environment
+from iml_jax.planning import environment, worker
 from iml_jax.planning import job as jobs
 from iml_jax.planning.job import Job
 from iml_jax.storage import sealed
@@ -45,12 +46,15 @@ class Compiler:
     Attributes:
       workers: compilations at once.
       cache: folder of results; None keeps none.
-      say: takes a line for each compilation begun and done; called by several threads, one at a time.
+      say: takes a line for each compilation begun, every ``beat`` while it runs, and done; called by several
+        threads, one at a time.
+      beat: seconds between the lines of a running compilation.
     """
 
     workers: int
     cache: Path | None
     say: Callable[[str], None]
+    beat: float = 30.0
     _saying: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False)
 
     def run(self, waiting: Sequence[tuple[str, Job]]) -> Iterator[tuple[int, Result]]:
@@ -113,9 +117,15 @@ class Compiler:
             asked, answer, log = (Path(folder, name) for name in ("job.json", "result.json", "log.txt"))
             asked.write_text(job.to_json(), encoding="utf-8")
             own = environment.of_worker()
+            began = time.monotonic()
+
+            def still() -> None:
+                stage = _stage(answer)
+                self._say(f"still at {title}, {time.monotonic() - began:.0f} s{stage and ': '}{stage}")
+
             command = [sys.executable, "-m", "iml_jax.planning.worker", str(asked), str(answer)]
             with log.open("wb") as errors:
-                status = running.run(command, errors, own)
+                status = running.run(command, errors, own, self.beat, still)
             if running.ended:
                 return {"status": "failed", "reason": "nobody waits for it", "seconds": 0.0}
             if status == 0 and answer.is_file():
@@ -133,8 +143,19 @@ class _Running:
         self._guard = threading.Lock()
         self.ended = False
 
-    def run(self, command: Sequence[str], output: IO[bytes], own: Mapping[str, str]) -> int:
-        """The exit status of a worker; it reads its stdin, which closes if this process is killed."""
+    def run(
+        self,
+        command: Sequence[str],
+        output: IO[bytes],
+        own: Mapping[str, str],
+        beat: float,
+        still: Callable[[], None],
+    ) -> int:
+        """The exit status of a worker; it reads its stdin, which closes if this process is killed.
+
+        Args:
+          still: called every ``beat`` seconds while the worker runs.
+        """
         with self._guard:
             if self.ended:
                 return -signal.SIGKILL
@@ -143,7 +164,11 @@ class _Running:
             )
             self._processes.add(process)
         try:
-            return process.wait()
+            while True:
+                try:
+                    return process.wait(beat)
+                except subprocess.TimeoutExpired:
+                    still()
         finally:
             with self._guard:
                 self._processes.discard(process)
@@ -156,6 +181,14 @@ class _Running:
             self.ended = True
             for process in self._processes:
                 process.kill()
+
+
+def _stage(answer: Path) -> str:
+    """What the worker is doing, in its own words; empty before it says so."""
+    try:
+        return worker.stage_file(answer).read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _last_words(log: Path, status: int) -> str:

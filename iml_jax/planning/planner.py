@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iml_jax.errors import UserError
-from iml_jax.planning import roofline, theory
+from iml_jax.planning import roofline, room, theory
 from iml_jax.planning.job import DECODE, PREFILL, SCORE, TRAIN, Job
 from iml_jax.planning.topology import KINDS, Topology
 from iml_jax.training.telemetry import flops_per_step
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from iml_jax.parallel.mesh import MeshConfig
     from iml_jax.training.optimizer import OptimizerConfig
 
-GIB = 1024**3
 PLANNED_STEPS = 1000  # stands for Train.steps where it does not matter: it changes a constant of the schedule
 
 
@@ -127,18 +126,9 @@ def judge(planned: Setting, topology: Topology, program: str, result: dict[str, 
     found = dict(result)
     if result["status"] not in ("compiled", "does_not_fit"):
         return found
-    memory = result.get("memory", {})
-    if memory:
-        total = memory["arguments"] + memory["temporaries"] + memory["code"]
-        total += max(0, memory["outputs"] - memory["aliased"])
-        needed = result.get("needed_gib", total / GIB)
-        usable = KINDS[topology.kind].usable_gib if topology.kind != "cpu" else None
-        usable = result.get("available_gib", usable)
-        found["room"] = {
-            "needed_gib": needed,
-            "usable_gib": usable,
-            "spare_gib": None if usable is None else usable - needed,
-        }
+    place = room.of(result, KINDS[topology.kind].usable_gib if topology.kind != "cpu" else None)
+    if place is not None:
+        found["room"] = dataclasses.asdict(place)
     mesh = result["devices"]["mesh"]
     found["needs"] = [
         dataclasses.asdict(need)

@@ -12,9 +12,10 @@ from jax.sharding import AbstractMesh
 from iml_jax.errors import UserError
 from iml_jax.models.sizes import REMAT_POLICIES, count_params
 from iml_jax.parallel.mesh import AXES, MeshConfig
-from iml_jax.planning import theory
+from iml_jax.planning import room, theory
 from iml_jax.planning.job import TRAIN
-from iml_jax.planning.planner import GIB, Setting, model_flops
+from iml_jax.planning.memory import GIB
+from iml_jax.planning.planner import Setting, model_flops
 from iml_jax.planning.programs import bytes_a_device
 from iml_jax.planning.topology import KINDS, Topology
 from iml_jax.training.step import abstract_state
@@ -149,11 +150,10 @@ def ranked(
     """Those that fit, the fastest by the roofline's ``in turn`` first, and the others with their reason."""
     fitting, others = [], []
     for candidate, result in tried:
-        if result["status"] == "compiled":
+        if room.fits(result):
             fitting.append((candidate, result))
-        elif result["status"] == "does_not_fit":
-            over = result["needed_gib"] - result["available_gib"]
-            others.append((candidate, f"{over:.2f} GiB a device too many"))
+        elif result["status"] in ("compiled", "does_not_fit"):
+            others.append((candidate, f"{room.too_many(result):.2f} GiB a device too many"))
         else:
             others.append((candidate, f"{result['status']}: {result['reason'][:100]}"))
     fitting.sort(key=lambda pair: _speed(pair[1]))
@@ -171,7 +171,7 @@ def advice(planned: Setting, topology: Topology, result: Mapping[str, Any]) -> l
     """Flags that may make a train step fit that does not; none of them has been compiled."""
     mesh = result["devices"]["mesh"]
     data, fsdp, tensor = mesh["data"], mesh["fsdp"], mesh["tensor"]
-    usable, state = result["available_gib"], sum(result["state"].values()) / GIB
+    usable, state = result["room"]["usable_gib"], sum(result["state"].values()) / GIB
     found = []
     if data > topology.slices:
         spread = f"--gin.Mesh.data={topology.slices} --gin.Mesh.fsdp={fsdp * data // topology.slices}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iml_jax.planning import memory, roofline
+from iml_jax.planning import memory, roofline, room
 from iml_jax.planning.job import TITLES
-from iml_jax.planning.planner import GIB, Setting
+from iml_jax.planning.memory import GIB
+from iml_jax.planning.planner import Setting
 from iml_jax.planning.search import Candidate
 from iml_jax.planning.topology import KINDS, Topology
 
@@ -80,47 +81,41 @@ def parameter_table(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def verdicts(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a reader asks first: for each program whether it fits, with one number a device, and why.
+
+    Args:
+      found: program -> judged result.
+    """
+    lines = ["verdict"]
+    for name, result in found.items():
+        if result["status"] in ("refused", "failed"):
+            lines.append(f"  {TITLES[name]}: {result['status']}: {result['reason']}")
+            continue
+        lines.append(f"  {TITLES[name]}: {room.verdict(result)}")
+        lines += [f"    {line}" for line in room.account(result)]
+        lines += [f"    might fit with {line}" for line in result.get("advice", ())]
+    return lines
+
+
 def program(name: str, result: Mapping[str, Any]) -> list[str]:
-    """One program's plan."""
+    """The tables of one program."""
     title = TITLES[name]
     if result["status"] in ("refused", "failed"):
-        return [f"== {title}: {result['status']}", f"  {result['reason']}"]
+        return [f"== {title}: {result['status']}"]
     return [
-        f"== {title}: {verdict(result)}",
-        *(f"  might fit with {line}" for line in result.get("advice", ())),
-        *_memory(result),
+        f"== {title}: {room.verdict(result)}",
+        *_compilation(result),
         *_buffers(result),
         *_collectives(result),
         *_work(result),
     ]
 
 
-def verdict(result: Mapping[str, Any]) -> str:
-    """Whether it fits, in a few words."""
-    room = result.get("room") or {}
-    if not room:
-        return "compiles"
-    needed, usable = room["needed_gib"], room["usable_gib"]
-    if usable is None:
-        return f"compiles; {needed:.2f} GiB a device"
-    if result["status"] == "does_not_fit":
-        return f"DOES NOT FIT: {needed:.2f} of {usable:.2f} GiB a device, {needed - usable:.2f} GiB too many"
-    return f"fits: {needed:.2f} of {usable:.2f} GiB a device, {usable - needed:.2f} GiB to spare"
-
-
-def _memory(result: Mapping[str, Any]) -> list[str]:
-    found = result["memory"]
-    if not found:
-        return []
-    beyond = max(0, found["outputs"] - found["aliased"])
-    text = (
-        f"  memory a device: arguments {size(found['arguments'])}, temporaries {size(found['temporaries'])}, "
-        f"output beyond donated arguments {size(beyond)}, code {size(found['code'])}"
-    )
-    if found.get("host"):
-        text += f", on the host {size(found['host'])}"
-    cached = "from the cache" if result.get("cached") else f"{result['compile_seconds']:.0f} s to compile"
-    return [text, f"  {cached}"]
+def _compilation(result: Mapping[str, Any]) -> list[str]:
+    how = "from the cache" if result.get("cached") else f"{result['compile_seconds']:.0f} s to compile"
+    host = (result.get("memory") or {}).get("host")
+    return [f"  {how}" + (f"; on the host {size(host)}" if host else "")]
 
 
 def ranking(

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     job = Job.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
     started = time.perf_counter()
     try:
-        result = _compile(job, folder)
+        result = _compile(job, folder, stage_file(Path(arguments[1])))
     except UserError as error:
         result = {"status": "refused", "reason": str(error)}
     except Exception as error:  # a bug or a lack of memory: the parent says it in one line
@@ -56,7 +56,12 @@ def _end_with_the_parent(folder: Path) -> None:
     os._exit(1)
 
 
-def _compile(job: Any, parent: Path) -> dict[str, Any]:
+def stage_file(answer: Path) -> Path:
+    """Where the worker that writes ``answer`` says what it is doing."""
+    return answer.with_suffix(".stage")
+
+
+def _compile(job: Any, parent: Path, stage: Path) -> dict[str, Any]:
     import jax
 
     from iml_jax.planning import analysis, memory, programs
@@ -64,11 +69,13 @@ def _compile(job: Any, parent: Path) -> dict[str, Any]:
     if job.topology.kind == "cpu":
         jax.config.update("jax_num_cpu_devices", job.topology.devices)
     jax.config.update("jax_enable_compilation_cache", False)
+    stage.write_text("tracing the program", encoding="utf-8")
     try:
         mesh = programs.mesh_of(job)
     except jax.errors.JaxRuntimeError as error:
         return {"status": "refused", "reason": f"libtpu refuses {job.topology}: {str(error)[:300]}"}
     lowered = programs.lower(job, mesh)
+    stage.write_text("XLA compiles it", encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         began = time.perf_counter()
         statistics: dict[str, int] = {}
@@ -82,6 +89,7 @@ def _compile(job: Any, parent: Path) -> dict[str, Any]:
                 return {"status": "failed", "reason": " ".join(str(error).split())[:600]}
             status = {"status": "does_not_fit", "needed_gib": found[0], "available_gib": found[1]}
         status["compile_seconds"] = round(time.perf_counter() - began, 1)
+        stage.write_text("reading what the compiler left", encoding="utf-8")
         status.update(analysis.analyse(job, mesh, Path(folder), statistics))
         status["devices"] = dataclasses.asdict(job.topology) | {"mesh": dict(mesh.shape)}
     return status

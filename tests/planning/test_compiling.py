@@ -111,6 +111,25 @@ os.abort()
 """
 
 
+SLOW = """
+import sys, time, pathlib
+from iml_jax.planning import worker
+answer = pathlib.Path(sys.argv[2])
+worker.stage_file(answer).write_text("XLA compiles it")
+time.sleep(1.0)
+answer.write_text('{"status": "compiled", "seconds": 1.0}')
+"""
+
+
+def test_a_running_compilation_says_that_it_runs_and_what_it_does(monkeypatch):
+    Fake(monkeypatch, SLOW)
+    said: list[str] = []
+    compiler = compiling.Compiler(1, None, said.append, beat=0.1)
+    assert len(list(compiler.run([("job", JOB)]))) == 1
+    assert said[0] == "compiling job" and said[-1] == "compiled: job, 1 s"
+    assert said[-2].startswith("still at job, ") and said[-2].endswith(" s: XLA compiles it")
+
+
 def test_an_abort_is_one_line_and_is_not_kept(monkeypatch, tmp_path):
     worker = Fake(monkeypatch, ABORTS)
     found, _ = run([JOB], tmp_path)
@@ -174,7 +193,7 @@ WAITS = """
 import os, sys
 print(os.getpid(), file=open(os.environ["PIDS"], "a"), flush=True)
 from iml_jax.planning import worker
-worker._compile = lambda job, folder: __import__("time").sleep(600)
+worker._compile = lambda job, folder, stage: __import__("time").sleep(600)
 worker.main(sys.argv[1:])
 """
 COMPILES = f"""

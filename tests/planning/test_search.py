@@ -8,7 +8,7 @@ from iml_jax.evaluation.generation import GenerateConfig
 from iml_jax.evaluation.runner import EvaluateConfig
 from iml_jax.models.sizes import SIZES, OptConfig
 from iml_jax.parallel.mesh import MeshConfig
-from iml_jax.planning import planner, search, topology
+from iml_jax.planning import memory, planner, search, topology
 from iml_jax.training.optimizer import OptimizerConfig
 
 SMALL = OptConfig(hidden=256, layers=2, heads=4, ffn=1024, embed_dim=256, vocab_rows=512, vocab_tokens=500)
@@ -27,7 +27,7 @@ def test_meshes_multiply_to_the_devices_and_slices_lie_on_data():
 
 def test_state_is_parameters_and_two_moments_over_the_mesh():
     one, four = search.state_gib(setting(), (1, 1, 1)), search.state_gib(setting(), (1, 4, 1))
-    weights = 4 * 3 * (2 * (4 * 256 * 256 + 2 * 256 * 1024) + 512 * 256) / planner.GIB
+    weights = 4 * 3 * (2 * (4 * 256 * 256 + 2 * 256 * 1024) + 512 * 256) / memory.GIB
     assert one == pytest.approx(weights, rel=0.4) and one > weights  # biases, norms and positions as well
     assert four < one / 3
 
@@ -53,14 +53,17 @@ def test_candidates_divide_the_rows_and_promise_the_fastest_first():
 
 
 def test_ranking_says_why_others_fall_out():
-    one, two, three, four = search.candidates(setting(), topology.parse("v5e:4x4"))[0][:4]
+    one, two, three, four, five = search.candidates(setting(), topology.parse("v5e:4x4"))[0][:5]
     slow = {"status": "compiled", "roofline": {"in_turn": 2.0}}
     fast = {"status": "compiled", "roofline": {"in_turn": 1.0}}
-    full = {"status": "does_not_fit", "needed_gib": 20.0, "available_gib": 15.75}
+    full = {"status": "does_not_fit", "room": {"spare_gib": -4.25, "fits": False}}
+    tight = {"status": "compiled", "room": {"spare_gib": -0.5, "fits": False}, "roofline": fast["roofline"]}
     broken = {"status": "failed", "reason": "it broke"}
-    fitting, others = search.ranked([(one, slow), (two, full), (three, fast), (four, broken)])
+    tried = [(one, slow), (two, full), (three, fast), (four, broken), (five, tight)]
+    fitting, others = search.ranked(tried)
     assert [candidate for candidate, _ in fitting] == [three, one]
-    assert others == [(two, "4.25 GiB a device too many"), (four, "failed: it broke")]
+    reasons = ["4.25 GiB a device too many", "failed: it broke", "0.50 GiB a device too many"]
+    assert others == list(zip((two, four, five), reasons, strict=True))
 
 
 def test_of_equal_guesses_the_fewest_micro_batches_come_first():
@@ -76,8 +79,8 @@ def test_of_equal_guesses_the_fewest_micro_batches_come_first():
 def result(mesh, state_gib):
     return {
         "devices": {"mesh": dict(zip(("data", "fsdp", "tensor"), mesh, strict=True))},
-        "available_gib": 15.75,
-        "state": {"parameters": int(state_gib * planner.GIB), "optimizer": 0},
+        "room": {"usable_gib": 15.75},
+        "state": {"parameters": int(state_gib * memory.GIB), "optimizer": 0},
     }
 
 
