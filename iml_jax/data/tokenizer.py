@@ -25,6 +25,8 @@ SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 BOS, PAD, EOS, UNK = range(4)
 ROW_MULTIPLE = 8  # OPT's 50265 ids become 50272 embedding rows
 # Two or more line ends between two ASCII characters that are no white space.
+# Tokens that no text is encoded to: <mask>, <|endoftext|> and what fairseq pads its vocabularies with.
+_UNMERGED = re.compile(r"<[^<>]*>|madeupword\d+")
 _PARAGRAPHS = re.compile(r"(?<=[!-~])(\n\n+)(?=[!-~])")
 # As Hugging Face's OPT repositories have it: `</s>` is also the beginning and the unknown token.
 _CONFIG = {
@@ -187,7 +189,9 @@ def load(directory: str | Path, fingerprint: str = "") -> Tokenizer:
     vocabulary, merges = parts[0]
     where = str(folder / ("vocab.json" if (folder / "vocab.json").exists() else WHOLE))
     _check(vocabulary, merges, where)
-    tokenizer = Tokenizer(vocabulary, merges, where, added_tokens.read(folder, vocabulary, SPECIALS))
+    added = added_tokens.read(folder, vocabulary, SPECIALS)
+    _check_made(vocabulary, merges, {token.content for token in added}, where)
+    tokenizer = Tokenizer(vocabulary, merges, where, added)
     if fingerprint and tokenizer.fingerprint != fingerprint:
         raise UserError(
             f"{folder}: not the tokenizer that is recorded ({tokenizer.fingerprint[:12]} here, "
@@ -283,6 +287,23 @@ def _check(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], where:
     produced = {left + right for left, right in merges}
     if produced & set(SPECIALS):
         raise UserError(f"{where}: a merge spells the special token {min(produced & set(SPECIALS))}")
+
+
+def _check_made(
+    vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], added: set[str], where: str
+) -> None:
+    """UserError where a token can never be encoded, since no merge makes it: the merges were cut short."""
+    made = {left + right for left, right in merges} | added
+    unmade = [
+        token
+        for token in vocabulary
+        if len(token) > 1 and token not in made and not _UNMERGED.fullmatch(token)
+    ]
+    if unmade:
+        raise UserError(
+            f"{where}: no merge makes {len(unmade)} of its tokens, the first {unmade[0]!r:.60}; the merges "
+            "are cut short or of another tokenizer: copy both from one place"
+        )
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -154,6 +154,30 @@ def test_bad_directories(trained, tmp_path, change, told):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_merges_that_are_cut_short(trained, tmp_path, whole):
+    """Between two lines the rest is well formed, and every text would be encoded to other ids."""
+    trained.save(tmp_path)
+    merges = tmp_path / "merges.txt"
+    lines = merges.read_text(encoding="utf-8").splitlines(keepends=True)
+    if whole:
+        from_parts = transformers.AutoTokenizer.from_pretrained(tmp_path)
+        from_parts.save_pretrained(tmp_path)
+        for name in ("vocab.json", "merges.txt"):
+            (tmp_path / name).unlink(missing_ok=True)
+        path = tmp_path / "tokenizer.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        tokenizers.load(tmp_path)
+        content["model"]["merges"] = content["model"]["merges"][:-2]
+        path.write_text(json.dumps(content), encoding="utf-8")
+    else:
+        merges.write_text("".join(lines[:-2]), encoding="utf-8")
+    last = "".join(lines[-2].split())
+    with pytest.raises(UserError, match="no merge makes 2 of its tokens, the first '") as refused:
+        tokenizers.load(tmp_path)
+    assert repr(last) in str(refused.value)
+
+
 def test_bad_tokenizer_json(trained, tmp_path):
     trained.save(tmp_path / "a")
     reference(tmp_path / "a").save_pretrained(tmp_path / "b")

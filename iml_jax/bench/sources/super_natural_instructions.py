@@ -171,7 +171,8 @@ class SuperNaturalInstructions(Source):
                 skipped[LONG_ROW] += 1
                 continue
             source, references = schemas.checked(instance, index, path)
-            used[identity := str(instance.get("id", index))] += 1
+            given = instance.get("id")
+            used[identity := str(index if given is None else given)] += 1
             reason = _unusable(source, references, instruction)
             if reason is None and source in held_out_inputs:
                 reason = "same input as a held-out instance"

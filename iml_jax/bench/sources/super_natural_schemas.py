@@ -118,7 +118,7 @@ def _check_alike(place: str, instance: dict[str, Any], before: tuple[bool, bool]
     Raises:
       UserError: unlike those before it.
     """
-    found = "id" in instance, isinstance(instance.get("output"), list)
+    found = instance.get("id") is not None, isinstance(instance.get("output"), list)
     if before is not None and found != before:
         told = ("no 'id'", "an 'id'")[found[0]]
         if found[0] == before[0]:

@@ -153,15 +153,19 @@ def test_version_1_says_what_version_2_says(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("odd", "told"),
+    ("first", "odd", "told"),
     [
-        ({"input": "b", "output": "y"}, "no list as 'output'"),
-        ({"id": "1", "input": "b", "output": ["y"]}, "an 'id'"),
+        ({}, {"input": "b", "output": "y"}, "no list as 'output'"),
+        ({}, {"id": "1", "input": "b", "output": ["y"]}, "an 'id'"),
+        ({"id": "0"}, {"input": "b", "output": ["y"]}, "no 'id'"),
+        ({"id": 0}, {"id": None, "input": "b", "output": ["y"]}, "no 'id'"),
     ],
 )
-def test_instances_of_a_file_are_alike(tmp_path: Path, odd: dict[str, object], told: str) -> None:
+def test_instances_of_a_file_are_alike(
+    tmp_path: Path, first: dict[str, object], odd: dict[str, object], told: str
+) -> None:
     path = tmp_path / "task1_a.json"
-    instances = [{"input": "a", "output": ["x"]}, odd]
+    instances = [{**first, "input": "a", "output": ["x"]}, odd]
     path.write_text(json.dumps({"Definition": ["d"], "Instances": instances}))
     with pytest.raises(UserError, match=rf"task1_a\.json: Instances\[1\] has {told}, unlike those before it"):
         list(schemas.instances(path))
