@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import fnmatch
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, task_name
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask
+from iml_jax.data import positions
+from iml_jax.data.positions import Positions
 from iml_jax.errors import UserError
 
+POSITION_ROWS = 2000  # rows of a split whose right options are counted by position
 _WINDOW = 40  # prompts read for each one shown: the first ones are often one row in all its templates
 
 
@@ -39,9 +42,11 @@ def of_mixture(config: MixtureConfig, pattern: str, count: int, seed: int = 0) -
     """
     planned = mixtures.plan(config)
     _check(pattern, [task.info.key for task in planned])
+    found: dict[str, Positions] = {}
     for task in planned:
         if fnmatch.fnmatchcase(task.info.key, pattern):
-            yield from _shown(task, count, seed)
+            yield from _shown(task, count, seed, found)
+    yield from _uneven(found)
 
 
 def of_folder(data_dir: str | Path, pattern: str, count: int, seed: int = 0) -> Iterator[str]:
@@ -63,6 +68,7 @@ def of_folder(data_dir: str | Path, pattern: str, count: int, seed: int = 0) -> 
     listed = [(source, task) for source in sources for task in source.survey()]
     keys = [f"{source.name}:{task.task}" for source, task in listed]
     _check(pattern, keys)
+    found: dict[str, Positions] = {}
     for (source, task), key in zip(listed, keys, strict=True):
         if not fnmatch.fnmatchcase(key, pattern):
             continue
@@ -74,9 +80,10 @@ def of_folder(data_dir: str | Path, pattern: str, count: int, seed: int = 0) -> 
             split = "train" if "train" in task.splits else task.splits[0]
             planned = PlannedTask(task_name(task), task, source, split == "train", "", {split: 0})
             try:
-                yield from _shown(planned, count, seed)
+                yield from _shown(planned, count, seed, found)
             except UserError as error:
                 yield f"===== {key}: broken: {error}\n"
+    yield from _uneven(found)
 
 
 def _check(pattern: str, keys: Sequence[str]) -> None:
@@ -86,17 +93,55 @@ def _check(pattern: str, keys: Sequence[str]) -> None:
         raise UserError(f"--tasks {pattern!r} matches no task{hint}")
 
 
-def _shown(planned: PlannedTask, count: int, seed: int) -> Iterator[str]:
-    """The prompts of all planned splits; caps and pooling do not count here, which need whole splits."""
+def _shown(planned: PlannedTask, count: int, seed: int, found: dict[str, Positions]) -> Iterator[str]:
+    """The prompts of all planned splits; caps and pooling do not count here, which need whole splits.
+
+    Args:
+      found: receives, by task and split, where the right options stand.
+    """
     plain = dataclasses.replace(planned, caps=dict.fromkeys(planned.caps, 0), pooled=())
     for split in plain.caps:
         skipped: collections.Counter[str] = collections.Counter()
         rows = prompted_rows(plain, split, seed, skipped)
-        for row in _drawn(itertools.islice(rows, count * _WINDOW), count, f"{seed} {plain.name} {split}"):
+        window = list(itertools.islice(rows, count * _WINDOW))
+        for row in _drawn(window, count, f"{seed} {plain.name} {split}"):
             yield _text(f"{plain.info.key}:{plain.variant.name}", split, row)
+        more = itertools.islice(rows, max(0, POSITION_ROWS - len(window)))
+        placed = _positions(itertools.chain(window, more)) if any(row["options"] for row in window) else None
+        if placed:
+            name = f"{plain.info.key}:{plain.variant.name} | {split}"
+            found[name] = placed
+            yield _counted(name, placed)
         if skipped:
             reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))
             yield f"===== {plain.info.key}:{plain.variant.name} | {split} | skipped before these: {reasons}\n"
+
+
+def _positions(rows: Iterable[dict[str, Any]]) -> Positions | None:
+    """``positions.examine`` of the examples, each by the first template that asks it."""
+    first: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
+    for row in rows:
+        first.setdefault(row["example_id"], (row["options"], row["references"]))
+    return positions.examine(first.values())
+
+
+def _counted(name: str, found: Positions) -> str:
+    right = ", ".join(f"{place}: {number:,}" for place, number in enumerate(found.right, start=1))
+    return (
+        f"===== {name} | right options by position: {right} (of {found.rows:,} examples); always option "
+        f"{found.best} would score {found.score:.1f}; p = {found.p_value:.2g} for a random order\n"
+    )
+
+
+def _uneven(found: Mapping[str, Positions]) -> Iterator[str]:
+    """One line on the tasks whose position gives answers away, after Holm's correction over all shown."""
+    named = positions.uneven(found)
+    if named:
+        listed = "; ".join(f"{name}: always option {one.best} {one.score:.1f}" for name, one in named.items())
+        yield (
+            f"===== warning: in {len(named)} of {len(found)} the right option's position is not random "
+            f"(Holm-corrected over them, p < {positions.SIGNIFICANT}): {listed}\n"
+        )
 
 
 def _drawn(rows: Iterable[dict[str, Any]], count: int, key: str) -> list[dict[str, Any]]:

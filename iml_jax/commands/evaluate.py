@@ -100,7 +100,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     if arguments.output and not arguments.output.endswith(".json"):
         raise UserError(f"--output {arguments.output}: must end in .json")
     evaluating = config.build("Evaluate")
-    given = results.load(arguments.reference) if arguments.reference else None
+    given = results.load(arguments.reference, predictions=True) if arguments.reference else None
     # Every mistake that can be known is told before the parameters are read.
     saved = find_model(arguments.checkpoint)
     if saved.run is None and not arguments.output:

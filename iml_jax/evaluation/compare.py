@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from iml_jax.errors import UserError
-from iml_jax.evaluation import grouping, levels, metrics, paired
+from iml_jax.evaluation import confidence, grouping, levels, paired
 from iml_jax.evaluation.paired import Difference, Row
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 
@@ -267,20 +267,15 @@ def _lines(shared: Mapping[str, Sequence[Shared]], tasks: Mapping[str, TaskScore
 
 def _rows(shared: Sequence[Shared], metric: str) -> list[Row]:
     """What each example adds to the task's mean; under some metrics several answers are one example."""
-    by_template: dict[str, list[Shared]] = {}
-    for one in shared:
-        by_template.setdefault(one.answers[0].template, []).append(one)
-    found = []
-    for template, members in by_template.items():
-        names = [one.answers[0].example_id for one in members]
-        points = [
-            metrics.per_question(metric, [(a.example_id, a.score) for a in answers])
-            for answers in zip(*(one.answers for one in members), strict=True)
-        ]
-        if len(points[0]) < len(names):
-            names = list(dict.fromkeys(name.rpartition("/")[0] or name for name in names))
-        found += [Row(name, template, tuple(each)) for name, *each in zip(names, *points, strict=True)]
-    return found
+    by_model = [
+        confidence.per_question(metric, [(one.example_id, one.template, one.score) for one in answers])
+        for answers in zip(*(one.answers for one in shared), strict=True)
+    ]
+    return [
+        Row(name, template, tuple(points for *_, points in rows))
+        for rows in zip(*by_model, strict=True)
+        for name, template, _ in rows[:1]
+    ]
 
 
 def _rescored(task: TaskScore, rows: Sequence[Row], model: int) -> TaskScore:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from iml_jax.evaluation import metrics
-from iml_jax.evaluation.intervals import POINTS, Spread
+from iml_jax.evaluation.intervals import DIFFERENCES, POINTS, Spread
 from iml_jax.evaluation.results import Prediction
 
 _ROUNDING = 1e-9
@@ -29,8 +29,7 @@ def spreads(
         by_task.setdefault(one.task, []).append((one.example_id, one.template, one.score))
     found = {}
     for name, rows in by_task.items():
-        questions = (metrics_of or {}).get(name) == "question_accuracy"
-        weights, values = by_example(_questions(rows) if questions else rows)
+        weights, values = by_example(per_question((metrics_of or {}).get(name, ""), rows))
         equal = all(abs(weight * len(weights) - 1) < _ROUNDING for weight in weights)
         low, high = POINTS
         binary = equal and all(min(abs(one - low), abs(one - high)) < _ROUNDING for one in values)
@@ -49,19 +48,43 @@ def difference_spreads(rows_of: Mapping[str, Sequence[Row]]) -> dict[str, Spread
         weights, values = by_example(rows)
         largest = max(map(abs, values))
         largest = largest if largest > _ROUNDING else POINTS[1]
-        limits = (-POINTS[1], POINTS[1])
-        found[name] = Spread(*_moments(weights, values), limits=limits, added=(-largest, largest))
+        found[name] = Spread(*_moments(weights, values), limits=DIFFERENCES, added=(-largest, largest))
     return found
 
 
-def _questions(rows: Sequence[Row]) -> list[Row]:
-    """A row for every question and template, with the least of its answers' points."""
+def gain(metric: str, predictions: Sequence[Prediction], others: Sequence[float]) -> Spread:
+    """The spread of one task's points minus those of other answers to the same prompts.
+
+    Args:
+      metric: the task's.
+      predictions: of the task, at least one, with their points.
+      others: the other answers' points, in the same order.
+    """
+    ours = [(one.example_id, one.template, one.score) for one in predictions]
+    theirs = [(*row[:2], points) for row, points in zip(ours, others, strict=True)]
+    rows = [
+        (name, template, points - other)
+        for (name, template, points), (*_, other) in zip(
+            per_question(metric, ours), per_question(metric, theirs), strict=True
+        )
+    ]
+    return difference_spreads({"": rows})[""]
+
+
+def per_question(metric: str, rows: Sequence[Row]) -> list[Row]:
+    """The rows that a task's mean is taken over, from a row for every answer.
+
+    Under ``question_accuracy`` a row for every question and template, with the least of its answers' points
+    (``metrics.per_question``); under every other metric the same rows.
+    """
+    if metric != "question_accuracy":
+        return list(rows)
     answers: dict[tuple[str, str], list[tuple[str, float]]] = {}
     for identity, template, points in rows:
         question = identity.rpartition("/")[0] or identity
         answers.setdefault((question, template), []).append((identity, points))
     return [
-        (question, template, min(metrics.per_question("question_accuracy", members)))
+        (question, template, min(metrics.per_question(metric, members)))
         for (question, template), members in answers.items()
     ]
 

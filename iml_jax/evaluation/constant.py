@@ -29,10 +29,17 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """The answer, as text for the report, and its mean points over the examples."""
+    """The answer, as text for the report, and what it would reach.
+
+    Attributes:
+      answer: for the report.
+      score: its mean points over the examples.
+      points: of each question, in the order given, before ``metrics.per_question``.
+    """
 
     answer: str
     score: float
+    points: tuple[float, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
 
 def best_constant(metric: str, questions: Sequence[Question]) -> Constant:
@@ -67,19 +74,20 @@ def _most_frequent(questions: Sequence[Question]) -> Constant:
     for question in questions:
         counts.update(list(dict.fromkeys(map(metrics.normalize, question.references))))
     answer, count = counts.most_common(1)[0]
-    return Constant(answer, 100.0 * count / len(questions))
+    right = (answer in map(metrics.normalize, question.references) for question in questions)
+    points = tuple(100.0 * one for one in right)
+    return Constant(answer, 100.0 * count / len(questions), points)
 
 
 def _best_place(metric: str, questions: Sequence[Question]) -> Constant:
     places = min(len(question.options) for question in questions)
-    means = []
+    found = []
     for place in range(places):
-        points = [
-            (one.example_id, metrics.score(metric, one.options[place], one.references)) for one in questions
-        ]
-        means.append(float(np.mean(metrics.per_question(metric, points))))
-    place = int(np.argmax(means))
-    return Constant(f"always option {place + 1}", means[place])
+        points = tuple(metrics.score(metric, one.options[place], one.references) for one in questions)
+        answers = [(one.example_id, each) for one, each in zip(questions, points, strict=True)]
+        mean = float(np.mean(metrics.per_question(metric, answers)))
+        found.append(Constant(f"always option {place + 1}", mean, points))
+    return max(found, key=lambda constant: constant.score)
 
 
 def _rouge(metric: str, questions: Sequence[Question]) -> Constant:
@@ -94,8 +102,9 @@ def _rouge(metric: str, questions: Sequence[Question]) -> Constant:
     limit = max(8, min(CANDIDATES, int(SEARCH_CELLS / (references * words**2))))
     candidates = [text for text, _ in counts.most_common(limit)]
 
-    def mean(answer: str, over: Sequence[Question]) -> float:
-        return float(np.mean([metrics.score(metric, answer, one.references) for one in over]))
+    def points(answer: str, over: Sequence[Question]) -> list[float]:
+        return [metrics.score(metric, answer, one.references) for one in over]
 
-    answer = max(candidates, key=lambda text: mean(text, sample))
-    return Constant(answer, mean(answer, questions))
+    answer = max(candidates, key=lambda text: float(np.mean(points(text, sample))))
+    found = points(answer, questions)
+    return Constant(answer, float(np.mean(found)), tuple(found))

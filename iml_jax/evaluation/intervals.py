@@ -27,6 +27,7 @@ from scipy import special
 CONFIDENCE = 0.95
 PLUS_FOUR, AUGMENTED_T, AUGMENTED_WELCH = "plus four", "augmented t", "augmented Welch"
 POINTS = (0.0, 100.0)
+DIFFERENCES = (-100.0, 100.0)  # between which those of two models' points lie
 
 
 @dataclasses.dataclass(frozen=True)

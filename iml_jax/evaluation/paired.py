@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from iml_jax.evaluation import confidence, intervals
 from iml_jax.evaluation.intervals import CONFIDENCE, Interval, Spread
+from iml_jax.evaluation.results import Prediction, Results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,26 @@ def pair(rows: Mapping[str, Sequence[Row]], other: int) -> Pair:
         # 1e-9: sums of floats; points that are equal must count as equal.
         counts[task] = (sum(one < -1e-9 for one in sums.values()), sum(one > 1e-9 for one in sums.values()))
     return Pair(confidence.difference_spreads(differences), counts)
+
+
+def against(results: Results, reference: Results) -> dict[str, Spread]:
+    """The spread of each task's points minus the reference's, over the prompts that both answered.
+
+    Args:
+      results, reference: evaluations with their predictions, of which each task has one in common at least;
+        tasks without one are left out.
+    """
+    points = {(one.task, one.example_id, one.template): one.score for one in reference.predictions}
+    by_task: dict[str, list[tuple[Prediction, float]]] = collections.defaultdict(list)
+    for one in results.predictions:
+        other = points.get((one.task, one.example_id, one.template))
+        if other is not None:
+            by_task[one.task].append((one, other))
+    metric = {task.name: task.metric for task in results.tasks}
+    return {
+        name: confidence.gain(metric[name], [one for one, _ in pairs], [other for _, other in pairs])
+        for name, pairs in by_task.items()
+    }
 
 
 def sign_test(worse: int, better: int) -> float:

@@ -119,7 +119,7 @@ def start_of_run(
     if found.metadata.get("step") == 0 or not file.is_file():
         return None, ""
     try:
-        start = results.load(file)
+        start = results.load(file, predictions=True)
         levels.reference_scores(found, start)
     except UserError as error:
         return None, f"{file} is not used as the reference: {error}"

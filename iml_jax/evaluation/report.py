@@ -12,14 +12,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iml_jax.evaluation import averages, exclusive, intervals, levels, plots, wording
+from iml_jax.data import positions
+from iml_jax.evaluation import averages, cautions, exclusive, intervals, levels, paired, plots, wording
 from iml_jax.evaluation.levels import TITLES, LevelScore, Scores
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
+from iml_jax.evaluation.wording import Gains
 from iml_jax.printing import printable
 from iml_jax.storage.writing import write_atomically
 
 CSS = Path(__file__).with_name("report.css")
 ANSWERS_PER_LEVEL = 8
+TERMINAL_ROWS = 10
 PROMPT_CHARACTERS = 700
 
 
@@ -66,14 +69,16 @@ def render(results: Results, reference: Results | None = None, metrics_file: Pat
     by_task = levels.reference_scores(results, reference) if reference else None
     found = levels.aggregate(results.tasks, by_task)
     name = reference_title(reference)
+    gains = _gains(results, reference)
     loss = plots.loss_curve(metrics_file) if metrics_file else ""
     sections = [
-        _summary(found, name, results),
+        _summary(found, name, results, gains),
         _section(
             "The three levels", plots.bars([(TITLES[level.name], level.scores) for level in found], name)
         ),
         *(_categories(level, name) for level in found),
         _section("Averages", _averages(averages.of_results(results))),
+        _section("What to doubt", _cautions(results.tasks)),
         _section("Training", loss) if loss else "",
         _section("Tasks", "".join(_task_table(level, name, by_task) for level in found)),
         _section("A sample of answers", "".join(_answers(level, results.predictions) for level in found)),
@@ -101,7 +106,12 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _summary(found: Sequence[LevelScore], name: str, results: Results) -> str:
+def _gains(results: Results, reference: Results | None) -> Gains:
+    constant = {task.name: task.gain for task in results.tasks if task.gain}
+    return Gains(constant, paired.against(results, reference) if reference else {})
+
+
+def _summary(found: Sequence[LevelScore], name: str, results: Results, gains: Gains) -> str:
     cards = []
     for level in found:
         scores = level.scores
@@ -114,7 +124,8 @@ def _summary(found: Sequence[LevelScore], name: str, results: Results) -> str:
             f"<p class='note'>{_text(levels.MEANINGS[level.name])}</p></article>"
         )
     sentences = "".join(
-        f"<li>{_text(wording.level_sentence(level, name))} <b>{_text(wording.verdict(level, name))}</b></li>"
+        f"<li>{_text(wording.level_sentence(level, gains, name))} "
+        f"<b>{_text(wording.verdict(level, gains, name))}</b></li>"
         for level in found
     )
     count = f"{len(results.tasks)} tasks, {sum(task.examples for task in results.tasks):,} examples."
@@ -152,6 +163,61 @@ def _averages(table: averages.Table) -> str:
     return f"<p class='note'>{_text(note)}</p><div class='scroll'><table>{''.join(rows)}</table></div>"
 
 
+def _cautions(tasks: Sequence[TaskScore]) -> str:
+    """Tasks that show no reading, right answers given away by their position, and what was lost."""
+    parts, rows = [], list[tuple[str, ...]]()
+    if remarked := [task for task in tasks if task.remark]:
+        rows = [
+            (task.name, task.remark, _number(task.score), _number(task.constant_score), _number(task.chance))
+            for task in remarked
+        ]
+        said = f"{len(rows)} of {len(tasks)} tasks score no more than an answer without reading:"
+        parts.append(
+            _listed(said, ("task", "what was found", "score", "best constant answer", "chance"), rows)
+        )
+    if uneven := cautions.uneven(tasks):
+        rows = [
+            (name, f"{one.best}", f"{one.right[one.best - 1]:,} of {one.rows:,}", _number(one.score))
+            for name, one in uneven.items()
+        ]
+        parts.append(
+            _listed(_UNEVEN, ("task", "position", "right there", "points of always choosing it"), rows)
+        )
+    if lost := cautions.losses(tasks):
+        rows = [(one.task, *_lost(one)) for one in lost]
+        parts.append(
+            _listed("Prompts that were not asked in full, or whose answers did not end:", _LOST, rows)
+        )
+    return "".join(parts) or f"<p>{_text(_NOTHING)}</p>"
+
+
+_NOTHING = (
+    "Nothing: no task is at 0, at chance or at its constant answer, no position gives answers away, "
+    "no prompt was shortened or left out, and all answers ended."
+)
+
+
+_UNEVEN = (
+    "Right answers stand at one position more often than a random order of the options would put them "
+    f"(exact test, Holm-corrected over tasks, p < {positions.SIGNIFICANT}):"
+)
+_LOST = ("task", "answered", "prompts shortened", "answers unfinished", "not asked")
+
+
+def _lost(one: cautions.Losses) -> tuple[str, ...]:
+    def part(count: int) -> str:
+        return f"{count:,} ({count / max(one.asked, 1):.0%})" if count else "0"
+
+    reasons = [f"{count:,} ({reason.replace('_', ' ')})" for reason, count in one.dropped.items() if count]
+    return f"{one.asked:,}", part(one.truncated), part(one.unfinished), ", ".join(reasons) or "0"
+
+
+def _listed(said: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [_row([_text(title) for title in titles], "th")]
+    lines += [_row([_text(cell) for cell in row]) for row in rows]
+    return f"<p>{_text(said)}</p><div class='scroll'><table>{''.join(lines)}</table></div>"
+
+
 def _row(cells: Sequence[str], kind: str = "td", style: str = "") -> str:
     return f"<tr{style}>" + "".join(f"<{kind}>{cell}</{kind}>" for cell in cells) + "</tr>"
 
@@ -185,7 +251,7 @@ def _task_table(level: LevelScore, name: str, by_task: Mapping[str, float] | Non
 
 
 def _notes(task: TaskScore) -> str:
-    notes = []
+    notes = [task.remark] if task.remark else []
     if spread := levels.template_spread(task.templates):
         least, most, deviation = map(_number, (spread.least, spread.most, spread.deviation))
         notes.append(f"{len(task.templates)} templates: {least} to {most}, standard deviation {deviation}")
@@ -245,7 +311,7 @@ def _fact(value: Any) -> str:
 
 
 def print_tables(results: Results, reference: Results | None = None, console: Console | None = None) -> None:
-    """Task -> category -> level on the terminal, then one sentence a level.
+    """Task -> category -> level on the terminal, what to doubt, and one sentence a level.
 
     Raises:
       UserError: the reference is over other examples.
@@ -280,8 +346,36 @@ def print_tables(results: Results, reference: Results | None = None, console: Co
             console.width = max(console.width, 80 + max(len(task.name) for task in results.tasks))
     console.print(table)
     console.print(_averages_table(averages.of_results(results)))
+    _print_cautions(results.tasks, console)
+    gains = _gains(results, reference)
     for level in found:
-        console.print(Text(printable(wording.level_sentence(level, name))))
+        sentence, verdict = (make(level, gains, name) for make in (wording.level_sentence, wording.verdict))
+        console.print(Text(printable(f"{sentence} {verdict}")))
+
+
+def _print_cautions(tasks: Sequence[TaskScore], console: Console) -> None:
+    """What the page's "What to doubt" says, its first lines."""
+    for remark in cautions.REMARKS:
+        named = [task.name for task in tasks if task.remark == remark]
+        if named:
+            said = f"warning: {len(named)} of {len(tasks)} tasks have {remark}: {_first(named)}"
+            console.print(Text(printable(said)))
+    if uneven := cautions.uneven(tasks):
+        named = [f"{name} (always option {one.best}: {one.score:.1f})" for name, one in uneven.items()]
+        console.print(Text(printable(f"warning: {_UNEVEN} {_first(named)}")))
+    if lost := cautions.losses(tasks):
+        table = Table(title=f"{len(lost)} of {len(tasks)} tasks lost prompts or answers", header_style="bold")
+        table.add_column("task", overflow="fold")
+        for title in _LOST[1:]:
+            table.add_column(title, justify="right")
+        for one in lost[:TERMINAL_ROWS]:
+            table.add_row(*(Text(printable(cell)) for cell in (one.task, *_lost(one))))
+        console.print(table)
+
+
+def _first(named: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(named) - most:,} more (see the page)" if len(named) > most else ""
+    return ", ".join(named[:most]) + more
 
 
 def _averages_table(found: averages.Table) -> Table:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from iml_jax.data.manifest import LEVELS
+from iml_jax.data.positions import Positions
 from iml_jax.errors import UserError
-from iml_jax.evaluation.intervals import Spread
+from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.storage import sealed
 from iml_jax.storage.decoding import decode
 from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json, read_json
@@ -66,13 +67,20 @@ class TaskScore:
 
     Attributes:
       score: unweighted mean over its templates.
-      constant_score, constant_answer: what the best single answer to every example would reach.
+      constant_score, constant_answer: what the best single answer to every example would reach, each template
+        counting the same.
       examples: answered; dropped: not answered, by reason.
       truncated: answered after a prompt shortened on the left; unfinished: cut off at ``max_new_tokens``.
       others: points under the benchmark's own metrics (``own_metrics``); they enter no average.
       interval: 95% interval of ``score``; None in files of before it.
       estimator: of the interval (``intervals``); empty in files of before it, whose intervals are percentile
         bootstraps.
+      gain: of the examples' points minus those of the constant answer (``confidence.gain``), for the
+        intervals of that difference; None in files of before it.
+      chance: points 0..100 of choosing an option at random; None where an answer is written.
+      remark: one of ``cautions.REMARKS`` where no template scores more than an answer without reading; else
+        empty.
+      positions: where the right options stand, if rows differ in their options (``data.positions``).
     """
 
     name: str
@@ -93,6 +101,10 @@ class TaskScore:
     others: dict[str, float] = dataclasses.field(default_factory=dict)
     interval: tuple[float, float] | None = None
     estimator: str = ""
+    gain: Spread | None = None
+    chance: float | None = None
+    remark: str = ""
+    positions: Positions | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,9 +196,27 @@ def _check(tasks: Sequence[TaskScore]) -> None:
         points = [task.score, task.constant_score, *(one.score for one in task.templates.values())]
         if not all(-_ROUNDING <= value <= 100 + _ROUNDING for value in points):
             raise ValueError(f"{task.name}: a score outside 0..100")
+        _check_details(task)
         counts = [task.examples, task.truncated, task.unfinished, *task.dropped.values()]
         if min(*counts, *(one.examples for one in task.templates.values())) < 0:
             raise ValueError(f"{task.name}: a negative count")
+
+
+def _check_details(task: TaskScore) -> None:
+    """ValueError where what intervals and warnings come from cannot have been computed."""
+    gain, found = task.gain, task.positions
+    most = DIFFERENCES[1] + _ROUNDING
+    if gain and not (
+        gain.examples >= 1 - _ROUNDING
+        and gain.limits == DIFFERENCES
+        and max(map(abs, (gain.mean, *gain.added))) <= most
+        and 0 <= gain.square <= most**2
+    ):
+        raise ValueError(f"{task.name}: impossible gain")
+    if found:
+        inside = 1 <= found.best <= len(found.right) and all(0 <= one <= found.rows for one in found.right)
+        if not (inside and found.rows >= 1 and 0 <= found.p_value <= 1 and 0 <= found.score <= 100):
+            raise ValueError(f"{task.name}: impossible positions")
 
 
 def predictions_of_lines(path: Path, lines: Iterable[str], first: int = 1) -> tuple[Prediction, ...]:

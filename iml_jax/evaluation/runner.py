@@ -19,6 +19,7 @@ from iml_jax.data.manifest import Manifest, TaskEntry
 from iml_jax.errors import UserError
 from iml_jax.evaluation import (
     answering,
+    cautions,
     confidence,
     constant,
     facts,
@@ -322,21 +323,30 @@ def check(config: EvaluateConfig, manifest: Manifest) -> tuple[tuple[TaskEntry, 
     return entries, {entry.name: questions.split_of(entry, config.split) for entry in entries}
 
 
+def _template_scores(
+    metric: str, predictions: Sequence[Prediction], points: Sequence[float]
+) -> dict[str, TemplateScore]:
+    """Each template's mean, in the order of their first prompts, of one figure for each prediction."""
+    by_template: dict[str, list[tuple[str, float]]] = {}
+    for one, each in zip(predictions, points, strict=True):
+        by_template.setdefault(one.template, []).append((one.example_id, each))
+    found = {}
+    for name, answers in by_template.items():
+        counted = metrics.per_question(metric, answers)
+        found[name] = TemplateScore(sum(counted) / len(counted), len(counted))
+    return found
+
+
 def _task_score(
     entry: TaskEntry,
     split: str,
     predictions: Sequence[Prediction],
     interval: Interval,
 ) -> TaskScore:
-    by_template: dict[str, list[tuple[str, float]]] = {}
-    for one in predictions:
-        by_template.setdefault(one.template, []).append((one.example_id, one.score))
-    templates = {}
-    for name, answers in by_template.items():
-        points = metrics.per_question(entry.metric, answers)
-        templates[name] = TemplateScore(sum(points) / len(points), len(points))
+    templates = _template_scores(entry.metric, predictions, [one.score for one in predictions])
     asked = [constant.Question(one.references, one.options, one.example_id) for one in predictions]
     best = constant.best_constant(entry.metric, asked)
+    by_chance = cautions.chance(predictions, entry.metric)
     return TaskScore(
         name=entry.name,
         benchmark=entry.benchmark,
@@ -347,7 +357,7 @@ def _task_score(
         split=split,
         score=levels.template_mean(templates),
         templates=templates,
-        constant_score=best.score,
+        constant_score=levels.template_mean(_template_scores(entry.metric, predictions, best.points)),
         constant_answer=best.answer,
         examples=len(predictions),
         truncated=sum(one.truncated_tokens > 0 for one in predictions),
@@ -356,4 +366,8 @@ def _task_score(
         others=own_metrics.compute(entry.benchmark, entry.task, predictions),
         interval=interval.ends,
         estimator=interval.estimator,
+        gain=confidence.gain(entry.metric, predictions, best.points),
+        chance=by_chance,
+        remark=cautions.remark(entry.metric, predictions, best.points, by_chance),
+        positions=cautions.placed(predictions),
     )

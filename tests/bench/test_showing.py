@@ -92,3 +92,29 @@ def test_a_pattern_of_a_mixture(tmp_path: Path) -> None:
     write_rows(tmp_path, "a", "train", simple_rows(1))
     with pytest.raises(UserError, match="matches no task; the nearest is 'fake:a'"):
         next(showing.of_mixture(MixtureConfig("m", (FakeSource(str(tmp_path)),)), "fake:aa", 1))
+
+
+def positioned(folder: Path, task: str, first: bool, count: int = 60) -> None:
+    """Rows whose right option is always the first, or each in turn."""
+    rows = []
+    for number in range(count):
+        options = [f"{number} {letter}" for letter in "abc"]
+        right = options[0 if first else number % 3]
+        rows.append({"source": f"Which? {number}", "references": [right], "options": options})
+    write_rows(folder, task, "train", rows)
+
+
+def test_positions_of_right_options(tmp_path: Path) -> None:
+    positioned(tmp_path, "given_away", first=True)
+    positioned(tmp_path, "even", first=False)
+    texts = list(showing.of_mixture(MixtureConfig("m", (FakeSource(str(tmp_path)),)), "*", 1))
+    counted = [text for text in texts if "right options by position" in text]
+    assert len(counted) == 2
+    assert "fake:even:zero_shot | train | right options by position: 1: 20, 2: 20, 3: 20 (of 60" in counted[0]
+    assert "1: 60, 2: 0, 3: 0 (of 60 examples); always option 1 would score 100.0; p = " in counted[1]
+    assert texts[-1] == (
+        "===== warning: in 1 of 2 the right option's position is not random (Holm-corrected over them, "
+        "p < 0.05): fake:given_away:zero_shot | train: always option 1 100.0\n"
+    )
+    assert not any("warning" in text for text in showing.of_mixture(
+        MixtureConfig("m", (FakeSource(str(tmp_path)),)), "*even", 1))  # fmt: skip

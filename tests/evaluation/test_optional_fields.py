@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from compared_results import make_results
 
+from iml_jax.data.positions import Positions
 from iml_jax.errors import UserError
-from iml_jax.evaluation import results
+from iml_jax.evaluation import cautions, results
+from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.results import Results, TaskScore, TemplateScore
 
 TASK = TaskScore(
@@ -35,6 +37,31 @@ def test_other_metrics_and_intervals_are_kept_and_may_be_missing(tmp_path: Path)
     path.write_text(text.replace("12.5", '"much"'))
     with pytest.raises(UserError, match="damaged evaluation"):
         results.load(path)
+
+
+def test_gain_and_positions_are_kept_and_checked(tmp_path: Path) -> None:
+    gain = Spread(2.0, 40.0, 9.0, limits=DIFFERENCES, added=(-5.0, 5.0))
+    kept = dataclasses.replace(
+        TASK, gain=gain, chance=50.0, remark=cautions.CHANCE, positions=Positions(9, (5, 4), 1.0, 1, 55.5)
+    )
+    path = results.save(Results({}, (kept, TASKS[1])), tmp_path / "1.json")
+    assert results.load(path).tasks == (kept, TASKS[1])
+    for old, new in (
+        ('"examples": 9.0', '"examples": 0.0'),
+        ("-100.0", "-1.0"),
+        ('"mean": 2.0', '"mean": 2e300'),
+        ('"best": 1', '"best": 3'),
+        ('"rows": 9', '"rows": 4'),
+        ('"p_value": 1.0', '"p_value": -1.0'),
+    ):
+        record = json.loads(path.read_text())
+        del record["sha256"]
+        text = json.dumps(record)
+        assert text.count(old) == 1, old
+        damaged = path.with_name("2.json")
+        damaged.write_text(text.replace(old, new))
+        with pytest.raises(UserError, match=r"2\.json: damaged evaluation \(a:x:zero_shot: impossible "):
+            results.load(damaged)
 
 
 def test_every_changed_value_of_scores_and_predictions_is_noticed(tmp_path):

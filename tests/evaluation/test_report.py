@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from iml_jax.evaluation import levels, plots, report, wording
+from iml_jax.data.positions import Positions
+from iml_jax.evaluation import cautions, levels, plots, report, wording
+from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.levels import CategoryScore, LevelScore, Scores
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
+from iml_jax.evaluation.wording import Gains
 
 EVIL = "<script>alert('x')</script> & \"quoted\" $x_1$"
 
@@ -121,44 +124,107 @@ def test_numbers_of_the_page(results: Results, untrained: Results) -> None:
     assert "training loss" not in alone
 
 
+def spread(mean: float, examples: int = 100) -> Spread:
+    """Differences of two models that are the same but for 10 points."""
+    return Spread(mean, mean**2 + 100.0, examples, limits=DIFFERENCES, added=(-20.0, 20.0))
+
+
 def level(model: float, constant: float, reference: float | None) -> LevelScore:
     scores = Scores(model, constant, reference)
-    return LevelScore("fully_held_out", scores, (CategoryScore("c", scores, ()),))
+    weights = {"t": 1.0}
+    return LevelScore("fully_held_out", scores, (CategoryScore("c", scores, (), {}, weights),), {}, weights)
 
 
 @pytest.mark.parametrize(
-    ("scores", "sentence", "verdict"),
+    ("scores", "sentence", "verdict", "beaten"),
     [
         (
             (40, 20, 3),
-            "20.0 points above the best constant answer and 37.0 points above REF",
-            "does better than",
+            "20.0 points above the best constant answer (95% interval 17.5 to 21.7) and 37.0 points above",
+            "does better than answering",
+            1,
         ),
         (
             (10, 20, 3),
-            "10.0 points below the best constant answer and 7.0 points above REF",
+            "10.0 points below the best constant answer (95% interval -11.9 to -7.8) and 7.0 points above",
             "no generalization",
+            0,
         ),
         (
             (10, 20, 30),
-            "10.0 points below the best constant answer and 20.0 points below REF",
+            "10.0 points below the best constant answer (95% interval -11.9 to -7.8) and 20.0 points below",
             "No generalization",
+            0,
         ),
         (
-            (20.2, 20, None),
-            "level with the best constant answer (difference +0.2); it beats",
-            "No generalization",
+            (21.9, 20, None),
+            "not distinguishable from the best constant answer (difference +1.9, 95% interval -0.2 to 3.9)",
+            "No generalization is shown here: it is not clearly",
+            0,
         ),
-        ((40, 20, 50), "above the best constant answer and 10.0 points below REF", "but no better than REF"),
-        ((40, 20, None), "20.0 points above the best constant answer; it beats", "does better than"),
+        ((22.5, 20, None), "2.5 points above the best constant answer", "does better than answering", 1),
+        ((40, 20, 50), "and 10.0 points below REF", "but not clearly better than REF", 1),
+        ((40, 20, 39), "and not distinguishable from REF", "but not clearly better than REF", 1),
+        ((20, 20, 3), "not distinguishable from the best", "better than REF, but not clearly better than", 0),
     ],
 )
-def test_words_follow_numbers(scores: tuple, sentence: str, verdict: str) -> None:
+def test_words_follow_the_intervals(scores: tuple, sentence: str, verdict: str, beaten: int) -> None:
     one = level(*scores)
-    assert sentence in wording.level_sentence(one, "REF")
-    assert verdict in wording.verdict(one, "REF")
-    beaten = "1 of 1 category" if scores[0] - scores[1] >= 0.5 else "0 of 1 category"
-    assert beaten in wording.level_sentence(one, "REF")
+    model, constant, reference = scores
+    over = {"t": spread(model - reference)} if reference is not None else {}
+    gains = Gains({"t": spread(model - constant)}, over)
+    said = wording.level_sentence(one, gains, "REF")
+    assert sentence in said
+    assert verdict in wording.verdict(one, gains, "REF")
+    assert f"clearly beats the best constant answer in {beaten} of 1 category" in said
+
+
+def test_a_small_difference_counts_where_it_is_sure() -> None:
+    one = level(20.3, 20.0, None)
+    unsure = Gains({"t": spread(0.3)})
+    sure = Gains({"t": Spread(0.3, 0.2, 2000, limits=DIFFERENCES, added=(-1.0, 1.0))})
+    assert "not distinguishable" in wording.level_sentence(one, unsure)
+    assert "0.3 points above" in wording.level_sentence(one, sure)
+    assert wording.verdict(one, sure) == "Here the model does better than answering without reading."
+
+
+def test_nothing_is_concluded_without_intervals() -> None:
+    one = level(90, 20, 3)
+    assert wording.verdict(one, Gains()).startswith("No verdict (no interval: ")
+    assert "run `iml evaluate` again" in wording.level_sentence(one, Gains())
+    assert "0 of 1 category" in wording.level_sentence(one, Gains())
+
+
+def test_what_to_doubt(results: Results) -> None:
+    tasks = list(results.tasks)
+    tasks[0] = dataclasses.replace(tasks[0], remark=cautions.ZERO, score=0.0)
+    tasks[1] = dataclasses.replace(
+        tasks[1], remark=cautions.CHANCE, chance=25.0, positions=Positions(50, (24, 26), 0.04, 2, 52.0)
+    )
+    tasks[2] = dataclasses.replace(tasks[2], positions=Positions(50, (49, 1), 1e-12, 1, 98.0))
+    tasks[3] = dataclasses.replace(
+        tasks[3], positions=Positions(50, (26, 24), 0.04, 1, 52.0), truncated=0, unfinished=0, dropped={}
+    )
+    doubted = dataclasses.replace(results, tasks=tuple(tasks))
+    page = report.render(doubted)
+    section = page[page.index("What to doubt") : page.index("<h2>Tasks</h2>")]
+    assert "2 of 4 tasks score no more than an answer without reading" in section
+    assert cautions.ZERO in section and cautions.CHANCE in section and "<td>25.0</td>" in section
+    assert "49 of 50" in section and "98.0" in section
+    assert "26 of 50" not in section  # p = 0.04, corrected for two such tasks
+    assert section.count("<td>1 (20%)</td><td>2 (40%)</td><td>3 (empty prompt)</td>") == 3
+    buffer = io.StringIO()
+    report.print_tables(doubted, console=Console(file=buffer, width=250))
+    text = " ".join(buffer.getvalue().split())
+    assert f"warning: 1 of 4 tasks have {cautions.ZERO}: bench:task1" in text
+    assert "bench:task3:zero_shot (always option 1: 98.0)" in text
+    assert "3 of 4 tasks lost prompts or answers" in text
+
+
+def test_nothing_to_doubt(results: Results) -> None:
+    whole = [dataclasses.replace(one, truncated=0, unfinished=0, dropped={}) for one in results.tasks]
+    page = report.render(dataclasses.replace(results, tasks=tuple(whole)))
+    assert "Nothing: no task is at 0" in page
 
 
 def test_terminal_table(results: Results, untrained: Results) -> None:
@@ -174,7 +240,9 @@ def test_terminal_table(results: Results, untrained: Results) -> None:
     assert "before training" in text
     assert "86.0" in text
     held_out = levels.aggregate(results.tasks)[0]
-    assert wording.level_sentence(held_out)[:40] in text
+    gains = Gains({one.name: one.gain for one in results.tasks if one.gain})
+    assert wording.level_sentence(held_out, gains)[:40] in text
+    assert wording.verdict(held_out, gains)[:40] in text
     assert "plus four or augmented t of one task" in " ".join(text.split())
 
 

@@ -143,6 +143,11 @@ def test_constant_answers(found: results.Results) -> None:
     assert by_name["pick"].constant_answer == "yes"
     assert by_name["spell"].constant_answer == "one two"
     assert by_name["spell"].constant_score == 100
+    for task in found.tasks:
+        assert task.gain.mean == pytest.approx(task.score - task.constant_score)
+        options = [len(one.options) for one in found.predictions if one.task == task.name]
+        expected = None if 0 in options else pytest.approx(sum(100 / n for n in options) / len(options))
+        assert task.chance == expected
 
 
 def test_counts_and_metadata(found: results.Results, prepared: Path, model) -> None:
@@ -405,6 +410,7 @@ def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
                 inside = [f"{place}/{alias.name}.py" for alias in node.names]
                 waiting += [one for one in (*inside, f"{place}.py") if (root / one).is_file()]
     records = {"evaluation/results.py", "evaluation/intervals.py", "data/manifest.py", "data/stated.py"}
+    records.add("data/positions.py")
     in_key = runner.fingerprints.code(*answering.DECIDING)
     assert in_key.keys() >= seen - records
     assert {file for file in in_key if not file.startswith("models/")} <= seen
