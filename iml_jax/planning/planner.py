@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iml_jax.errors import UserError
-from iml_jax.planning import roofline, room, theory
+from iml_jax.planning import efficiency, roofline, room, theory
 from iml_jax.planning.job import DECODE, PREFILL, SCORE, TRAIN, Job
 from iml_jax.planning.topology import KINDS, Topology
 from iml_jax.training.telemetry import flops_per_step
@@ -147,6 +147,8 @@ def judge(planned: Setting, topology: Topology, program: str, result: dict[str, 
             topology, flops, result["memory_bytes"], result["collectives"], found.get("model_flops", 0.0)
         )
         found["roofline"] = dataclasses.asdict(estimate) if estimate else None
+        forecast = efficiency.expected(estimate) if estimate and program == TRAIN else None
+        found["expected"] = dataclasses.asdict(forecast) if forecast else None
     return found
 
 

@@ -147,7 +147,7 @@ def _guessed(one: Candidate, planned: Setting, topology: Topology) -> Candidate:
 def ranked(
     tried: Sequence[tuple[Candidate, Mapping[str, Any]]],
 ) -> tuple[list[tuple[Candidate, Mapping[str, Any]]], list[tuple[Candidate, str]]]:
-    """Those that fit, the fastest by the roofline's ``in turn`` first, and the others with their reason."""
+    """Those that fit, the fastest as expected first (of equals, by ``in turn``); the others with a reason."""
     fitting, others = [], []
     for candidate, result in tried:
         if room.fits(result):
@@ -160,11 +160,11 @@ def ranked(
     return fitting, others
 
 
-def _speed(result: Mapping[str, Any]) -> float:
-    found = result.get("roofline")
-    if found:
-        return float(found["in_turn"])
-    return float(result["memory"]["temporaries"])  # no peaks are known (CPU): the smallest first
+def _speed(result: Mapping[str, Any]) -> tuple[float, float]:
+    found, forecast = result.get("roofline"), result.get("expected")
+    if found and forecast:
+        return float(forecast["seconds"]), float(found["in_turn"])
+    return float(result["memory"]["temporaries"]), 0.0  # no peaks are known (CPU): the smallest first
 
 
 def advice(planned: Setting, topology: Topology, result: Mapping[str, Any]) -> list[str]:

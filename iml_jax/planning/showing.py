@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iml_jax.planning import memory, roofline, room
+from iml_jax.planning import efficiency, memory, roofline, room
 from iml_jax.planning.job import TITLES
 from iml_jax.planning.memory import GIB
 from iml_jax.planning.planner import Setting
@@ -94,6 +94,7 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
             continue
         lines.append(f"  {TITLES[name]}: {room.verdict(result)}")
         lines += [f"    {line}" for line in room.account(result)]
+        lines += [f"    {line}" for line in _expected(result)]
         lines += [f"    might fit with {line}" for line in result.get("advice", ())]
     return lines
 
@@ -109,6 +110,18 @@ def program(name: str, result: Mapping[str, Any]) -> list[str]:
         *_buffers(result),
         *_collectives(result),
         *_work(result),
+    ]
+
+
+def _expected(result: Mapping[str, Any]) -> list[str]:
+    """The forecast of a training step, with how far such forecasts were off."""
+    found = result.get("expected")
+    if not found:
+        return []
+    return [
+        f"expected: {found['seconds']:.2f} s a step (MFU {found['mfu']:.1%}), bound by {found['bound']}; "
+        f"such forecasts were off by {efficiency.MEAN_ERROR:.0%} on average and "
+        f"{efficiency.LARGEST_ERROR:.0%} at most on published steps"
     ]
 
 
@@ -140,11 +153,22 @@ def ranking(
                 *_choice(str(number), one),
                 f"{result['room']['needed_gib']:.2f}",
                 *(f"{found[name]:.3f}" if found else "-" for name in ("overlapped", "in_turn")),
+                f"{result['expected']['seconds']:.3f}" if result.get("expected") else "-",
                 f"MFU {found['mfu_in_turn']:.1%} to {found['mfu_overlapped']:.1%}" if found else "fits",
             ]
         )
-    rows += [[*_choice("-", one), "-", "-", "-", reason] for one, reason in others]
-    head = ["rank", "data x fsdp x tensor", "remat", "accumulation", "GiB", "overlapped s", "in turn s", ""]
+    rows += [[*_choice("-", one), *"----", reason] for one, reason in others]
+    head = [
+        "rank",
+        "data x fsdp x tensor",
+        "remat",
+        "accumulation",
+        "GiB",
+        "overlapped s",
+        "in turn s",
+        "expected s",
+        "",
+    ]
     whole = len(fitting) + len(others)
     lines = [
         f"search: {len(fitting)} of {whole} compiled settings fit",
@@ -251,6 +275,7 @@ def _work(result: Mapping[str, Any]) -> list[str]:
             f"  roofline, seconds a step: {times}",
             f"    overlapped {found['overlapped']:.3f} s (MFU {found['mfu_overlapped']:.1%}), "
             f"in turn {found['in_turn']:.3f} s (MFU {found['mfu_in_turn']:.1%})",
-            f"    rule: {roofline.RULE}",
+            *(f"    {line}" for line in _expected(result)),
+            f"    rule: {roofline.RULE}; {efficiency.RULE}",
         ]
     return lines

@@ -53,15 +53,16 @@ def test_candidates_divide_the_rows_and_promise_the_fastest_first():
 
 
 def test_ranking_says_why_others_fall_out():
-    one, two, three, four, five = search.candidates(setting(), topology.parse("v5e:4x4"))[0][:5]
-    slow = {"status": "compiled", "roofline": {"in_turn": 2.0}}
-    fast = {"status": "compiled", "roofline": {"in_turn": 1.0}}
+    one, two, three, four, five, six = search.candidates(setting(), topology.parse("v5e:4x4"))[0][:6]
+    slow = {"status": "compiled", "roofline": {"in_turn": 1.0}, "expected": {"seconds": 3.0}}
+    fast = {"status": "compiled", "roofline": {"in_turn": 2.0}, "expected": {"seconds": 2.0}}
+    equal = {"status": "compiled", "roofline": {"in_turn": 1.5}, "expected": {"seconds": 2.0}}
     full = {"status": "does_not_fit", "room": {"spare_gib": -4.25, "fits": False}}
     tight = {"status": "compiled", "room": {"spare_gib": -0.5, "fits": False}, "roofline": fast["roofline"]}
     broken = {"status": "failed", "reason": "it broke"}
-    tried = [(one, slow), (two, full), (three, fast), (four, broken), (five, tight)]
+    tried = [(one, slow), (two, full), (three, fast), (four, broken), (five, tight), (six, equal)]
     fitting, others = search.ranked(tried)
-    assert [candidate for candidate, _ in fitting] == [three, one]
+    assert [candidate for candidate, _ in fitting] == [six, three, one]
     reasons = ["4.25 GiB a device too many", "failed: it broke", "0.50 GiB a device too many"]
     assert others == list(zip((two, four, five), reasons, strict=True))
 
