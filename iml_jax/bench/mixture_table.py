@@ -6,19 +6,26 @@ import dataclasses
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench import left_out
+from iml_jax.bench.left_out import LeftOut
 from iml_jax.bench.sources.shortening import kept, lost
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry
 from iml_jax.storage.reading import split_lines
 from iml_jax.storage.writing import write_atomically
 
+TEXT, JSON = "mixture_table.txt", "mixture_table.json"
 _COUNTS = ("examples", "tokens", "loss_tokens", "left_truncated")
 
 
-def as_record(manifest: Manifest) -> dict[str, Any]:
-    """The table as JSON: ``tasks`` (a row for each), ``totals`` (per split and over all)."""
+def as_record(manifest: Manifest, left: Sequence[LeftOut] = ()) -> dict[str, Any]:
+    """The table as JSON: ``tasks`` (a row for each), ``totals`` (per split and over all), and more.
+
+    ``benchmarks`` has the share of the training stream of each, ``left_out`` what was not used and why.
+    """
     tasks = [
         {
             **{name: getattr(entry, name) for name in _TASK_FIELDS},
@@ -39,7 +46,17 @@ def as_record(manifest: Manifest) -> dict[str, Any]:
         "evaluated_tasks": len(manifest.evaluated),
         "tasks": tasks,
         "totals": totals,
+        "benchmarks": shares(manifest),
+        "left_out": [dataclasses.asdict(one) for one in left],
     }
+
+
+def shares(manifest: Manifest) -> dict[str, float]:
+    """Benchmark -> its part of the training stream, sorted by name."""
+    sums: dict[str, float] = {}
+    for entry in manifest.trained:
+        sums[entry.benchmark] = sums.get(entry.benchmark, 0.0) + entry.rate
+    return dict(sorted(sums.items()))
 
 
 _TASK_FIELDS = ("name", "category", "role", "level", "metric", "trained", "evaluated", "cap", "rate")
@@ -73,8 +90,11 @@ def _total(contents: list[SplitEntry]) -> dict[str, Any]:
     }
 
 
-def render(manifest: Manifest) -> str:
-    """The table as text: one line a task and split, as wide as its longest name needs; totals at the end."""
+def render(manifest: Manifest, left: Sequence[LeftOut] = ()) -> str:
+    """The table as text: one line a task and split, as wide as its longest name needs; totals at the end.
+
+    Then what was dropped of rows, the part of each benchmark, and what else was left out.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -107,6 +127,11 @@ def render(manifest: Manifest) -> str:
         console.print(f"shortened {count:,}: {reason} (of all prompts rendered)")
     for fate, count in record["totals"]["all"]["demonstrations"].items():
         console.print(f"demonstrations {count:,}: {fate}")
+    if len(parts := shares(manifest)) > 1:
+        told = ", ".join(f"{name} {part:.5f}" for name, part in parts.items())
+        console.print(f"shares of the training stream: {told}", soft_wrap=True)
+    for line in left_out.lines(left):
+        console.print(line, soft_wrap=True)
     return "\n".join(line.rstrip() for line in split_lines(stream.getvalue())) + "\n"
 
 
@@ -118,15 +143,20 @@ def _rate_cells(entry: TaskEntry, split: str) -> tuple[str, str]:
     return (f"{entry.cap:,}", f"{entry.rate:.5f}") if entry.trained and split == "train" else ("", "")
 
 
-def save(manifest: Manifest, directory: Path) -> str:
+def save(manifest: Manifest, directory: Path, left: Sequence[LeftOut] = ()) -> str:
     """Writes mixture_table.json and mixture_table.txt and returns the text.
+
+    Args:
+      manifest: what was prepared.
+      directory: the prepared directory.
+      left: what was left out before any row was read.
 
     Raises:
       Fault: a file cannot be written.
     """
-    text = render(manifest)
-    write_atomically(directory / "mixture_table.json", json.dumps(as_record(manifest), indent=1) + "\n")
-    write_atomically(directory / "mixture_table.txt", text)
+    text = render(manifest, left)
+    write_atomically(directory / JSON, json.dumps(as_record(manifest, left), indent=1) + "\n")
+    write_atomically(directory / TEXT, text)
     return text
 
 

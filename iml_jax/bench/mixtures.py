@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from iml_jax.bench import known_tasks, leakage_decisions, rates, roles, taxonomy
+from iml_jax.bench import known_tasks, leakage_decisions, left_out, rates, roles, taxonomy
+from iml_jax.bench.left_out import LeftOut
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
 from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of
@@ -23,6 +25,8 @@ from iml_jax.seeds import check_seed
 from iml_jax.storage import paths
 
 ZERO_SHOT = ZeroShot()
+# What happens where a benchmark of ``proportions`` or ``shares`` trains on nothing.
+STOP, RENORMALISE = MISSING = ("stop", "renormalise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +65,8 @@ class MixtureConfig:
       smoothing: exponent of the rates before proportions; 1 leaves them, 0 makes all tasks alike.
       leakage_decisions: a file of which side of overlapping pairs of tasks to drop (docs/leakage.md).
       equal_categories: give every category of a benchmark an equal part of the benchmark's share.
+      missing: what happens where a benchmark of ``proportions`` or ``shares`` trains on nothing: "stop" with
+        an error, or "renormalise": it is left out and reported, and the others share what it would get.
     """
 
     name: str
@@ -86,6 +92,7 @@ class MixtureConfig:
     smoothing: float = 1.0
     equal_categories: bool = False
     leakage_decisions: OptionalPath = ""
+    missing: str = dataclasses.field(default=STOP, metadata={"choices": MISSING})
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.]+", self.name):
@@ -103,7 +110,11 @@ class MixtureConfig:
                 raise UserError(f"Mixture.{field} must be at least {least}, not {getattr(self, field)}")
         if any(cap < 1 for cap in (*self.benchmark_caps.values(), *self.benchmark_etas.values())):
             raise UserError("Mixture: each of benchmark_caps and benchmark_etas must be at least 1")
-        for field, allowed in (("evaluation_split", ("test", "validation")), ("roles", roles.ROLES)):
+        for field, allowed in (
+            ("evaluation_split", ("test", "validation")),
+            ("roles", roles.ROLES),
+            ("missing", MISSING),
+        ):
             if getattr(self, field) not in allowed:
                 raise UserError(
                     f"Mixture.{field} must be {' or '.join(allowed)}, not {getattr(self, field)!r}"
@@ -198,14 +209,53 @@ def _escape(part: str) -> str:
     return kept or "#"
 
 
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a mixture's sources hold.
+
+    Attributes:
+      listed: every task with its source.
+      planned: what is to be prepared of them, sorted by name.
+      left: benchmarks and tasks that the mixture does not use -> why.
+    """
+
+    listed: tuple[tuple[Source, TaskInfo], ...]
+    planned: tuple[PlannedTask, ...]
+    left: tuple[LeftOut, ...]
+
+
 def offered(config: MixtureConfig) -> list[tuple[Source, TaskInfo]]:
     """Every task that the sources of a mixture list, with its source; a composite source is taken apart.
 
     Raises:
       UserError: a source is malformed.
     """
+    return _offered(config)[0]
+
+
+def _offered(config: MixtureConfig) -> tuple[list[tuple[Source, TaskInfo]], dict[str, str]]:
+    """The tasks listed, and the benchmarks without a task that the mixture may go without -> why."""
     sources = [located(source, config.data_dir) for source in config.sources]
-    return [(source, info) for source in expand(sources) for info in source.tasks()]
+    listed: list[tuple[Source, TaskInfo]] = []
+    absent: dict[str, str] = {}
+    for source in expand(sources):
+        try:
+            _check_folder(source)
+            listed += ((source, info) for info in source.tasks())
+        except NothingFoundError as error:
+            if config.missing == STOP:
+                raise
+            absent[source.name] = str(error)
+    return listed, {name: why for name, why in absent.items() if name not in {s.name for s, _ in listed}}
+
+
+def _check_folder(source: Source) -> None:
+    """NothingFoundError where the folder of a source's rows is not there at all."""
+    folder = getattr(source, "data_dir", "")
+    if folder and not Path(folder).exists():
+        raise NothingFoundError(
+            f"{type(source).__name__}.data_dir = {folder}: no such folder; check the path"
+        )
 
 
 def located(source: Source, data_dir: str) -> Source:
@@ -223,10 +273,20 @@ def plan(config: MixtureConfig) -> tuple[PlannedTask, ...]:
     """Lists every task of the mixture, once for each variant of its prompts, sorted by name.
 
     Raises:
-      UserError: a source is malformed, two tasks share a name, a pattern, share or proportion names nothing,
-        or nothing is left to train on or evaluate.
+      UserError: as ``survey``.
     """
-    uses = leakage_decisions.apply(roles.assign(config.roles, offered(config)), config.leakage_decisions)
+    return survey(config).planned
+
+
+def survey(config: MixtureConfig) -> Survey:
+    """Lists what a mixture's sources hold, what of it is prepared, and what is left out.
+
+    Raises:
+      UserError: a source is malformed, two tasks share a name, a pattern, share or proportion names nothing
+        (but for what ``config.missing`` lets it go without), or nothing is left to train on or evaluate.
+    """
+    listed, absent = _offered(config)
+    uses = leakage_decisions.apply(roles.assign(config.roles, listed), config.leakage_decisions)
     names: set[str] = set()
     for use in uses:
         name = task_name(use.info)
@@ -237,20 +297,56 @@ def plan(config: MixtureConfig) -> tuple[PlannedTask, ...]:
         names.add(name)
     keys = [use.info.key for use in uses]
     for field in ("train", "evaluate", "exclude"):
-        _check_patterns(f"Mixture.{field}", getattr(config, field), keys)
+        patterns = (each for each in getattr(config, field) if each.partition(":")[0] not in absent)
+        _check_patterns(f"Mixture.{field}", patterns, keys)
     _check_patterns("Subset.always", config.subset.always, keys)
     trained = _trained(config, uses)
     planned = [task for use in uses for task in _planned(config, use, use.info.key in trained)]
     if not planned:
         raise UserError(f"Mixture {config.name}: no task of {len(uses)} listed is trained on or evaluated")
     known = {task.info.benchmark for task in planned if task.trained}
+    absent |= dict.fromkeys(_weighted(config) - known - absent.keys(), "none of its tasks is trained on")
     for field in ("proportions", "shares"):
-        if unknown := set(getattr(config, field)) - known:
+        if config.missing == STOP and (unknown := set(getattr(config, field)) - known):
             raise UserError(
                 f"Mixture.{field} names {sorted(unknown)}, of which no task is trained on; leave it out of "
-                f"Mixture.{field}, or check its folder (`iml tasks --data_dir=DIR`)"
+                f"Mixture.{field}, check its folder (`iml tasks --data_dir=DIR`), or bind "
+                f'Mixture.missing = "{RENORMALISE}" to go on without it'
             )
-    return tuple(sorted(planned, key=lambda task: task.name))
+    used = {task.info.key for task in planned}
+    left = [(name, left_out.BENCHMARK, why, name) for name, why in absent.items()]
+    left += [
+        (use.info.benchmark, left_out.TASK, _why_not(config, use), use.info.task)
+        for use in uses
+        if use.info.key not in used
+    ]
+    planned.sort(key=lambda task: task.name)
+    return Survey(tuple(listed), tuple(planned), left_out.counted(left))
+
+
+def _weighted(config: MixtureConfig) -> set[str]:
+    """The benchmarks that are given a part of the training stream."""
+    return {*config.proportions, *config.shares}
+
+
+def _why_not(config: MixtureConfig, use: roles.Use) -> str:
+    """Why a task is neither trained on nor evaluated."""
+    info = use.info
+    if not info.splits:
+        return "no split or no template of it can be used"
+    if _matches(config.exclude, info.key):
+        return "Mixture.exclude names it"
+    if not use.trained and not use.evaluated:
+        known = known_tasks.lookup(info.benchmark, info.task)
+        if known is not None and known.same_as:
+            return "OPT-IML's tables have it under another name"
+        chosen = "its benchmark's lists exclude it or a leakage decision drops it"
+        return (
+            chosen if config.roles == roles.PUBLISHED else f"Mixture.roles = {config.roles} does not use it"
+        )
+    if use.trained and "train" in info.splits and _matches(config.train, info.key):
+        return "Subset does not choose it"
+    return "Mixture.train and Mixture.evaluate ask for no split that it has"
 
 
 def _trained(config: MixtureConfig, uses: Sequence[roles.Use]) -> set[str]:

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax import extras
-from iml_jax.bench import cache_folders, mixture_table, mixtures
+from iml_jax.bench import cache_folders, mixture_table, mixtures, unread
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, PrepareConfig
 from iml_jax.bench.reading import prompted_rows
-from iml_jax.bench.realised import caps_and_rates
+from iml_jax.bench.realised import caps_and_rates, without_examples
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
@@ -67,7 +67,8 @@ def prepare(
         beam_options.check(config.pipeline_options)
     output_dir = Path(config.output_dir).absolute()
     check_writable(output_dir / manifests.FILE_NAME, "choose another Prepare.output_dir")
-    planned = mixtures.plan(mixture)
+    survey = mixtures.survey(mixture)
+    planned = survey.planned
     digest = functools.cache(_digest)
     with held(output_dir) as taken:
         tokenizer = _vocabulary(output_dir, vocabulary, planned, config.seed, digest)
@@ -91,7 +92,12 @@ def prepare(
         manifest = build_manifest(mixture, config, planned, splits, keys, tokenizer)
         taken.check()
         manifests.save(manifest, output_dir)
-        mixture_table.save(manifest, output_dir)
+        left = (
+            *survey.left,
+            *without_examples(mixture, manifest, survey.left),
+            *unread.counted(survey.listed),
+        )
+        mixture_table.save(manifest, output_dir, left)
         if work:
             from iml_jax.bench import tasks
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from iml_jax.bench import mixtures, rates
+from iml_jax.bench import left_out, mixtures, rates
+from iml_jax.bench.left_out import LeftOut
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.data import manifest as manifests
@@ -53,17 +54,51 @@ def caps_and_rates(
       Name -> min(examples, eta), and name -> rate.
 
     Raises:
-      UserError: shares are impossible, or every task ends up with rate 0.
+      UserError: shares are impossible, every task ends up with rate 0, or a benchmark that is given a part
+        of the stream has no example (unless ``config.missing`` lets the mixture go without it).
     """
     infos = {task.name: task.info for task in trained}
+    proportions, shares = _of_present(config, {info.benchmark for info in infos.values()})
     caps = {name: rates.eta_cap(examples[name], config.eta(info.benchmark)) for name, info in infos.items()}
     return caps, rates.mixing_rates(
         caps,
         {name: info.benchmark for name, info in infos.items()},
-        config.proportions,
-        config.shares,
+        proportions,
+        shares,
         smoothing=config.smoothing,
         clusters={name: info.category for name, info in infos.items()} if config.equal_categories else None,
+    )
+
+
+def _of_present(config: MixtureConfig, present: Collection[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Proportions and shares of the benchmarks that have examples to train on."""
+    given = (config.proportions, config.shares)
+    if config.missing == mixtures.STOP:
+        for field, values in zip(("proportions", "shares"), given, strict=True):
+            if empty := sorted(name for name, value in values.items() if value and name not in present):
+                raise UserError(
+                    f"Mixture.{field}: {empty[0]} has no example left to train on; leave it out of "
+                    f'Mixture.{field}, or bind Mixture.missing = "{mixtures.RENORMALISE}" to go on without it'
+                )
+    proportions, shares = ({name: v for name, v in values.items() if name in present} for values in given)
+    return proportions, shares
+
+
+def without_examples(
+    config: MixtureConfig, manifest: Manifest, left: Sequence[LeftOut]
+) -> tuple[LeftOut, ...]:
+    """The benchmarks that are given a part of the stream and turned out to have no example to train on.
+
+    Args:
+      config: of the mixture.
+      manifest: what was prepared of it.
+      left: what is known to be left out already.
+    """
+    known = {one.example for one in left if one.kind == left_out.BENCHMARK}
+    known |= {task.benchmark for task in manifest.trained}
+    return left_out.counted(
+        (name, left_out.BENCHMARK, "no example of it is left to train on", name)
+        for name in {*config.proportions, *config.shares} - known
     )
 
 

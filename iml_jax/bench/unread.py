@@ -6,7 +6,8 @@ import collections
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from iml_jax.bench import mixtures
+from iml_jax.bench import left_out, mixtures
+from iml_jax.bench.left_out import LeftOut
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.nothing import NothingFoundError
@@ -79,6 +80,22 @@ def lines(unread: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
             if len(paths) > _LISTED:
                 more = len(paths) - _LISTED
                 yield one_line(f"# not read: {more} more files of {benchmark}: {reason}")
+
+
+def counted(listed: Iterable[tuple[Source, TaskInfo]]) -> tuple[LeftOut, ...]:
+    """The files that the sources of listed tasks do not read, or that are missing, counted by reason.
+
+    Args:
+      listed: every task with its source, as ``mixtures.survey`` has them.
+    """
+    own: dict[int, tuple[Source, list[TaskInfo]]] = {}
+    for source, info in listed:
+        own.setdefault(id(source), (source, []))[1].append(info)
+    return left_out.counted(
+        (source.name, left_out.FILE, reason, str(path))
+        for source, infos in own.values()
+        for path, reason in of_source(source, infos).items()
+    )
 
 
 def note(mixture: MixtureConfig) -> str:

@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from iml_jax.config.registry import PROMPTS, SOURCES
 from iml_jax.printing import show
+from iml_jax.storage.reading import read_text
 
 HELP = "Turn task files into a directory of tokenised, cached tasks and a mixture table."
 CONFIGS = ("Prepare", "Mixture", "Subset", "Vocabulary", *PROMPTS, *SOURCES)
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # tf.data needs no accelerator
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from iml_jax.bench import absent, mixture_table, preparing, unread
+    from iml_jax.bench import absent, mixture_table, preparing
 
     prepare = config.build("Prepare")
     if arguments.pipeline_options:
@@ -47,12 +49,10 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
         prepare = dataclasses.replace(prepare, pipeline_options=options)
     mixture = config.build("Mixture")
     manifest = preparing.prepare(mixture, config.build("Vocabulary"), prepare, _say)
-    show(mixture_table.render(manifest), end="")
+    show(read_text(Path(prepare.output_dir, mixture_table.TEXT)), end="")
     _say(mixture_table.summary(manifest))
     for line in absent.notes(mixture, manifest):
         _say(line)
-    if passed_over := unread.note(mixture):
-        _say(passed_over)
     _say(f"{prepare.output_dir}: done in {time.monotonic() - began:.1f} s")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from iml_jax.bench import mixture_table
+from iml_jax.bench import left_out, mixture_table
 from iml_jax.bench.sources.shortening import shortened
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 
@@ -63,6 +63,20 @@ def test_text():
     assert "shortened 30: a value (of all prompts rendered)\n" in text and "32" not in text
     assert "demonstrations 1,200: shown" in text
     assert "2 tasks: 1 trained, 2 evaluated" in text
+
+
+def test_what_is_left_out_is_told_with_its_reason():
+    left = left_out.counted(
+        [
+            ("t5", left_out.BENCHMARK, "no such folder", "t5"),
+            *(("flan", left_out.FILE, "no dataset of FLAN", name) for name in ("b", "a", "b")),
+        ]
+    )
+    text = mixture_table.render(manifest(), left)
+    assert "left out t5: no such folder\n" in text
+    assert "left out 2 files of flan: no dataset of FLAN (e.g. a)\n" in text
+    assert [row["count"] for row in mixture_table.as_record(manifest(), left)["left_out"]] == [2, 1]
+    assert mixture_table.as_record(manifest())["benchmarks"] == {"b": 1.0}
 
 
 def test_save_and_summary(tmp_path):

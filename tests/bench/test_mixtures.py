@@ -87,6 +87,27 @@ def test_plan_refuses(source, change, told):
         mixtures.plan(MixtureConfig("m", (source,), **change))
 
 
+def test_a_benchmark_that_trains_on_nothing_is_left_out_when_told_so(source, tmp_path):
+    config = MixtureConfig(
+        "m",
+        (source, Reasoning("nowhere")),
+        data_dir=str(tmp_path),
+        exclude=("reasoning:coqa", "fake:a"),
+        shares={"reasoning": 0.01},
+        proportions={"fake": 0.25, "t5": 0.5},
+    )
+    with pytest.raises(UserError, match="no such folder"):
+        mixtures.plan(config)
+    found = mixtures.survey(dataclasses.replace(config, missing="renormalise"))
+    assert {task.info.task for task in found.planned} == {"b", "c"}
+    left = {(one.benchmark, one.kind, one.example): one for one in found.left}
+    assert "no such folder" in left["reasoning", "benchmark", "reasoning"].reason
+    assert left["t5", "benchmark", "t5"].reason == "none of its tasks is trained on"
+    assert left["fake", "task", "a"].reason == "Mixture.exclude names it"
+    assert left["fake", "task", "d"].count == 1
+    assert len(left) == 4
+
+
 def test_the_same_task_twice(source):
     with pytest.raises(UserError, match="fake:a is offered twice"):
         mixtures.plan(MixtureConfig("m", (source, source)))
@@ -96,6 +117,7 @@ def test_the_same_task_twice(source):
     "bad",
     [
         {"name": "a b"},
+        {"missing": "ignore"},
         {"sources": ()},
         {"maximum_eta": 0},
         {"example_cap": 0},

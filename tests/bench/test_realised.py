@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,22 @@ def test_shares_from_the_files_alone(tmp_path: Path) -> None:
     assert shares["fake:small:zero_shot"].rate == pytest.approx(1 / 3)
     capped = realised.of_sources(mixture(tmp_path, maximum_eta=20, example_cap=15))
     assert {share.examples for share in capped} == {10, 15}
+
+
+def test_a_benchmark_without_examples_stops_or_is_left_out(tmp_path: Path) -> None:
+    """Its folder is there, but all its rows are dropped."""
+    write_rows(tmp_path / "empty", "none", "train", [{**simple_rows(1)[0], "skip": True}])
+    empty = FakeSource(str(tmp_path / "empty"), name="empty")
+    for field, told in (
+        ("proportions", r"Mixture\.proportions: empty has no"),
+        ("shares", r"Mixture\.shares"),
+    ):
+        config = mixture(tmp_path / "files", **{field: {"empty": 0.5}})
+        config = dataclasses.replace(config, sources=(*config.sources, empty))
+        with pytest.raises(UserError, match=told):
+            realised.of_sources(config)
+        told_once = realised.of_sources(dataclasses.replace(config, missing="renormalise"))
+        assert sorted(share.rate for share in told_once) == [pytest.approx(10 / 39), pytest.approx(29 / 39)]
 
 
 def test_without_anything_trained(tmp_path: Path) -> None:
