@@ -38,7 +38,8 @@ class Reasoning(Source):
       data_dir: the folder that holds the sets.
       held_out_rows: of every training file, so many first rows become the test split (for tasks without one).
       evaluation_tasks: names of tasks that are evaluated and not trained on.
-      form: "tsv" or "raw" to read the files of that form only; empty reads both, but no task twice.
+      form: "tsv" or "raw" to read the files of that form only; empty reads both, but no task twice: a task in
+        both is read from its own files, or from the TSV if only that has training rows.
       commonsenseqa_dir: where CommonsenseQA's questions are (for CoS-E and ECQA); empty: below data_dir.
       proofwriter: which data set of ProofWriter is read where there are several, by the end of its path.
     """

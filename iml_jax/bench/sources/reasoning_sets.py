@@ -159,17 +159,12 @@ def chosen(task: str, parts: Sequence[Part], folder: str, unread: dict[Path, str
       task: the set.
       parts: all that was found of it.
       folder: of ProofWriter, which of its data sets is read if there are several (``OWA/depth-5``).
-      unread: receives the files of forms that are not read because another one is.
+      unread: receives the files that are not read because others with the same questions are.
 
     Raises:
-      UserError: it is there as TSV and raw, or a split is there twice.
+      UserError: ``folder`` chooses none of several data sets of ProofWriter.
     """
-    kinds = {part.kind: part.path for part in reversed(parts)}
-    if len(kinds) > 1:
-        raise UserError(
-            f"{kinds[RAW]}: {task} is also in {kinds[TSV]}; remove one, or bind Reasoning.form to "
-            f"{TSV!r} or {RAW!r}"
-        )
+    parts = _one_kind(task, parts, unread)
     if task == "proofwriter":
         parts = _one_world(parts, folder, unread)
     rank = min(part.form.rank for part in parts)
@@ -182,9 +177,26 @@ def chosen(task: str, parts: Sequence[Part], folder: str, unread: dict[Path, str
             continue
         place = (part.split, _bare(part.path) if part.form.many else "")
         if (twin := taken.setdefault(place, part)) is not part:
-            raise UserError(f"{part.path}: the same split as {twin.path}; remove one of the two")
+            unread[part.path] = f"the same split as {twin.path}, which is read"
+            continue
         splits[part.split].append(part)
     return dict(splits)
+
+
+def _one_kind(task: str, parts: Sequence[Part], unread: dict[Path, str]) -> Sequence[Part]:
+    """The parts of one form: of those with training rows (where any has) the set's own files, not FLAN's TSV.
+
+    The own files hold the whole set and its published splits; FLAN's are a part of its training rows.
+    """
+    if len({part.kind for part in parts}) == 1:
+        return parts
+    trained = {part.kind for part in parts if part.split == "train"}
+    kind = RAW if RAW in trained or not trained else TSV
+    read = next(part.path for part in parts if part.kind == kind)
+    for part in parts:
+        if part.kind != kind:
+            unread[part.path] = f"{task} is read from {read}; Reasoning.form = {part.kind!r} reads this form"
+    return [part for part in parts if part.kind == kind]
 
 
 def _bare(path: Path) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import BrokenTask, TaskInfo
+from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.reasoning import Reasoning
 from iml_jax.errors import UserError
 
@@ -104,14 +104,18 @@ def test_the_folder_itself_may_be_the_set(tmp_path: Path) -> None:
     assert listed(Reasoning(put(tmp_path / "gsm8k", "train.jsonl"))).keys() == {"gsm8k"}
 
 
-def test_a_task_in_both_forms_is_refused_and_a_form_can_be_chosen(tmp_path: Path) -> None:
+def test_a_task_in_both_forms_is_read_once_and_a_form_can_be_chosen(tmp_path: Path) -> None:
     folder = put(tmp_path, "gsm8k/train.jsonl", "qasc/train.jsonl")
     put(tmp_path, "gsm8k_train.tsv", content="q\t1\tr\n")
     raw, tsv = tmp_path / "gsm8k" / "train.jsonl", tmp_path / "gsm8k_train.tsv"
-    with pytest.raises(UserError, match=re.escape(f"{raw}: gsm8k is also in {tsv}; remove one, or bind")):
-        Reasoning(folder).tasks()
-    surveyed = {task.task: type(task) for task in Reasoning(folder).survey()}
-    assert surveyed == {"gsm8k": BrokenTask, "qasc": TaskInfo}
+    assert listed(Reasoning(folder))["gsm8k"].files == (raw,)
+    assert list(Reasoning(folder).unread()) == [tsv]
+    assert f"gsm8k is read from {raw}" in Reasoning(folder).unread()[tsv]
+    put(tmp_path, "qasc/test.jsonl")
+    (tmp_path / "qasc/train.jsonl").unlink()
+    put(tmp_path, "qasc_train.tsv", content="q\t1\tr\n")  # the only one with training rows
+    assert listed(Reasoning(folder))["qasc"].files == (tmp_path / "qasc_train.tsv",)
+    assert tmp_path / "qasc/test.jsonl" in Reasoning(folder).unread()
     assert listed(Reasoning(folder, form="tsv"))["gsm8k"].files == (tsv,)
     assert listed(Reasoning(folder, form="raw"))["gsm8k"].files == (raw,)
     assert Reasoning(folder, form="tsv").unread()[raw] == "not of the form 'tsv'"
@@ -119,13 +123,14 @@ def test_a_task_in_both_forms_is_refused_and_a_form_can_be_chosen(tmp_path: Path
         Reasoning(folder, form="both")
 
 
-def test_a_split_that_is_there_twice(tmp_path: Path) -> None:
+def test_a_split_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
     folder = put(tmp_path, "gsm8k/train.jsonl", "grade_school_math/train.jsonl")
-    with pytest.raises(UserError, match=r"gsm8k/train\.jsonl: the same split as .*grade_school_math"):
-        Reasoning(folder).tasks()
+    first, second = tmp_path / "grade_school_math/train.jsonl", tmp_path / "gsm8k/train.jsonl"
+    assert listed(Reasoning(folder))["gsm8k"].files == (first,)
+    assert Reasoning(folder).unread() == {second: f"the same split as {first}, which is read"}
     other = put(tmp_path / "other", "esnli_train_1.csv", "esnli_train_1.csv.gz")
-    with pytest.raises(UserError, match=r"esnli_train_1\.csv\.gz: the same split as"):
-        Reasoning(other).tasks()
+    assert listed(Reasoning(other))["esnli"].files == (tmp_path / "other/esnli_train_1.csv",)
+    assert list(Reasoning(other).unread()) == [tmp_path / "other/esnli_train_1.csv.gz"]
 
 
 def test_one_data_set_of_proofwriter(tmp_path: Path) -> None:
