@@ -369,6 +369,7 @@ def _planned(config: MixtureConfig, use: roles.Use, trained: bool) -> list[Plann
     """A task for each variant in which it is trained on or evaluated."""
     info, split = use.info, _evaluation_split(config, use)
     corpus = info.benchmark in roles.CORPORA
+    named = (*config.train, *config.evaluate)
     jobs: dict[Variant, list[str]] = collections.defaultdict(list)
     if trained:
         jobs[ZERO_SHOT if corpus else config.train_prompts].append("train")
@@ -384,7 +385,7 @@ def _planned(config: MixtureConfig, use: roles.Use, trained: bool) -> list[Plann
         PlannedTask(
             name=task_name(info, variant.name),
             info=info,
-            source=use.source,
+            source=use.source.asked_for(info.task) if info.key in named else use.source,
             trained="train" in splits,
             evaluation_split=split if split in splits else "",
             caps={name: caps[name] for name in splits},

@@ -21,6 +21,8 @@ from iml_jax.config.paths import SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import encodable, read_bounded_lines
 
+REST = "rest of a file from a malformed place on"
+
 
 @dataclasses.dataclass(frozen=True)
 class _Corpus(Source):
@@ -187,9 +189,12 @@ class Dialogue(_Corpus):
       data_dir: the folder of the sets.
       splits: which splits are read; files are of "train" unless their name or folder says otherwise.
       dialogue_characters: most characters of an example; longer sessions are cut between turns.
+      sets: the sets to read; empty: every one. A malformed file of a set that is named here is refused; of
+        another set its dialogues up to the malformed one are read, and the rest of it is counted as one row.
     """
 
     dialogue_characters: int = 4500
+    sets: tuple[str, ...] = ()
 
     name = "dialogue"
     category = "Dialogue"
@@ -201,12 +206,42 @@ class Dialogue(_Corpus):
 
     def settings(self) -> dict[str, object]:
         """What decides the examples besides the files."""
-        return super().settings() | {"dialogue_characters": self.dialogue_characters}
+        return super().settings() | {
+            "dialogue_characters": self.dialogue_characters,
+            "sets": sorted(self.sets),
+        }
 
     def _walk(self) -> tuple[list[CorpusFile], dict[Path, str]]:
-        return corpus.find_dialogues(directory(self.data_dir, "Dialogue.data_dir"))
+        files, unread = corpus.find_dialogues(directory(self.data_dir, "Dialogue.data_dir"))
+        if not self.sets:
+            return files, unread
+        here = {file.task for file in files}
+        if gone := [name for name in self.sets if name not in here]:
+            has = ", ".join(sorted(here)) or "none"
+            raise UserError(f"Dialogue.sets: {self.data_dir} has no set {gone[0]}; it has {has}")
+        unread |= {
+            file.path: "Dialogue.sets does not name its set" for file in files if file.task not in self.sets
+        }
+        return [file for file in files if file.task in self.sets], unread
+
+    def probe(self, task: TaskInfo, split: str) -> None:
+        """As ``Source.probe``; a malformed file is refused, whether its set is named or not."""
+        named = self.asked_for(task.task)
+        next(iter(named.examples(task, split, collections.Counter())), None)
+
+    def asked_for(self, task: str) -> Dialogue:
+        """As ``Source.asked_for``."""
+        return dataclasses.replace(self, sets=(task,))
 
     def _texts(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
+        try:
+            yield from self._dialogues(file)
+        except UserError as error:
+            if file.task in self.sets:
+                raise
+            yield "", "", f"{REST}: {error}"
+
+    def _dialogues(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
         for talk in corpus.READERS[file.kind](file.path):
             if talk.unusable or len(talk.text) <= self.dialogue_characters:
                 yield talk.identity, talk.text, talk.unusable

@@ -46,6 +46,7 @@ _DIALOGUES = (
 _NO_DIALOGUES = (
     (r".*/schema\.json|.*/topic_splits\.json", "says what a set is made of"),
     (r".*\.metadata", "says how dialogues were made"),
+    (r".*/kvret_entities\.json", "entities, no dialogues"),
     (r".*/dialog-babi-(candidates|kb)[^/]*", "candidates or facts, no dialogues"),
     (r".*(?<!_no)_cands\.txt", "candidates, no dialogues"),
     (r".*/(human_annotations|[^/]*persona[^/]*)\.(json|txt)", "personas or annotations, no dialogues"),

@@ -171,10 +171,11 @@ def generic(path: Path) -> Dialogues:
     """JSON lines or a JSON list of dialogues: those of BlenderBot 3, ParlAI's own, and others.
 
     ``dialogue``, ``dialog``, ``turns`` or ``utterances`` is the list of turns. A turn is a text, [speaker,
-    text], or an object with its text under ``text`` or ``utterance``; ParlAI's lists of such pairs are taken
-    apart. What was said before in Blended Skill Talk (``free_turker_utterance``,
-    ``guided_turker_utterance``) comes first. In Wizard of the Internet, where each line is {id:
-    {``dialog_history``}}, turns are what wizard and apprentice say to each other, not to the search engine.
+    text], or an object with its text under ``text``, ``utterance`` or, in KVRET, ``data.utterance``; ParlAI's
+    lists of such pairs are taken apart. What was said before in Blended Skill Talk
+    (``free_turker_utterance``, ``guided_turker_utterance``) comes first. In Wizard of the Internet, where
+    each line is {id: {``dialog_history``}}, turns are what wizard and apprentice say to each other, not to
+    the search engine.
     LIGHT WILD's are read from their text.
     """
     for row in json_records(path):
@@ -221,6 +222,8 @@ def _turn(turn: Any, row: Record) -> Iterator[str]:
         case str():
             yield turn.strip()
         case {"text": str(text)} | {"utterance": str(text)}:
+            yield text.strip()
+        case {"data": {"utterance": str(text)}}:  # KVRET
             yield text.strip()
         case [int() | str(), str(text)]:
             yield text.strip()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import collections
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from iml_jax.bench import mixtures
 from iml_jax.bench.example import SPLITS
-from iml_jax.bench.sources.corpora import Dialogue
+from iml_jax.bench.mixtures import MixtureConfig
+from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.sources.corpora import REST, Dialogue
 from iml_jax.bench.sources.switchboard import discourse
 from iml_jax.errors import UserError
 
@@ -18,12 +22,14 @@ def lines(*rows: object) -> str:
     return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
-def texts(folder: Path, name: str, content: str, skipped: dict[str, int] | None = None) -> list[str]:
+def texts(
+    folder: Path, name: str, content: str, skipped: dict[str, int] | None = None, sets: tuple[str, ...] = ()
+) -> list[str]:
     """The dialogues of one file."""
     path = folder / "data" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
-    source = Dialogue(str(folder / "data"), splits=SPLITS)
+    source = Dialogue(str(folder / "data"), splits=SPLITS, sets=sets)
     (task,) = source.tasks()
     (split,) = task.splits
     counted: collections.Counter[str] = collections.Counter()
@@ -213,4 +219,57 @@ def test_empty_dialogues_and_lone_surrogates_are_counted(tmp_path: Path) -> None
 )
 def test_malformed_dialogues(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        texts(tmp_path, name, content)
+        texts(tmp_path, name, content, sets=(name.partition("/")[0],))
+    source = Dialogue(str(tmp_path / "data"), splits=SPLITS)
+    (task,) = source.tasks()
+    with pytest.raises(UserError, match=message):  # a listing says that it is broken
+        source.probe(task, task.splits[0])
+    counted: collections.Counter[str] = collections.Counter()
+    list(source.examples(task, task.splits[0], counted))
+    ((reason, count),) = counted.items()
+    assert count == 1 and reason.startswith(f"{REST}: {tmp_path}") and re.search(message, reason)
+
+
+def test_dialogues_before_a_malformed_place_are_kept(tmp_path: Path) -> None:
+    """And those of the other files of its set; a mixture that names the set is stopped."""
+    put = {
+        "a/train_1.jsonl": '{"dialogue": ["x", "y"]}\n{"dialogue": [5]}\n',
+        "a/train_2.jsonl": '{"dialogue": ["z"]}\n',
+    }
+    for name, content in put.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    source = Dialogue(str(tmp_path))
+    counted: collections.Counter[str] = collections.Counter()
+    made = [example.references for example in source.examples(source.tasks()[0], "train", counted)]
+    assert made == [("x\ny",), ("z",)] and counted.total() == 1
+    for patterns, named in ((("*",), False), (("dialogue:a",), True)):
+        (planned,) = mixtures.plan(MixtureConfig("m", (source,), train=patterns))
+        rows = prompted_rows(planned, "train", 0, collections.Counter())
+        if named:
+            with pytest.raises(UserError, match=r"train_1\.jsonl:2"):
+                list(rows)
+        else:
+            assert len(list(rows)) == 2
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/train.jsonl").write_text('{"dialogue": ["q"]}\n')
+    assert [task.task for task in Dialogue(str(tmp_path), sets=("b",)).tasks()] == ["b"]
+    assert set(Dialogue(str(tmp_path), sets=("b",)).unread().values()) == {
+        "Dialogue.sets does not name its set"
+    }
+    with pytest.raises(UserError, match="has no set c; it has a, b"):
+        Dialogue(str(tmp_path), sets=("c",)).tasks()
+
+
+def test_kvret(tmp_path: Path) -> None:
+    """Stanford's published form, and the entities beside it."""
+    said = [
+        {"turn": who, "data": {"end_dialogue": False, "utterance": text}}
+        for who, text in (("driver", "where is gas? "), ("assistant", "At Chevron.\n"), ("driver", ""))
+    ]
+    rows = [{"dialogue": said, "scenario": {"uuid": "u1", "kb": {"items": None}}}] * 2
+    name = "kvret_dataset_public/kvret_train_public.json"
+    assert texts(tmp_path, name, json.dumps(rows)) == ["where is gas?\nAt Chevron."] * 2
+    entities = tmp_path / "data/kvret_dataset_public/kvret_entities.json"
+    entities.write_text('{"poi": []}')
+    assert Dialogue(str(tmp_path / "data")).unread() == {entities: "entities, no dialogues"}
