@@ -145,6 +145,22 @@ def _quiz(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         yield str(number), _item(f"News story: {address}\nAnswer: {answer}", question) if answer else NO_TEXT
 
 
+def _e2e(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
+    """E2E's CSV of meaning representation and reference; outside training one item a representation."""
+    del files
+    grouped: dict[str, list[str]] = {}
+    for number, row in read_rows(path):
+        if not {"mr", "ref"} <= row.keys():
+            raise UserError(f"{path}:1: no columns 'mr' and 'ref'; fetch the file again")
+        meaning, text = (str(row[name] or "").strip() for name in ("mr", "ref"))
+        if split == "train":
+            yield str(number), _item(meaning, text)
+        else:
+            grouped.setdefault(meaning, []).append(text)
+    for number, (meaning, texts) in enumerate(grouped.items(), start=1):
+        yield str(number), _item(meaning, *texts)
+
+
 FORMATS: dict[str, Format] = {
     "lama": Format(
         # The archive of LAMA has a test file for each relation.
@@ -176,6 +192,12 @@ FORMATS: dict[str, Format] = {
         read=_shakespeare,
         metric="rouge_l",
         side=re.compile(r"(.+/)?(train|valid|test)\.original\.nltktok"),
+    ),
+    "e2e": Format(
+        # The challenge's own names, and those of its cleaned release.
+        files=re.compile(r"(.+/)?(?P<split>train|dev|test)(set(_w_refs)?|-fixed(\.no-ol)?)\.csv"),
+        read=_e2e,
+        metric="rouge_l",
     ),
     "quiz": Format(
         files=re.compile(r"(.+/)?news_quiz_qa-(?P<split>train|dev|test)\.csv"), read=_quiz, metric="rouge_l"

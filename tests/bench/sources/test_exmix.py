@@ -14,6 +14,7 @@ from exmix_files import examples_of, write
 from iml_jax.bench import known_tasks
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.exmix import OPT_IML_TASKS, ExMix
+from iml_jax.errors import UserError
 
 
 def _body(example: Example) -> str:
@@ -366,6 +367,19 @@ def test_rewritten_sentences_and_quiz_questions(tmp_path: Path) -> None:
     assert _pairs(tmp_path, "newsquizqa", "validation") == [
         ("News story: http://x\nAnswer: 27", ("Who, then?",))
     ]
+
+
+def test_restaurants_from_e2e(tmp_path: Path) -> None:
+    table = 'mr,ref\n"name[Aro], food[Thai]",Aro is Thai.\n"name[Aro], food[Thai]","Thai, Aro."\nname[Bo],\n'
+    write(tmp_path / "e2e_nlg/trainset.csv", table)
+    write(tmp_path / "e2e_nlg/devset.csv", table)
+    source = "name[Aro], food[Thai]"
+    assert _pairs(tmp_path, "e2e_nlg", "train") == [(source, ("Aro is Thai.",)), (source, ("Thai, Aro.",))]
+    assert examples_of(tmp_path, "e2e_nlg", "train")[1] == {"no label": 1}
+    assert _pairs(tmp_path, "e2e_nlg", "validation") == [(source, ("Aro is Thai.", "Thai, Aro."))]
+    write(tmp_path / "e2e_nlg/devset.csv", "meaning,ref\na,b\n")
+    with pytest.raises(UserError, match="no columns 'mr' and 'ref'"):
+        examples_of(tmp_path, "e2e_nlg", "validation")
 
 
 def test_what_opt_iml_has(tmp_path: Path) -> None:

@@ -246,6 +246,17 @@ def test_one_broken_task_does_not_hide_the_others(tmp_path: Path) -> None:
     assert not isinstance(xsum, BrokenTask)
 
 
+def test_generation_without_further_references(tmp_path: Path) -> None:
+    """Training splits of GEM have a target only."""
+    row = {"meaning_representation": "name[Aro]", "target": "It is Aro."}
+    for task, more in (("absent", {}), ("null", {"references": None}), ("empty", {"references": []})):
+        _rows(tmp_path / task, "gem/e2e_nlg/train", *[row | more] * 201)  # the last 200 validate
+        source = _source(tmp_path / task, {"e2e_nlg": [["{meaning_representation}", "{target}"]]})
+        examples, skipped = _examples(source, "e2e_nlg", "train")
+        assert examples and not skipped, task
+        assert {example.references for example in examples} == {("It is Aro.",)}, task
+
+
 def test_every_task_from_its_own_schema_on_disk(tmp_path: Path) -> None:
     """All 70: rows under the TFDS name, each task's own answer field as target."""
     for task, form in forms().items():
