@@ -124,13 +124,16 @@ def tokenized(dataset: tf.data.Dataset, vocabulary: OptVocabulary) -> tf.data.Da
     """SeqIO preprocessor of blocks: adds ``inputs``, ``targets``, ``option_ids``, ``option_lengths`` (int32).
 
     A prompt loses its trailing spaces and gets no ``</s>`` or beginning token; a target or option follows it
-    as one space, the text, ``</s>`` (OPT-IML section 3).
+    as one space, the text, ``</s>`` (OPT-IML section 3). After an empty prompt (a corpus) there is no
+    space: the whole text is the target exactly.
     """
 
     def encode(texts: np.ndarray, options: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:
         sources, targets = texts[:2]
         prompts = [text.decode().rstrip(" ") for text in sources]
-        answers = [" " + text.decode().rstrip() for text in (*targets, *options)]
+        spaces = [" " if prompt else "" for prompt in prompts] + [" "] * len(options)
+        texts_after = zip(spaces, (*targets, *options), strict=True)
+        answers = [space + text.decode().rstrip() for space, text in texts_after]
         ids = vocabulary.tokenizer.encode_all(prompts + answers)
         of_prompts, of_answers = ids[: len(sources)], [[*answer, EOS] for answer in ids[len(sources) :]]
         of_targets, of_options = of_answers[: len(targets)], of_answers[len(targets) :]

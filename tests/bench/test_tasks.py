@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import seqio
 from fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax.bench import mixtures, tasks
+from iml_jax.bench.sources.corpora import PretrainingText
 from iml_jax.data import tokenizer as bpe
 from iml_jax.errors import UserError
 from iml_jax.evaluation import metrics as ours
@@ -42,6 +45,22 @@ def test_examples_follow_the_token_rule(prepared):
         assert [p.tolist() for p in pieces] == [
             [*tokenizer.encode(" " + o.decode()), 2] for o in row["options"]
         ]
+
+
+def test_a_corpus_is_its_text_exactly(prepared, tmp_path):
+    """No space before it: the prompt is empty. White space at the end is cut, as everywhere."""
+    _, folder = prepared
+    tokenizer = bpe.load(folder)
+    texts = ["red green", "  deep blue"]
+    (tmp_path / "text").mkdir()
+    rows = "".join(json.dumps({"text": text + " \n"}) + "\n" for text in texts)
+    (tmp_path / "text/a.jsonl").write_text(rows)
+    (planned,) = mixtures.plan(mixtures.MixtureConfig("m", (PretrainingText(str(tmp_path / "text")),)))
+    task = tasks.build_task(planned, folder, seed=3)
+    found = list(task.get_dataset(split="train", shuffle=False).as_numpy_iterator())
+    assert [row["inputs"].tolist() for row in found] == [[], []]
+    assert [row["targets"].tolist() for row in found] == [[*tokenizer.encode(text), 2] for text in texts]
+    assert tokenizer.decode(found[0]["targets"][:-1]) == texts[0]
 
 
 def test_blocks_hold_the_rows(prepared, tmp_path, monkeypatch):
