@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from iml_jax.models.sizes import OptConfig
 from iml_jax.planning.job import PREFILL, SCORE, TRAIN
+from iml_jax.training.objectives import parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +60,15 @@ def needs(
     found = []
     if program == TRAIN:
         weights, times = layers + rest, accumulation
+        in_parts = parts(model.vocab_rows // tensor, model.embed_dim) > 1
+        again = model.vocab_rows * model.embed_dim / tensor * width * in_parts
         found = [
             Need(
                 "all-gather",
                 "fsdp",
-                times * (2 * layers + rest) * around_fsdp,
-                "the layers' weights, forward and backward; the vocabulary's once",
+                times * (2 * layers + rest + again) * around_fsdp,
+                "the layers' weights, forward and backward; the vocabulary's "
+                + ("twice, part by part" if again else "once"),
             ),
             Need("reduce-scatter", "fsdp", times * weights * around_fsdp, "gradients of the weights"),
             Need("all-to-all", "fsdp", 4 * looked_up, "tokens' and positions' vectors, and their gradients"),

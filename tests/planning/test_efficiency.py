@@ -41,6 +41,6 @@ def test_the_verdict_shows_it_with_its_error():
     forecast = dataclasses.asdict(efficiency.expected(FOUND))
     lines = showing.verdicts({"train": {"status": "compiled", "expected": forecast}})
     assert lines[2].startswith(
-        "    expected: 16.71 s a step (MFU 42.5%), bound by ICI; such forecasts were off by"
+        "    expected: 16.61 s a step (MFU 42.8%), bound by ICI; such forecasts were off by"
     )
     assert len(showing.verdicts({"score": {"status": "compiled"}})) == 2

@@ -33,6 +33,18 @@ def test_fsdp_gathers_layers_twice_and_scatters_once():
     }
 
 
+def test_a_table_taken_part_by_part_is_gathered_twice():
+    large = dataclasses.replace(
+        MODEL, vocab_rows=2**22 + 8, vocab_tokens=2**22
+    )  # 64 wide: above 2**28 elements
+    table = large.vocab_rows * 64
+    found = asked("train", (1, 4, 1), large)
+    assert found["all-gather", "fsdp"] == (2 * LAYERS + 2 * table) * 2 * 3 / 4
+    assert found["reduce-scatter", "fsdp"] == (LAYERS + table) * 2 * 3 / 4
+    halves = asked("train", (1, 4, 2), large)  # each of two devices has half of it: whole at once
+    assert halves["all-gather", "fsdp"] == (2 * LAYERS + table) / 2 * 2 * 3 / 4
+
+
 def test_accumulation_gathers_anew():
     once, four = asked("train", (1, 4, 1)), asked("train", (1, 4, 1), accumulation=4)
     assert once.pop(("all-to-all", "fsdp")) == four.pop(("all-to-all", "fsdp"))  # each row's once

@@ -92,6 +92,75 @@ def test_as_tpus_do_it(monkeypatch, sizes, staged):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, by_hand)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "staged", "block_tokens", "share"),
+    [
+        ((2, 2, 2), False, 12, 0.4),
+        ((1, 8, 1), True, 1024, 0.1),
+        ((1, 2, 4), False, 5, 1.0),
+        ((2, 4, 1), False, 5, 0.0),
+    ],
+)
+def test_a_large_table_part_by_part(monkeypatch, sizes, staged, block_tokens, share):
+    """The gathered table and its gradient are never whole on a device, and no number changes."""
+    if staged:
+        monkeypatch.setattr(objectives, "platform", lambda: "tpu")
+    monkeypatch.setattr(collectives, "in_stages", lambda: staged)
+    monkeypatch.setattr(objectives, "BLOCK_TOKENS", block_tokens)
+    params, hidden, targets, weights = _case(5, rows=8, share=share)
+    targets[0, :2] = 3  # the target twice in a row of tokens
+
+    def ours(params, hidden):
+        return 3.0 * objectives.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
+
+    def plain(params, hidden):
+        return 3.0 * jnp.sum(weights * _plain(params, hidden, targets))
+
+    wanted, by_hand = jax.value_and_grad(plain, (0, 1))(params, hidden)
+    params, hidden = jax.tree.map(np.asarray, (params, hidden))
+    with jax.set_mesh(make_mesh(MeshConfig(*sizes), jax.devices()[:8])):
+        assert objectives.parts(72 // sizes[2], 24) == 1
+        whole = str(jax.make_jaxpr(jax.grad(ours))(params, hidden))
+        monkeypatch.setattr(objectives, "LARGEST_PART", 24 * 16)
+        monkeypatch.setattr(objectives, "LANES", 8)
+        assert objectives.parts(72 // sizes[2], 24) > 1
+        by_parts = str(jax.make_jaxpr(jax.grad(ours))(params, hidden))
+        value, gradient = jax.jit(jax.value_and_grad(ours, (0, 1)))(params, hidden)
+    np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, by_hand)
+    assert not np.any(np.asarray(gradient[0]["token_embedding"]["embedding"])[67:])  # exactly 0, not nearly
+    table = f"f32[24,{72 // sizes[2]}]"
+    assert table in whole and table not in by_parts
+
+
+def test_parts_skip_blocks_without_a_loss_token_and_keep_bfloat16(monkeypatch):
+    monkeypatch.setattr(objectives, "BLOCK_TOKENS", 4)
+    monkeypatch.setattr(objectives, "LARGEST_PART", 24 * 16)
+    monkeypatch.setattr(objectives, "LANES", 8)
+    params, hidden, targets, weights = _case(6, rows=8, share=1.0)
+    weights[:, 4:] = 0.0
+    targets[:, 10] = 70  # no token, and no loss
+    poisoned = jnp.where(weights[..., None] == 0, jnp.nan, hidden)
+    params, hidden, poisoned = jax.tree.map(np.asarray, (params, hidden, poisoned))
+    loss = lambda p, h: objectives.weighted_loss_sum(CONFIG, p, h, targets, weights)  # noqa: E731
+    both = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    with jax.set_mesh(make_mesh(MeshConfig(2, 2, 2), jax.devices()[:8])):
+        value, (by_table, by_hidden) = both(params, poisoned)
+        exact, (wanted, _) = both(params, hidden)
+        narrow, gradient = both(params, hidden.astype(jnp.bfloat16))
+        targets[0, 0] = 70
+        assert np.isnan(jax.jit(loss)(params, hidden))
+        assert np.isnan(jax.jit(jax.value_and_grad(loss))(params, hidden)[0])
+    value, exact, narrow = float(value), float(exact), float(narrow)
+    assert value == exact and np.isfinite(np.asarray(by_hidden)).all()
+    by_table, wanted, by_narrow = (
+        np.asarray(one["token_embedding"]["embedding"]) for one in (by_table, wanted, gradient[0])
+    )
+    np.testing.assert_array_equal(by_table, wanted)
+    assert gradient[1].dtype == jnp.bfloat16 and narrow == pytest.approx(exact, rel=0.01)
+    assert np.linalg.norm(by_narrow - wanted) < 0.02 * np.linalg.norm(wanted)
+
+
 def test_blocks_without_a_loss_token_cost_no_product(monkeypatch):
     """NaN in hidden states that bear no loss reaches nothing if their blocks are skipped."""
     monkeypatch.setattr(objectives, "BLOCK_TOKENS", 12)
