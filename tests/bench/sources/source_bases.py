@@ -362,7 +362,9 @@ def _dialogue(root: Path) -> tuple[Source, Files]:
             {"1": {"dialog_history": [{"action": "Wizard => Apprentice", "text": "t"}]}}
         ],
     }
-    return Dialogue(str(root), splits=("train", "validation", "test")), files
+    # Named, so that what is malformed is refused.
+    sets = tuple(dict.fromkeys(name.partition("/")[0] for name in files))
+    return Dialogue(str(root), splits=("train", "validation", "test"), sets=sets), files
 
 
 BASES: Mapping[str, Callable[[Path], tuple[Source, Files]]] = {
