@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # Fields that change no answer: how fast, in how much memory, or of training only.
 NOT_SETTINGS = {
-    "Model": ("dropout", "embedding_dropout", "attention_dropout", "remat", "attention", "scan_layers"),
+    "Model": (
+        *("dropout", "embedding_dropout", "attention_dropout", "reduce_dtype"),
+        *("remat", "attention", "scan_layers"),
+    ),
     "Evaluate": ("prepared_dir", "batch_size", "generate"),
     "Generate": ("batch_size", "prefix"),  # Evaluate.prefix is that of both kinds of questions
 }

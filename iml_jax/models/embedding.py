@@ -28,11 +28,14 @@ def look_up(table: jax.Array, ids: jax.Array, axes: tuple[str, str], dtype: Any)
         of thousands.
 
     Returns:
-      [batch, t, width], positions cut over ``tensor`` where it divides them. NaN for an id that no row has.
+      [batch, t, width], positions cut over ``tensor`` where it divides them. NaN for an id that no row has,
+      also for one below 0.
 
     Raises:
       RuntimeError: no mesh is set.
     """
+    # Indexing would count an id below 0 from the table's end.
+    ids = jnp.where(ids < 0, table.shape[0], ids)
     if on_one_device():
         return jnp.take(table, ids, axis=0, mode="fill").astype(dtype)
     return _look_up(axes, jnp.dtype(dtype).name, table.shape[0], table, ids)

@@ -218,15 +218,17 @@ class Dense(nnx.Module):
         contracted: int = 1,
         stddev: float = INIT_STDDEV,
         bias_axes: tuple[str, ...] | None = None,
+        reduce_dtype: str = "",
     ):
-        self.contracted, self.axes = contracted, axes
+        self.contracted, self.axes, self.reduce_dtype = contracted, axes, reduce_dtype
         self.kernel = _drawn(key, shape, axes, stddev)
         if bias_axes is not None:
             self.bias = _constant(0.0, shape[contracted:], bias_axes)
 
     def __call__(self, array: jax.Array) -> jax.Array:
         """[..., *contracted] -> [..., *rest] in the dtype of ``array``."""
-        result = product(array, self.kernel[...].astype(array.dtype), self.axes, self.contracted)
+        kernel = self.kernel[...].astype(array.dtype)
+        result = product(array, kernel, self.axes, self.contracted, self.reduce_dtype)
         return add_bias(result, self.bias[...]) if hasattr(self, "bias") else result
 
 
@@ -237,9 +239,10 @@ class Attention(nnx.Module):
         self.config = config
         shape = (config.hidden, config.heads, config.head_dim)
         axes = ("embed", "heads", "head_dim")
-        self.query = Dense(shape, axes, keys["attention", "query"], bias_axes=axes[1:])
-        self.key = Dense(shape, axes, keys["attention", "key"], bias_axes=axes[1:])
-        self.value = Dense(shape, axes, keys["attention", "value"], bias_axes=axes[1:])
+        reduce = config.reduced_in
+        self.query = Dense(shape, axes, keys["attention", "query"], bias_axes=axes[1:], reduce_dtype=reduce)
+        self.key = Dense(shape, axes, keys["attention", "key"], bias_axes=axes[1:], reduce_dtype=reduce)
+        self.value = Dense(shape, axes, keys["attention", "value"], bias_axes=axes[1:], reduce_dtype=reduce)
         self.output = Dense(
             (config.heads, config.head_dim, config.hidden),
             ("heads", "head_dim", "embed"),
@@ -247,6 +250,7 @@ class Attention(nnx.Module):
             contracted=2,
             stddev=INIT_STDDEV / math.sqrt(2 * config.layers),
             bias_axes=("norm",),
+            reduce_dtype=reduce,
         )
 
     def __call__(
@@ -279,10 +283,18 @@ class Mlp(nnx.Module):
 
     def __init__(self, config: OptConfig, keys: Keys):
         hidden, ffn = config.hidden, config.ffn
-        self.up = Dense((hidden, ffn), ("embed", "mlp"), keys["mlp", "up"], bias_axes=("mlp",))
+        reduce = config.reduced_in
+        self.up = Dense(
+            (hidden, ffn), ("embed", "mlp"), keys["mlp", "up"], bias_axes=("mlp",), reduce_dtype=reduce
+        )
         stddev = INIT_STDDEV / math.sqrt(2 * config.layers)
         self.down = Dense(
-            (ffn, hidden), ("mlp", "embed"), keys["mlp", "down"], stddev=stddev, bias_axes=("norm",)
+            (ffn, hidden),
+            ("mlp", "embed"),
+            keys["mlp", "down"],
+            stddev=stddev,
+            bias_axes=("norm",),
+            reduce_dtype=reduce,
         )
 
     def __call__(self, array: jax.Array) -> jax.Array:
@@ -331,8 +343,9 @@ class Opt(nnx.Module):
         self.layers = nnx.vmap(DecoderLayer, in_axes=(None, 0))(config, inside)
         if config.embed_dim != config.hidden:
             shape, axes = (config.embed_dim, config.hidden), ("projected", "embed")
-            self.project_in = Dense(shape, axes, keys["project_in",])
-            self.project_out = Dense(shape[::-1], axes[::-1], keys["project_out",])
+            reduce = config.reduced_in
+            self.project_in = Dense(shape, axes, keys["project_in",], reduce_dtype=reduce)
+            self.project_out = Dense(shape[::-1], axes[::-1], keys["project_out",], reduce_dtype=reduce)
         if config.pre_norm:
             self.final_norm = LayerNorm(config.hidden)
 
@@ -342,7 +355,10 @@ class Opt(nnx.Module):
         tokens = self.token_embedding(inputs, dtype)
         if self.config.embed_dim != self.config.hidden:
             tokens = self.project_in(tokens)
-        places = self.position_embedding(positions + POSITION_OFFSET, dtype)
+        rows = jnp.where(
+            positions < 0, -1, positions + POSITION_OFFSET
+        )  # the rows before 0 are no position's
+        places = self.position_embedding(rows, dtype)
         return residual(drop(tokens + places, self.config.embedding_dropout, key))
 
     def finish(self, array: jax.Array) -> jax.Array:

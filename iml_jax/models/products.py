@@ -15,7 +15,9 @@ from iml_jax.parallel.rules import RULES, constrain, on_one_device, partition_sp
 GATHERED = "gathered"  # the checkpoint name of weights gathered over fsdp
 
 
-def product(array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int) -> jax.Array:
+def product(
+    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str = ""
+) -> jax.Array:
     """[..., *contracted] times [*contracted, *rest] -> [..., *rest].
 
     Args:
@@ -23,6 +25,8 @@ def product(array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contract
       kernel: in the dtype of ``array``.
       axes: the kernel's logical axis names.
       contracted: how many of the kernel's axes are summed over.
+      reduce_dtype: in which the kernel's gradient is summed over the devices that have other rows, before it
+        is cast to the kernel's dtype; empty is the kernel's dtype.
 
     Raises:
       RuntimeError: no mesh is set.
@@ -35,7 +39,9 @@ def product(array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contract
         flat = array.reshape(-1, inner) @ checkpoint_name(kernel, GATHERED).reshape(inner, -1)
         return jnp.reshape(flat, (*lead, *rest))
     if "embed" in axes and in_stages():
-        return _staged_product(array, kernel, axes, contracted)
+        return _staged_product(array, kernel, axes, contracted, reduce_dtype or kernel.dtype.name)
+    if reduce_dtype not in ("", kernel.dtype.name):
+        return _summed_product(array, kernel, axes, contracted, reduce_dtype)
     return jnp.tensordot(array, _gathered(kernel, axes), axes=contracted)
 
 
@@ -60,15 +66,60 @@ _gathered.defvjp(
 )
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _summed_product(
+    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
+) -> jax.Array:
+    """The partitioner sums a product's parts over the devices in the dtype of the product."""
+    return _summed_forward(array, kernel, axes, contracted, reduce_dtype)[0]
+
+
+def _summed_forward(
+    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    del reduce_dtype
+    gathered = checkpoint_name(constrain(kernel, _uncut(axes)), GATHERED)
+    return jnp.tensordot(array, gathered, axes=contracted), (array, gathered)
+
+
+def _summed_backward(
+    axes: tuple[str, ...],
+    contracted: int,
+    reduce_dtype: str,
+    kept: tuple[jax.Array, jax.Array],
+    gradient: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    array, gathered = kept
+    by_array, lead = _by_array(array, gathered, gradient, contracted)
+    total = jnp.tensordot(array, gradient, axes=(lead, lead), preferred_element_type=jnp.dtype(reduce_dtype))
+    return by_array, constrain(total, axes).astype(gathered.dtype)
+
+
+_summed_product.defvjp(_summed_forward, _summed_backward)
+
+
+def _by_array(
+    array: jax.Array, gathered: jax.Array, gradient: jax.Array, contracted: int
+) -> tuple[jax.Array, tuple[int, ...]]:
+    """A product's gradient in ``array``, and the axes of rows, over which that in the kernel is summed."""
+    rest = gathered.ndim - contracted
+    last = tuple(range(gradient.ndim - rest, gradient.ndim))
+    by_array = jnp.tensordot(gradient, gathered, axes=(last, tuple(range(contracted, gathered.ndim))))
+    return by_array, tuple(range(array.ndim - contracted))
+
+
 # The partitioner knows one collective for a whole axis. Here nothing but ``fsdp`` cuts the weight.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _staged_product(array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int) -> jax.Array:
-    return _staged_forward(array, kernel, axes, contracted)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _staged_product(
+    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
+) -> jax.Array:
+    return _staged_forward(array, kernel, axes, contracted, reduce_dtype)[0]
 
 
 def _staged_forward(
-    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int
+    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    del reduce_dtype
     gather = jax.shard_map(
         functools.partial(gather_width, dimension=axes.index("embed")),
         in_specs=partition_spec(axes),
@@ -80,17 +131,21 @@ def _staged_forward(
 
 
 def _staged_backward(
-    axes: tuple[str, ...], contracted: int, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+    axes: tuple[str, ...],
+    contracted: int,
+    reduce_dtype: str,
+    kept: tuple[jax.Array, jax.Array],
+    gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     array, gathered = kept
-    rest = gathered.ndim - contracted
-    last, lead = tuple(range(gradient.ndim - rest, gradient.ndim)), tuple(range(array.ndim - contracted))
-    by_array = jnp.tensordot(gradient, gathered, axes=(last, tuple(range(contracted, gathered.ndim))))
+    by_array, lead = _by_array(array, gathered, gradient, contracted)
 
     def local(array: jax.Array, gradient: jax.Array) -> jax.Array:
-        total = jnp.tensordot(array, gradient, axes=(lead, lead))
+        dtype = jnp.dtype(reduce_dtype)
+        total = jnp.tensordot(array, gradient, axes=(lead, lead), preferred_element_type=dtype)
         total = scatter_width(total, axes.index("embed"))
-        return jax.lax.psum(total, tuple(axis for axis in RULES["batch"] if axis not in RULES["embed"]))
+        others = tuple(axis for axis in RULES["batch"] if axis not in RULES["embed"])
+        return jax.lax.psum(total, others).astype(gathered.dtype)
 
     rows = partition_spec(("batch",))
     by_kernel = jax.shard_map(

@@ -12,6 +12,7 @@ POSITION_OFFSET = 2  # rows 0 and 1 of the learned table are never a real positi
 LAYER_NORM_EPSILON = 1e-5
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
+REDUCE_DTYPES = ("compute", "float32")
 REMAT_POLICIES = ("none", "selective", "dots", "full", "offload")
 ATTENTION_KERNELS = ("auto", "splash", "cudnn", "blocked")
 
@@ -33,6 +34,9 @@ class OptConfig:
       dropout: on the outputs of attention and MLP; embedding_dropout: on the embeddings;
         attention_dropout: on the attention probabilities.
       compute_dtype: ``float32`` or ``bfloat16``; parameters are float32 always.
+      reduce_dtype: in which the gradients of matrices are summed over the devices that have other rows (the
+        mesh's data and fsdp): ``compute``, in ``compute_dtype``, or ``float32``, twice the bytes. All other
+        gradients are summed in float32.
       remat: what the backward pass recomputes: ``none``, ``selective`` (norms and attention scores),
         ``dots`` (all but matrix products without batch axes), ``full``, or ``offload``: as ``full``, and what
         enters each layer waits in the host's memory (with ``scan_layers`` only).
@@ -56,6 +60,7 @@ class OptConfig:
     embedding_dropout: float = 0.1
     attention_dropout: float = 0.0
     compute_dtype: str = "bfloat16"
+    reduce_dtype: str = "compute"
     remat: str = "none"
     attention: str = "auto"
     scan_layers: bool = True
@@ -64,6 +69,11 @@ class OptConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden // self.heads
+
+    @property
+    def reduced_in(self) -> str:
+        """The dtype in which the gradients of matrices are summed over devices."""
+        return self.compute_dtype if self.reduce_dtype == "compute" else self.reduce_dtype
 
     def validate(self) -> OptConfig:
         """Return self, or raise UserError naming the field that cannot be."""
@@ -91,6 +101,7 @@ class OptConfig:
                 raise UserError(f"Model.{name} = {getattr(self, name)}: must be in [0, 1)")
         for name, allowed in (
             ("compute_dtype", COMPUTE_DTYPES),
+            ("reduce_dtype", REDUCE_DTYPES),
             ("remat", REMAT_POLICIES),
             ("attention", ATTENTION_KERNELS),
         ):

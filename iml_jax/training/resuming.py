@@ -46,7 +46,7 @@ GROUPS: tuple[tuple[Rule, str, tuple[str, ...]], ...] = (
     ),
     (
         Rule.FREE,
-        "the loss is the same to 1e-5, the data stream to the bit",
+        "the loss is the same but for rounding (docs/training.md), the data stream to the bit",
         (*_of("Mesh", "data fsdp tensor"), *_of("Model", "remat attention scan_layers"), "Loader.prefetch"),
     ),
     (
@@ -85,7 +85,7 @@ GROUPS: tuple[tuple[Rule, str, tuple[str, ...]], ...] = (
         Rule.ALLOWED,
         "what an update computes",
         (
-            *_of("Model", "dropout embedding_dropout attention_dropout compute_dtype"),
+            *_of("Model", "dropout embedding_dropout attention_dropout compute_dtype reduce_dtype"),
             *_of("Optimizer", "peak_learning_rate warmup_steps total_steps end_learning_rate beta1 beta2"),
             *_of("Optimizer", "epsilon weight_decay decayed clip_norm moment_dtype"),
         ),

@@ -172,6 +172,10 @@ def test_an_id_outside_the_table_is_never_another_row():
     good = packed_row(np.random.default_rng(8), TINY, [5], 5)
     assert np.isnan(opt.forward(TINY, params, np.full((1, 5), 72, np.int32), *good[1:])).all()
     assert np.isnan(opt.forward(TINY, params, good[0], np.full((1, 5), 40, np.int32), good[2])).all()
+    for below in (-1, -2, -3, -(2**31)):
+        wrong = np.full((1, 5), below, np.int32)
+        assert np.isnan(opt.forward(TINY, params, wrong, *good[1:])).all()
+        assert np.isnan(opt.forward(TINY, params, good[0], wrong, good[2])).all()
 
 
 @pytest.mark.parametrize("config", [TINY, POST])
