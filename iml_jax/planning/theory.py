@@ -59,7 +59,8 @@ def needs(
     stream, looked_up = own * around_tensor, own / tensor * around_fsdp
     found = []
     if program == TRAIN:
-        weights, times = layers + rest, accumulation
+        times = accumulation
+        gradients = layers * (4 / width if model.reduced_in == "float32" else 1) + rest
         in_parts = parts(model.vocab_rows // tensor, model.embed_dim) > 1
         again = model.vocab_rows * model.embed_dim / tensor * width * in_parts
         found = [
@@ -70,10 +71,13 @@ def needs(
                 "the layers' weights, forward and backward; the vocabulary's "
                 + ("twice, part by part" if again else "once"),
             ),
-            Need("reduce-scatter", "fsdp", times * weights * around_fsdp, "gradients of the weights"),
+            Need("reduce-scatter", "fsdp", times * gradients * around_fsdp, "gradients of the weights"),
             Need("all-to-all", "fsdp", 4 * looked_up, "tokens' and positions' vectors, and their gradients"),
             Need(
-                "all-reduce", "data", 2 * weights / fsdp * (data - 1) / data, "gradients, each chip its part"
+                "all-reduce",
+                "data",
+                2 * gradients / fsdp * (data - 1) / data,
+                "gradients, each chip its part",
             ),
         ]
         gathers = 2 + 2 + 2  # forward; backward of the scatters; the weights' gradients or the recomputation

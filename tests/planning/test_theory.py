@@ -87,6 +87,15 @@ def collective(sent, dimensions, slices=1):
     return {"bytes": sent, "torus": {"dimensions": dimensions, "slices": slices}}
 
 
+def test_gradients_summed_in_float32_are_twice_as_much():
+    exact = dataclasses.replace(MODEL, reduce_dtype="float32")
+    plain, wide = asked("train", (2, 4, 1)), asked("train", (2, 4, 1), exact)
+    changed = {key for key in plain if plain[key] != wide[key]}
+    assert changed == {("reduce-scatter", "fsdp"), ("all-reduce", "data")}
+    assert wide["reduce-scatter", "fsdp"] == (2 * LAYERS + TABLE) * 2 * 3 / 4
+    assert wide["all-reduce", "data"] == 2 * (2 * LAYERS + TABLE) * 2 / 4 / 2
+
+
 def test_roofline_of_v5p():
     place = topology.parse("v5p:4x4x2")
     found = roofline.estimate(place, 459e12, 2765e9 / 2, [], 459e12 * 32 / 2)
