@@ -79,6 +79,8 @@ def survey(
         for name, (found, failure) in surveyed.items():
             if not failure:  # else nothing is known of any file
                 not_read[name] = unread.of_source(sources[name], found.values())
+        if other := unread.beside(Path(data_dir), sources.values()):
+            not_read["data_dir"] = other
     rows: list[Listed] = []
     done = 0
     names = [name for name in known_tasks.BENCHMARKS if name not in known_tasks.EVALUATION_ONLY]

@@ -262,11 +262,18 @@ def located(source: Source, data_dir: str) -> Source:
     """The source with its paths absolute; relative ones start at ``data_dir``, or the working directory."""
     if not dataclasses.is_dataclass(source):
         return source
-    named = [field for field, info in fields_of(type(source)).items() if rule_of(info.hint)]
-    given = {field: getattr(source, field) for field in named}
+    given = paths_of(source)
     return dataclasses.replace(
-        source, **{field: str(paths.absolute(Path(data_dir, path))) for field, path in given.items() if path}
+        source, **{field: str(paths.absolute(Path(data_dir, path))) for field, path in given.items()}
     )
+
+
+def paths_of(source: Source) -> dict[str, str]:
+    """The fields of a source that bind a path -> the path."""
+    if not dataclasses.is_dataclass(source):
+        return {}
+    named = [field for field, info in fields_of(type(source)).items() if rule_of(info.hint)]
+    return {field: getattr(source, field) for field in named if getattr(source, field)}
 
 
 def plan(config: MixtureConfig) -> tuple[PlannedTask, ...]:

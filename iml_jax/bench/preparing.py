@@ -95,7 +95,7 @@ def prepare(
         left = (
             *survey.left,
             *without_examples(mixture, manifest, survey.left),
-            *unread.counted(survey.listed),
+            *unread.counted(mixture, survey.listed),
         )
         mixture_table.save(manifest, output_dir, left)
         if work:

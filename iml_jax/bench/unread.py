@@ -13,9 +13,11 @@ from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
 from iml_jax.printing import one_line
-from iml_jax.storage.folders import walk
+from iml_jax.storage import paths
+from iml_jax.storage.folders import entries, walk
 
 NO_TASK = "no task is made of it"
+NO_SOURCE = "no source reads it"
 _LISTED = 20  # files of one source and reason that are named
 
 
@@ -58,7 +60,7 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
 
 def _missing(source: Source) -> dict[Path, str]:
     try:
-        return source.missing()
+        return source.missing() | source.set_aside()
     except UserError:  # told where its tasks are listed
         return {}
 
@@ -75,27 +77,56 @@ def lines(unread: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
         by_reason: dict[str, list[Path]] = collections.defaultdict(list)
         for path, reason in files.items():
             by_reason[reason].append(path)
-        for reason, paths in by_reason.items():
-            yield from (one_line(f"# not read: {path}: {reason}") for path in paths[:_LISTED])
-            if len(paths) > _LISTED:
-                more = len(paths) - _LISTED
+        for reason, alike in by_reason.items():
+            yield from (one_line(f"# not read: {path}: {reason}") for path in alike[:_LISTED])
+            if len(alike) > _LISTED:
+                more = len(alike) - _LISTED
                 yield one_line(f"# not read: {more} more files of {benchmark}: {reason}")
 
 
-def counted(listed: Iterable[tuple[Source, TaskInfo]]) -> tuple[LeftOut, ...]:
-    """The files that the sources of listed tasks do not read, or that are missing, counted by reason.
+def counted(config: MixtureConfig, listed: Iterable[tuple[Source, TaskInfo]]) -> tuple[LeftOut, ...]:
+    """What the sources of listed tasks do not read, or what is missing, counted by reason.
 
     Args:
+      config: of the mixture; what else lies in its ``data_dir`` counts too.
       listed: every task with its source, as ``mixtures.survey`` has them.
     """
     own: dict[int, tuple[Source, list[TaskInfo]]] = {}
     for source, info in listed:
         own.setdefault(id(source), (source, []))[1].append(info)
-    return left_out.counted(
+    found = [
         (source.name, left_out.FILE, reason, str(path))
         for source, infos in own.values()
         for path, reason in of_source(source, infos).items()
-    )
+    ]
+    if config.data_dir:
+        folder = paths.absolute(Path(config.data_dir))
+        sources = [mixtures.located(source, config.data_dir) for source in config.sources]
+        found += (
+            ("data_dir", left_out.FILE, why, str(path)) for path, why in beside(folder, sources).items()
+        )
+    return left_out.counted(found)
+
+
+def beside(folder: Path, sources: Iterable[Source]) -> dict[Path, str]:
+    """What lies in a data folder and no source reads: folders of unknown names, second forms of a benchmark.
+
+    Args:
+      folder: holds the folders of the benchmarks.
+      sources: what reads them, with absolute paths.
+    """
+    read = {Path(path) for source in sources for path in mixtures.paths_of(source).values()}
+    found: dict[Path, str] = {}
+    left = [folder]
+    while left:
+        for path in entries(left.pop()):
+            if any(path == other or other in path.parents for other in read):
+                continue
+            if any(path in other.parents for other in read):
+                left.append(path)
+            else:
+                found[path] = NO_SOURCE
+    return dict(sorted(found.items()))
 
 
 def note(mixture: MixtureConfig) -> str:

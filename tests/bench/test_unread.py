@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from iml_jax import cli
-from iml_jax.bench import unread
+from iml_jax.bench import mixtures, unread
 from iml_jax.bench.mixtures import MixtureConfig
+from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.corpora import PretrainingText
 from iml_jax.bench.sources.crossfit import CrossFit
 from iml_jax.bench.sources.reasoning import Reasoning
@@ -79,6 +80,22 @@ def test_a_source_that_cannot_tell(tmp_path: Path) -> None:
     source = Reasoning(data_dir=str(tmp_path / "gone"))
     assert unread.of_source(source, ()) == {}
     assert not unread.note(MixtureConfig("m", (source,)))
+
+
+def test_what_lies_beside_the_sources(crossfit: Path) -> None:
+    """Folders of unknown names, and a second form of a benchmark beside the first."""
+    data = crossfit.parent
+    for folder in ("promptsource/p3", "promptsource/templates", "promptsource/data", "imagenet", ".cache"):
+        (data / folder).mkdir(parents=True)
+    sources = default_sources(data)
+    beside = {path.relative_to(data).as_posix() for path in unread.beside(data, sources)}
+    assert beside == {"imagenet", "promptsource/p3"}
+    config = MixtureConfig("m", (CrossFit(data_dir="crossfit"),), data_dir=str(data))
+    found = {
+        (one.benchmark, one.reason): one for one in unread.counted(config, mixtures.survey(config).listed)
+    }
+    assert found["crossfit", unread.NO_TASK].example == str(crossfit / "notes/table.tsv")
+    assert found["data_dir", unread.NO_SOURCE].count == 2  # promptsource as a whole
 
 
 def test_many_files_of_one_reason_are_counted() -> None:

@@ -20,6 +20,9 @@ METRICS = (
     *("accuracy", "exact_match", "rouge_l", "rouge_l_stemmed"),
     *("question_accuracy", "stated_answer"),
 )
+# Why a row with one of its templates is no example, whatever the row.
+OTHER_TASK = "template that asks for another task (original_task_only)"
+NO_CHOICES = "template without answer choices (the task is scored by accuracy)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +120,14 @@ class Source(abc.ABC):
 
     def missing(self) -> dict[Path, str]:
         """Files that the source's own lists name and that are not there -> where they are named.
+
+        Raises:
+          UserError: as ``tasks``.
+        """
+        return {}
+
+    def set_aside(self) -> dict[Path, str]:
+        """Files of tasks that are not read though the tasks are, such as unlabelled splits -> why.
 
         Raises:
           UserError: as ``tasks``.

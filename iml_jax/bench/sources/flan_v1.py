@@ -11,6 +11,7 @@ from typing import Any
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import flan_patterns
+from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK
 from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
 from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present
 from iml_jax.bench.sources.flan_fields import Rendered, TaskForm, forms, render, takes, translation
@@ -147,11 +148,16 @@ class TemplatedRows:
         path, content = self._templates()
         form, local = self._found(task, content)
         templates = self._chosen(form, path, content)
+        dropped = collections.Counter({OTHER_TASK: self._removed(form, path, content)})
         if split != "train" and form.label is not None:
-            templates = [template for template in templates if takes(template, form)]
+            asking = [template for template in templates if takes(template, form)]
+            dropped[NO_CHOICES] = len(templates) - len(asking)
+            templates = asking
+        dropped = +dropped
         names = _class_names(form, local)
         part = slices(form.specs, local.splits)[rows_of]
         for identity, place, raw in part.of(lambda: _rows(local, part)):
+            skipped.update(dropped)
             if is_long(raw):
                 skipped[LONG_ROW] += len(templates)
                 continue
@@ -211,6 +217,11 @@ class TemplatedRows:
                 "github.com/google-research/FLAN there, or bind Flan.template_file"
             )
         return path, flan_patterns.load(path)
+
+    def _removed(self, form: TaskForm, path: Path, content: Mapping[str, Any]) -> int:
+        """How many templates of a task are left out since they ask for another one."""
+        parsed = flan_patterns.templates_of(content, form.patterns, form.fields, path)
+        return len(parsed) - len(self._chosen(form, path, content))
 
     def _chosen(self, form: TaskForm, path: Path, content: Mapping[str, Any]) -> list[Template]:
         parsed = flan_patterns.templates_of(content, form.patterns, form.fields, path)

@@ -147,11 +147,13 @@ class RenderedPrompts:
         return 1
 
     def unread(self) -> dict[Path, str]:
-        """Files of the right format without a collection's columns -> why they are not read."""
+        """Every other file below the folder, such as rows for templates -> why it is not read."""
+        read = {path for path, _ in self._indexes()}
         return {
-            path: "no prompts of a collection"
-            for path in _files(self.folder)
-            if not collected_rows.is_collected(path)
+            path: "no prompts of a collection, which the folder is read as (Flan.form)"
+            for place, _, names in walk(self.folder)
+            for path in (place / name for name in names)
+            if path not in read
         }
 
     def examples(

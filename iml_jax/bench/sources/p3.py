@@ -11,12 +11,18 @@ from pathlib import Path
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.base import OTHER_TASK, BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.p3_rows import Filled, Prompt, filled, find, has_options
-from iml_jax.bench.sources.promptsource_filter import asking_for_the_task, flat, removed_prompts
+from iml_jax.bench.sources.promptsource_filter import (
+    asking_for_the_task,
+    flat,
+    removed_prompts,
+    spelling,
+    tabulated,
+)
 from iml_jax.bench.sources.promptsource_roles import (
     TRAIN_SETS,
     offered,
@@ -27,10 +33,12 @@ from iml_jax.bench.sources.promptsource_roles import (
 )
 from iml_jax.bench.sources.templates import load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.errors import UserError
 from iml_jax.storage.folders import is_there
 from iml_jax.storage.reading import encodable
 
 NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
+UNFILTERED = "missing (P3.template_dir): original_task_only leaves out no prompt of its dataset"
 NO_OPTION = "target is not among the answer choices"
 
 
@@ -49,7 +57,8 @@ class P3(Source):
         those listed in ``promptsource_filtered_templates.tsv`` are known to.
       role_table: T0's datasets.csv, as for ``PromptSource``; empty: every dataset is trained on.
       train_sets: the ``do_train`` entries of the role table that are trained on.
-      original_task_only: leave out templates that turn the dataset into another task.
+      original_task_only: leave out templates that turn the dataset into another task; their rows are counted,
+        and so are the prompts of datasets of which neither templates nor the table tell.
     """
 
     data_dir: SourcePath
@@ -101,18 +110,32 @@ class P3(Source):
             role=role,
             splits=offered(splits, role),
             metric="accuracy" if any(map(has_options, used)) else "rouge_l",
-            files=tuple(path for prompt in used for files, _ in prompt.splits.values() for path in files),
+            files=tuple(path for prompt in prompts for files, _ in prompt.splits.values() for path in files),
         )
 
     def _removed(self, prompt: Prompt) -> bool:
         if not self.original_task_only:
             return False
         said = _other_tasks(Path(self.template_dir), prompt.task) if self.template_dir else None
-        return flat(prompt.name) in (removed_prompts() if said is None else said)
+        return spelling(prompt.name) in (removed_prompts() if said is None else said)
+
+    def missing(self) -> dict[Path, str]:
+        """As ``Source.missing``: templates of datasets whose prompts nothing else says how to filter.
+
+        Neither their templates nor the table say which prompts ask for another task: all of them are used.
+        """
+        if not self.original_task_only:
+            return {}
+        tasks = {prompt.task for prompt in find(directory(self.data_dir, "P3.data_dir"))} - tabulated()
+        folder = Path(self.template_dir or self.data_dir)
+        files = [_template_file(folder, task) for task in sorted(tasks)]
+        return {file: UNFILTERED for file in files if not (self.template_dir and is_there(file))}
+
+    def _prompts(self, task: TaskInfo) -> list[Prompt]:
+        return [p for p in find(directory(self.data_dir, "P3.data_dir")) if p.task == task.task]
 
     def _used(self, task: TaskInfo) -> list[Prompt]:
-        prompts = find(directory(self.data_dir, "P3.data_dir"))
-        return [prompt for prompt in prompts if prompt.task == task.task and not self._removed(prompt)]
+        return [prompt for prompt in self._prompts(task) if not self._removed(prompt)]
 
     def templates(self, task: TaskInfo) -> int:
         """As ``Source.templates``: those that are used."""
@@ -136,7 +159,10 @@ class P3(Source):
         """As ``Source.read_split``; a skip is counted per row and template."""
         prompts = self._used(task)
         published = sorted({name for prompt in prompts for name in prompt.splits})
+        removed = [prompt for prompt in self._prompts(task) if self._removed(prompt)]
         for name in published_of(published, task.role, split):
+            for prompt in removed:
+                _count_removed(prompt, name, skipped)
             having = [prompt for prompt in prompts if name in prompt.splits]
             rows = itertools.zip_longest(*(filled(prompt, name) for prompt in having))
             for number, row in enumerate(rows, start=1):
@@ -149,6 +175,17 @@ class P3(Source):
                         skipped[reason] += 1
                     else:
                         yield _example(task, split, f"{name}:{number}", prompt, made)
+
+
+def _count_removed(prompt: Prompt, split: str, skipped: collections.Counter[str]) -> None:
+    """Counts the rows of a prompt that is left out; one more where its file is malformed."""
+    if split not in prompt.splits:
+        return
+    try:
+        for _ in filled(prompt, split):
+            skipped[OTHER_TASK] += 1
+    except UserError:
+        skipped[OTHER_TASK] += 1
 
 
 def _unusable(task: TaskInfo, split: str, made: Filled) -> str | None:
@@ -176,12 +213,16 @@ def _example(task: TaskInfo, split: str, identity: str, prompt: Prompt, made: Fi
     )
 
 
+def _template_file(folder: Path, task: str) -> Path:
+    return folder / task / "templates.yaml"
+
+
 @functools.lru_cache(maxsize=1024)
 def _other_tasks(folder: Path, task: str) -> frozenset[str] | None:
     """P3's names of a dataset's templates that ask for another task; None without a file of its templates."""
-    path = folder / task / "templates.yaml"
+    path = _template_file(folder, task)
     if not is_there(path):
         return None
     templates = load_templates(path)
     own = asking_for_the_task(task, templates)
-    return frozenset(flat(f"{task}_{template.name}") for template in templates if template not in own)
+    return frozenset(spelling(f"{task}_{template.name}") for template in templates if template not in own)

@@ -17,14 +17,14 @@ from pathlib import Path
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import stable_hash
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK, BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.bounds import LongRow
 from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present, same_name
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.promptsource_answers import with_all_answers
 from iml_jax.bench.sources.promptsource_filter import asking_for_the_task
-from iml_jax.bench.sources.promptsource_labels import labelled_splits
+from iml_jax.bench.sources.promptsource_labels import UNLABELLED_SPLIT, UNNAMED_SPLIT, labelled_splits
 from iml_jax.bench.sources.promptsource_roles import (
     TRAIN_SETS,
     offered,
@@ -46,7 +46,6 @@ from iml_jax.storage.folders import entries, is_there, walk
 
 TEMPLATE_FILE = "templates.yaml"
 PARTIAL = "template does not apply to every example"
-NO_CHOICES = "template without answer choices (the task is scored by accuracy)"
 NO_CHOICE = "target is not among the answer choices"
 _EXACT = frozenset({"Accuracy", "Sequence Accuracy", "Squad", "COQA F1", "Trivia QA"})
 # How a person gets what no hub gives.
@@ -126,6 +125,22 @@ class PromptSource(Source):
             for task, file in files.items()
             if not file.exists()
         }
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: published splits without labels, and those whose names say no split."""
+        aside: dict[Path, str] = {}
+        for task in self._lister()[0]:
+            try:
+                dataset = self._dataset(task)
+            except UserError:  # said where it is listed
+                continue
+            labelled = labelled_splits(dataset)
+            read = {path for name in labelled if split_of(name) for path in dataset.splits[name]}
+            for name, paths in dataset.splits.items():
+                why = "" if name in labelled else UNLABELLED_SPLIT
+                why = why if split_of(name) else UNNAMED_SPLIT
+                aside |= {path: why for path in paths if why and path not in read}
+        return aside
 
     def known(self) -> tuple[str, ...]:
         """Every dataset[/subset] with templates, sorted, whether its rows are there or not."""
@@ -220,9 +235,12 @@ class PromptSource(Source):
         if task.splits and "train" in named and (task.role == "train" or len(named) > 1):
             yield from self.examples(task, "train", skipped)
 
-    def _chosen(self, task: str) -> tuple[PromptTemplate, ...]:
+    def _every(self, task: str) -> tuple[PromptTemplate, ...]:
         path = self._template_file(task)
-        templates = load_templates(path) if is_there(path) else ()
+        return load_templates(path) if is_there(path) else ()
+
+    def _chosen(self, task: str) -> tuple[PromptTemplate, ...]:
+        templates = self._every(task)
         return asking_for_the_task(task, templates) if self.original_task_only else templates
 
     def probe(self, task: TaskInfo, split: str) -> None:
@@ -240,7 +258,7 @@ class PromptSource(Source):
         templates = self._chosen(task.task)
         with self._rendering(task, templates) as rendering:
             used = list(range(len(templates)))
-            dropped: collections.Counter[str] = collections.Counter()
+            dropped = collections.Counter({OTHER_TASK: len(self._every(task.task)) - len(templates)})
             if split != "train":
                 scored = [number for number in used if _scored(task, templates[number])]
                 used = scored

@@ -57,8 +57,19 @@ def flat(text: str) -> str:
     return re.sub(r"\W+", "_", text)
 
 
+def spelling(text: str) -> str:
+    """What all spellings of a P3 name share: exporters keep or cut the underscore of a final "?" or space."""
+    return re.sub(r"[\W_]+", "_", text).strip("_")
+
+
+@functools.cache
+def tabulated() -> frozenset[str]:
+    """The tasks that have a row in the table."""
+    return frozenset(task for task, _ in decisions())
+
+
 @functools.cache
 def removed_prompts() -> frozenset[str]:
-    """P3's flat names of the removed templates, ``DATASET_SUBSET_TEMPLATE``."""
+    """The spellings of P3's names of the removed templates, ``DATASET_SUBSET_TEMPLATE``."""
     removed = (key for key, (decision, _) in decisions().items() if decision == REMOVED)
-    return frozenset(flat(f"{task}_{template}") for task, template in removed)
+    return frozenset(spelling(f"{task}_{template}") for task, template in removed)

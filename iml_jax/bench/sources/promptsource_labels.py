@@ -10,6 +10,8 @@ from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
 
 UNLABELLED = "unlabelled row"
+UNLABELLED_SPLIT = "a split that is published without labels"
+UNNAMED_SPLIT = "its name says no split"
 _LOOKED_AT = 50  # rows; a split has labels throughout or not at all
 
 

@@ -14,7 +14,7 @@ from flan_cases import CASES
 from pyarrow import parquet
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import BrokenTask
+from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK, BrokenTask
 from iml_jax.bench.sources.bounds import LONG_ROW as TOO_LONG
 from iml_jax.bench.sources.bounds import NOT_UNICODE
 from iml_jax.bench.sources.datasets import locate
@@ -70,7 +70,7 @@ def test_every_row_with_every_template(tmp_path: Path) -> None:
     assert [path.name for path in task.files] == ["train.jsonl", "validation.jsonl", "templates.json"]
     assert source.templates(task) == 9
     trained, skipped = _examples(source, "rte", "train")
-    assert not skipped
+    assert skipped == {OTHER_TASK: 700}
     assert len(trained) == 700 * 9
     assert [example.template for example in trained[:10]] == [*"012345678", "0"]
     assert trained[0] == Example(
@@ -91,7 +91,7 @@ def test_every_row_with_every_template(tmp_path: Path) -> None:
     tested, skipped = _examples(source, "rte", "test")
     assert [example.references for example in tested[::9]] == [("yes",), ("no",)] * 2
     assert {example.example_id for example in tested} == {f"validation:{n}" for n in (2, 3, 5, 6)}
-    assert skipped == {"no label": 2 * 9}
+    assert skipped == {"no label": 2 * 9, OTHER_TASK: 6}
     assert source.unread() == {tmp_path / "super_glue/rte/test.jsonl": "FLAN uses other splits"}
 
 
@@ -110,10 +110,13 @@ def test_templates_that_change_the_task(tmp_path: Path) -> None:
     # In evaluation a task has one metric: only what asks to choose.
     tested, skipped = _examples(every, "sst2", "test")
     assert {example.template for example in tested} == set("01234567")
-    assert not skipped
+    assert skipped == {NO_CHOICES: 3}
     original = _source(tmp_path)
     assert original.templates(task) == 8
-    assert {example.template for example in _examples(original, "sst2", "train")[0]} == set("01234567")
+    trained, skipped = _examples(original, "sst2", "train")
+    assert {example.template for example in trained} == set("01234567")
+    assert skipped == {OTHER_TASK: len(trained) // 8}  # one for each row
+    assert _examples(original, "sst2", "test")[1] == {OTHER_TASK: 3}
     assert original.settings() != every.settings()
 
 

@@ -94,7 +94,7 @@ def test_tasks_of_a_collection(tmp_path: Path) -> None:
         ),
     ]
     assert skipped == {"empty target": 1, "empty input": 1}
-    assert not source.unread()
+    assert [path.name for path in source.unread()] == ["README.md"]
 
 
 def test_evaluated_prompts_have_one_metric(tmp_path: Path) -> None:
@@ -144,7 +144,9 @@ def test_forms(tmp_path: Path) -> None:
         Flan(str(tmp_path), form="v2").tasks()
     _jsonl(tmp_path / "train.jsonl", ROWS)
     assert len(Flan(str(tmp_path)).tasks()) == 4
-    assert Flan(str(tmp_path)).unread() == {tmp_path / "xsum/test.jsonl": "no prompts of a collection"}
+    unread = Flan(str(tmp_path)).unread()  # rows and templates, the other form
+    assert set(unread) == {tmp_path / "xsum/test.jsonl", tmp_path / "templates.json"}
+    assert all("no prompts of a collection" in why for why in unread.values())
     # A broken file does not make rows into a collection, and does not hide one.
     (tmp_path / "a.jsonl").write_text("{")
     assert len(list(Flan(str(tmp_path), form="v1").tasks())) == 1

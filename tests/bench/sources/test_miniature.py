@@ -14,7 +14,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.prompting import prompt
 from iml_jax.bench.sources import expand
-from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.sources.base import OTHER_TASK, Source, TaskInfo
 from iml_jax.bench.sources.miniature import MARKER, Miniature
 from iml_jax.bench.sources.miniature_lexicon import JOBS, KIND_OF, MAPS, SLOTS
 from iml_jax.bench.sources.miniature_makers import Asking, Spec, generate
@@ -30,7 +30,10 @@ BENCHMARKS = {
     *("reasoning", *CORPORA),
 }
 # The test files of CrossFit's seeds are alike; its reader says so.
-EXPECTED_SKIPS = {("crossfit", "test"): {"the same row as an earlier one"}}
+EXPECTED_SKIPS = {
+    ("crossfit", "test"): {"the same row as an earlier one"},
+    **{(name, split): {OTHER_TASK} for name in ("promptsource", "flan") for split in SPLITS},
+}
 
 
 def spec_of(task: TaskInfo) -> Spec:

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from iml_jax.bench.example import Example
 from iml_jax.bench.listing import survey
 from iml_jax.bench.sources import default_sources
-from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.base import OTHER_TASK, TaskInfo
 from iml_jax.bench.sources.p3 import P3
 from iml_jax.bench.sources.p3_rows import parse_name
 from iml_jax.errors import UserError
@@ -83,7 +83,11 @@ def test_files_of_prompt_and_completion(tmp_path: Path) -> None:
     assert _read(source, "dream", "train")[1][0].references == ("a", "b")
     # Question generation is left out of a dataset of questions to answer.
     (info,) = [info for info in source.tasks() if info.task == "adversarial_qa/dbert"]
-    assert (info.role, info.splits, info.files, source.templates(info)) == ("excluded", (), (), 0)
+    assert (info.role, info.splits, source.templates(info)) == ("excluded", (), 0)
+    # Neither templates nor the table say anything of its dataset.
+    _jsonl(tmp_path / "strange_set.jsonl", COMPLETED)
+    assert tmp_path / "strange_set" / "templates.yaml" in source.missing()
+    assert not P3(str(tmp_path), original_task_only=False).missing()
     every = P3(str(tmp_path), original_task_only=False)
     assert len(_read(every, "adversarial_qa/dbert", "train")[1]) == 5
 
@@ -106,7 +110,19 @@ def test_templates_say_what_the_table_does_not(tmp_path: Path) -> None:
         )
     )
     source = P3(str(tmp_path / "p3"), template_dir=str(tmp_path / "templates"))
-    assert {e.template for e in _read(source, "wiki_qa", "train")[1]} == {"three"}
+    _, examples, skipped = _read(source, "wiki_qa", "train")
+    assert {e.template for e in examples} == {"three"}
+    assert skipped == {OTHER_TASK: 5}
+    # P3 keeps the underscore of a final "?" or space; others cut it, or have one more.
+    first, second = (tmp_path / "p3" / f"wiki_qa_one_two{end}.jsonl" for end in ("", "_"))
+    first.rename(second)
+    _, examples, skipped = _read(source, "wiki_qa", "train")
+    assert {e.template for e in examples} == {"three"} and skipped == {OTHER_TASK: 5}
+    _jsonl(second, [*COMPLETED[:2], {"what": 1}])  # what is malformed there counts as one row
+    assert _read(source, "wiki_qa", "train")[2] == {OTHER_TASK: 3}
+    second.rename(tmp_path / "p3/adversarial_qa_dbert_generate_question_.jsonl")
+    (info,) = [info for info in P3(str(tmp_path / "p3")).tasks() if info.task == "adversarial_qa/dbert"]
+    assert info.role == "excluded"
 
 
 def test_folders_of_the_hub(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from iml_jax.bench import unread
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources import shortening
+from iml_jax.bench.sources.base import OTHER_TASK
 from iml_jax.bench.sources.promptsource import PARTIAL, PromptSource, metric_of
+from iml_jax.bench.sources.promptsource_labels import UNLABELLED_SPLIT
 from iml_jax.bench.sources.templates import PromptTemplate
 from iml_jax.errors import UserError
 
@@ -75,8 +78,9 @@ def test_every_row_has_every_template(tmp_path: Path) -> None:
     assert all(
         example.references[0] == ("no", "yes")[int(example.source.split("x")[1]) % 2] for example in evaluated
     )
+    assert skipped == {OTHER_TASK: 300}  # of each row one
+    every, skipped = _examples(_source(tmp_path, original_task_only=False), "d", "train")
     assert not skipped
-    every, _ = _examples(_source(tmp_path, original_task_only=False), "d", "train")
     assert {example.template for example in every} == {"t0", "t1", "t2"}
 
 
@@ -292,6 +296,10 @@ def test_a_test_split_without_labels_is_passed_over(tmp_path: Path, kept_back: d
     examples, skipped = _examples(source, "d", "validation")
     assert [example.source for example in examples] == ["0 b"]
     assert skipped == {"unlabelled row": 1}
+    (tmp_path / "data/d/other.parquet").write_bytes(b"")
+    aside = {path.name: why for path, why in unread.of_source(source, source.tasks()).items()}
+    assert aside["test.jsonl"] == UNLABELLED_SPLIT and "other.parquet" in aside
+    (tmp_path / "data/d/other.parquet").unlink()
     # Without the validation split the training rows are asked, and are no demonstrations.
     Path(tmp_path, "data", "d", "validation.jsonl").unlink()
     asked = source.assigned(source.tasks()[0], trained=False, evaluated=True)
