@@ -122,7 +122,7 @@ def render(manifest: Manifest, left: Sequence[LeftOut] = ()) -> str:
     trained, evaluated = len(manifest.trained), len(manifest.evaluated)
     console.print(f"\n{len(manifest.tasks)} tasks: {trained} trained, {evaluated} evaluated")
     for reason, count in record["totals"]["all"]["dropped"].items():
-        console.print(f"dropped {count:,}: {reason}")
+        console.print(f"dropped {count:,}: {reason}", soft_wrap=True)
     for reason, count in record["totals"]["all"]["shortened"].items():
         console.print(f"shortened {count:,}: {reason} (of all prompts rendered)")
     for fate, count in record["totals"]["all"]["demonstrations"].items():

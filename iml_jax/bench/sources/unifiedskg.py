@@ -130,6 +130,16 @@ class UnifiedSKG(Source):
         )
         return f"{items}, or the dataset's own files in {self.data_dir}/{task}" if task in READERS else items
 
+    def missing(self) -> dict[Path, str]:
+        """As ``Source.missing``: databases of schemas; without them no value is shown beside a column."""
+        found: dict[Path, str] = {}
+        for task in self.survey() if self.database_values else ():
+            files = task.files if isinstance(task, TaskInfo) else ()
+            schemas = [path for path in files if plain(path.name).endswith("tables.json")]
+            if schemas and not any(path.suffix == ".sqlite" for path in files):
+                found[schemas[0].parent / "database"] = "missing: no schema shows the values of its columns"
+        return found
+
     def _side(self, side: Sequence[Path]) -> Sequence[Path]:
         """Without databases that are not shown: tables.json has their schemas."""
         schemas = any(plain(path.name).endswith("tables.json") for path in side)

@@ -291,6 +291,10 @@ def test_databases_that_are_not_shown_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "spider" / "tables.json").write_text("[]")
     assert names(UnifiedSKG(str(tmp_path), database_values=False)) == ["dev.json", "tables.json"]
     assert names(UnifiedSKG(str(tmp_path))) == ["dev.json", "tables.json", "a.sqlite"]
+    assert not UnifiedSKG(str(tmp_path)).missing()
+    (tmp_path / "spider/database/a/a.sqlite").unlink()
+    assert list(UnifiedSKG(str(tmp_path)).missing()) == [tmp_path / "spider/database"]
+    assert not UnifiedSKG(str(tmp_path), database_values=False).missing()
 
 
 def test_all_public_files(shared: Path) -> None:
