@@ -64,6 +64,9 @@ def groups(attributes: str, partitions: int) -> list[list[int]] | None:
     return None
 
 
+PART = " (part)"  # ends the name of an axis that groups do not span
+
+
 @dataclasses.dataclass(frozen=True)
 class Axis:
     """Where a collective runs on the mesh.
@@ -100,4 +103,4 @@ def axis_of(
     whole = int(np.prod([one for one, varies in zip(shape, varying, strict=True) if varies], dtype=int))
     if size == 1 or not names:
         return Axis("none", 1)
-    return Axis("+".join(names) + ("" if pairs or size == whole else " (part)"), size)
+    return Axis("+".join(names) + ("" if pairs or size == whole else PART), size)

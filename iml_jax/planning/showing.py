@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iml_jax.planning import efficiency, memory, roofline, room
+from iml_jax.planning.groups import PART
 from iml_jax.planning.job import TITLES
 from iml_jax.planning.memory import GIB
 from iml_jax.planning.planner import Setting
@@ -250,10 +251,13 @@ def _collectives(result: Mapping[str, Any]) -> list[str]:
 def _by_axis(
     sums: Mapping[tuple[str, str], Sequence[float]], asked: Mapping[tuple[str, str], tuple[float, str]]
 ) -> list[list[str]]:
-    """All kinds of an axis together: a ring of permutations does the work of a gather or a scatter."""
+    """All kinds of an axis together, with stages over parts of it.
+
+    A ring of permutations does the work of a gather or a scatter, and two stages the work of one.
+    """
     rows = []
-    for axis in dict.fromkeys(axis for _, axis in (*asked, *sums)):
-        sent = sum(entry[1] for (_, place), entry in sums.items() if place == axis)
+    for axis in dict.fromkeys(axis.removesuffix(PART) for _, axis in (*asked, *sums)):
+        sent = sum(entry[1] for (_, place), entry in sums.items() if place.removesuffix(PART) == axis)
         need = sum(entry[0] for (_, place), entry in asked.items() if place == axis)
         ratio = f"{sent / need:.2f} of what theory asks" if need else ""
         rows.append(["all", axis, "", size(sent), size(need) if need else "-", ratio])
