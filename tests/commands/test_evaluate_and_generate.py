@@ -95,7 +95,10 @@ def test_evaluate_writes_scores_predictions_and_report(place, capsys: pytest.Cap
     mesh += [f"--gin.Evaluate.prepared_dir={prepared}", "--gin.Evaluate.tasks=('*:pick:*',)"]
     assert cli.main([*again, *mesh, *SHORT]) == 0
     assert results.load(other).tasks == found.tasks[3:]
-    assert "level with the model at step 3" in other.with_suffix(".html").read_text()
+    assert (
+        "not distinguishable from the model at step 3 (difference +0.0, "
+        in other.with_suffix(".html").read_text()
+    )
 
 
 def test_evaluate_takes_the_start_of_the_run_as_reference(place, capsys: pytest.CaptureFixture[str]) -> None:
