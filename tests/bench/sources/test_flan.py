@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -303,7 +304,18 @@ def test_all_public_rows(shared: Path) -> None:
     assert (len(tasks), examples) == (30, 120_869)
     # OpenBookQA's rows here have no fact: of its seven templates one can do without, for 1,000 rows.
     # Six rows of ARC have three or five options, which FLAN leaves out.
-    assert skipped == {"template needs a field that the row lacks": 6_000, "not four options": 6 * 7}
+    assert skipped == {
+        "template needs a field that the row lacks": 6_000,
+        "not four options": 6 * 7,
+        OTHER_TASK: 22_319,
+    }
+    # Every row with every template is an example or counted, whichever templates are used.
+    everything = dataclasses.replace(source, original_task_only=False)
+    others: collections.Counter[str] = collections.Counter()
+    every_example = sum(
+        1 for task in tasks for split in task.splits for _ in everything.examples(task, split, others)
+    )
+    assert every_example + others.total() == examples + skipped.total()
     unread = source.unread()
     assert {
         path.relative_to(folder / "tfds_jsonl").as_posix(): reason for path, reason in unread.items()
