@@ -271,4 +271,5 @@ def test_all_public_prompts(shared: Path) -> None:
     # TREC's completions are empty in these files.
     assert totals[False] == (28, 215, 7779, {"empty target": 280})
     assert 7779 + 280 == 8059
-    assert totals[True] == (28, 173, 6242, {"empty target": 280})
+    assert totals[True] == (28, 173, 6242, {"empty target": 280, OTHER_TASK: 1537})
+    assert 6242 + 280 + 1537 == 8059
