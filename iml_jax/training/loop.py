@@ -48,7 +48,7 @@ class TrainConfig:
       run_dir: where the run lives; an existing run is resumed.
       prepared_dir: what ``iml prepare`` wrote.
       steps: updates to do in all.
-      accumulation: micro-batches an update. Without dropout the loss is the same for any number, up to the
+      accumulation: micro-batches per update. Without dropout the loss is the same for any number, up to the
         rounding of its sums; with dropout each micro-batch draws its own.
       seed: of the initial parameters and of dropout.
       initial_checkpoint: a run or converted checkpoint whose parameters are the start; empty means
