@@ -64,7 +64,7 @@ class _Process:
                 stderr=errors,
             )
             try:
-                self.answer()  # that it runs
+                self.receive()  # that it runs
             except _DiedError as error:
                 errors.seek(0)
                 said = errors.read().decode("utf-8", "replace").strip().splitlines() or [str(error)]
@@ -82,16 +82,16 @@ class _Process:
             stream.write(content)
             stream.flush()
 
-    def answer(self) -> list[Any]:
-        """The next answer.
+    def receive(self) -> list[list[Any]]:
+        """The next answers: one or more, which were sent together.
 
         Raises:
-          _DiedError: the worker ended before it.
+          _DiedError: the worker ended before them.
         """
         head = self._read(worker.LENGTH.size)
-        content = json.loads(self._read(worker.LENGTH.unpack(head)[0]))
-        self.pending -= 1
+        content = json.loads(str(self._read(worker.LENGTH.unpack(head)[0]), "utf-8"))
         assert isinstance(content, list)
+        self.pending -= len(content)
         return content
 
     def _read(self, count: int) -> bytes:
@@ -197,7 +197,7 @@ class TemplateSet:
         if process.alive and process.pending <= _DRAINED:
             with contextlib.suppress(_DiedError):
                 while process.pending:
-                    process.answer()
+                    process.receive()
                 return _POOL.give(process)
         process.close()
         return None
@@ -223,7 +223,7 @@ class TemplateSet:
             number = 0
             try:
                 for number in range(len(wanted)):
-                    kind, *told = self._process.answer()
+                    [[kind, *told]] = self._process.receive()
                     if kind == worker.REFUSED:
                         self.refused[number] = told[0]
             except _DiedError as error:
@@ -269,7 +269,7 @@ class TemplateSet:
             try:
                 for _ in content:
                     while len(found) < len(which):
-                        found.append(_outcome(self._process.answer()))
+                        found.extend(map(_outcome, self._process.receive()))
                     done += 1
                     yield found
                     found = []

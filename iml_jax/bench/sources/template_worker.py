@@ -1,8 +1,8 @@
 """The process in which templates that somebody else wrote are rendered: whatever they do ends with it.
 
 ``template_pool`` starts it. It reads messages on standard input, each a pickle that its parent made, and
-answers in JSON: what a template rendered is never unpickled or evaluated. Its limits on time and memory are a
-net far above what counted work (``template_limits``) can reach.
+answers in JSON, a list of answers in each message: what a template rendered is never unpickled or evaluated.
+Its limits on time and memory are a net far above what counted work (``template_limits``) can reach.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ RENDERED, SKIPPED, COLUMN, REFUSED, LOADED = "rendered", "skipped", "column", "r
 READY = "ready"
 NOT_APPLICABLE = "template does not apply to the row"
 NULL = "template prints a value that is null in the row"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_TOO_LARGE = (REFUSED, f"more than {MEMORY >> 20} MiB of memory")
 
 
 def main() -> None:
@@ -79,14 +81,16 @@ class _Worker:
 
     def greet(self) -> None:
         """Tells that the worker runs."""
-        self._answer(lambda: [READY], at_once=True)
+        self._send([[READY]])
+        self._answers.flush()
 
     def load(self, templates: Sequence[PromptTemplate | None], path: Path, limit: int) -> None:
-        """Compiles templates, all but None; answers for each in turn."""
+        """Compiles templates, all but None; answers for each in turn, as soon as it is compiled."""
         self._renderers = []
         for template in templates:
             self._renderers.append(None)
-            self._answer(lambda: self._load(template, path, limit), at_once=True)  # noqa: B023
+            self._send([self._limited(self._load, template, path, limit)])
+            self._answers.flush()
 
     def _load(self, template: PromptTemplate | None, path: Path, limit: int) -> list[Any]:
         if template is None:
@@ -104,10 +108,20 @@ class _Worker:
         texts: bool,
         at_once: bool,
     ) -> None:
-        """Renders each row with templates ``which``, by each one's seed; answers for each in turn."""
+        """Renders each row with templates ``which``, by each one's seed; answers for each row in turn.
+
+        ``at_once``: answers for each rendering, as soon as it is made, so that none is lost with the worker.
+        """
         for row, seeds in rows:
+            made: list[list[Any]] = []
             for template, seed in zip(which, seeds, strict=True):
-                self._answer(lambda: self._render(row, template, seed, texts), at_once)  # noqa: B023
+                made.append(self._limited(self._render, row, template, seed, texts))
+                if at_once:
+                    self._send(made)
+                    self._answers.flush()
+                    made = []
+            if made:
+                self._send(made)
 
     def _render(self, row: dict[str, Any], template: int, seed: int, texts: bool) -> list[Any]:
         renderer = self._renderers[template]
@@ -129,14 +143,24 @@ class _Worker:
             return [SKIPPED, NOT_UNICODE]
         return [RENDERED, made.prompt, made.references, made.options, made.cut] if texts else [RENDERED]
 
-    def _answer(self, work: Callable[[], list[Any]], at_once: bool) -> None:
+    def _limited(self, work: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
+        """What ``work`` returns, within SECONDS and MEMORY."""
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            content = json.dumps(work(), ensure_ascii=False).encode("utf-8", "backslashreplace")
+            return work(*arguments)
         except MemoryError:
-            content = json.dumps([REFUSED, f"more than {MEMORY >> 20} MiB of memory"]).encode()
+            return list(_TOO_LARGE)
+
+    def _send(self, answers: list[list[Any]]) -> None:
+        """Writes answers as one message; its own work is not limited in time."""
         signal.setitimer(signal.ITIMER_PROF, 0)
+        try:
+            content = _ENCODER.encode(answers).encode("utf-8", "backslashreplace")
+        except MemoryError:
+            if len(answers) > 1:  # the texts of a row together
+                for answer in answers:
+                    self._send([answer])
+                return
+            content = _ENCODER.encode([_TOO_LARGE]).encode()
         self._answers.write(LENGTH.pack(len(content)))
         self._answers.write(content)
-        if at_once:
-            self._answers.flush()
