@@ -10,6 +10,7 @@ from iml_jax.bench import left_out, mixtures
 from iml_jax.bench.left_out import LeftOut
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.copies import PACKED
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.errors import UserError
 from iml_jax.printing import one_line
@@ -47,15 +48,16 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
         own = None
     except UserError:
         return {}
-    missing = _missing(source)
-    folder = getattr(source, "data_dir", "")
-    if own is not None or not folder:
-        return dict(sorted({**(own or {}), **missing}.items()))
     tasks = list(tasks)
     read = {path for task in tasks if isinstance(task, TaskInfo) for path in task.files}
-    broken = " ".join(task.reason for task in tasks if isinstance(task, BrokenTask))
-    left = {path: NO_TASK for path in _files(Path(folder)) if path not in read and f"{path}" not in broken}
-    return {**left, **missing}
+    folder = getattr(source, "data_dir", "")
+    if own is None and folder:
+        broken = " ".join(task.reason for task in tasks if isinstance(task, BrokenTask))
+        every = (path for path in _files(Path(folder)) if path not in read and f"{path}" not in broken)
+        own = dict.fromkeys(every, NO_TASK)
+    left = {**(own or {}), **_missing(source)}
+    left |= {path: PACKED for path in left if path.suffix == ".gz" and path.with_suffix("") in read}
+    return dict(sorted(left.items()))
 
 
 def _missing(source: Source) -> dict[Path, str]:

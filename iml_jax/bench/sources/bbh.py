@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iml_jax.bench.example import Demonstration, Example
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
-from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, with_gz
+from iml_jax.bench.sources.copies import Copies
+from iml_jax.bench.sources.evaluation_only import CANARY, EvaluationSet, has_canary, packed, with_gz
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import listed
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
@@ -92,23 +94,44 @@ class BigBenchHard(EvaluationSet):
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every file, sorted; no file is opened."""
+        found, _ = self._find()
+        prompts = self._prompts()
+        return sorted(found), lambda task: self._info(task, found[task], with_gz(prompts, f"{task}.txt"))
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        found, twins = self._find()
+        prompts = self._prompts()
+        for task in found:
+            twins |= packed(prompts, f"{task}.txt")
+        return twins
+
+    def _folder(self) -> Path:
         root = directory(self.data_dir, "BigBenchHard.data_dir")
-        folder = root / "bbh" if (root / "bbh").is_dir() else root
-        found: dict[str, Path] = {}
-        for path in entries(folder):
-            task = path.name.removesuffix(".gz").removesuffix(".json")
-            if path.name.endswith((".json", ".json.gz")) and path.is_file():
-                if task in found:
-                    raise UserError(f"{path}: the same task as {found[task]}; remove one of the two")
-                found[task] = path
+        return root / "bbh" if (root / "bbh").is_dir() else root
+
+    def _prompts(self) -> Path:
+        """The folder of the prompt files."""
+        if self.prompt_dir:
+            return directory(self.prompt_dir, "BigBenchHard.prompt_dir")
+        folder = self._folder()
+        beside = (folder / _PROMPTS, folder.parent / _PROMPTS)
+        return next((place for place in beside if place.is_dir()), folder)
+
+    def _find(self) -> tuple[dict[str, Path], Copies]:
+        """Task -> its file; and copies."""
+        folder = self._folder()
+        found, twins = copies.once(
+            (
+                (path.name.removesuffix(".gz").removesuffix(".json"), path)
+                for path in entries(folder)
+                if path.name.endswith((".json", ".json.gz")) and path.is_file()
+            ),
+            "task",
+        )
         if not found:
             raise UserError(f"{folder}: no file TASK.json (or .json.gz); bind the folder bbh of the clone")
-        if self.prompt_dir:
-            prompts = directory(self.prompt_dir, "BigBenchHard.prompt_dir")
-        else:
-            beside = (folder / _PROMPTS, folder.parent / _PROMPTS)
-            prompts = next((place for place in beside if place.is_dir()), folder)
-        return sorted(found), lambda task: self._info(task, found[task], with_gz(prompts, f"{task}.txt"))
+        return found, twins
 
     def _info(self, task: str, path: Path, prompt: Path | None) -> TaskInfo:
         return TaskInfo(

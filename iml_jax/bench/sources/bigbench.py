@@ -9,8 +9,10 @@ from pathlib import Path
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import stable_hash
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, head_of, listed
@@ -52,21 +54,28 @@ class BigBench(EvaluationSet):
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every task file, sorted; each is parsed."""
+        found, _ = self._find()
+        return sorted(found), lambda name: self._info(name, found[name])
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return self._find()[1]
+
+    def _find(self) -> tuple[dict[str, Path], Copies]:
+        """Task -> its file; and copies."""
         root = directory(self.data_dir, "BigBench.data_dir")
-        found: dict[str, Path] = {}
-        for path in sorted(
-            place / name
-            for place, _, files in walk(root)
-            for name in ("task.json", "task.json.gz")
-            if name in files
-        ):
-            name = path.parent.relative_to(root).as_posix()
-            if name in found:
-                raise UserError(f"{path}: the same task as {found[name]}; remove one of the two")
-            found[name] = path
+        found, twins = copies.once(
+            (
+                (place.relative_to(root).as_posix(), place / name)
+                for place, _, files in walk(root)
+                for name in ("task.json", "task.json.gz")
+                if name in files
+            ),
+            "task",
+        )
         if not found:
             raise UserError(f"{root}: no TASK/task.json below it; bind BIG-bench's folder benchmark_tasks")
-        return sorted(found), lambda name: self._info(name, found[name])
+        return found, twins
 
     def _info(self, name: str, path: Path) -> TaskInfo:
         content = head_of(path, "examples")

@@ -28,11 +28,14 @@ REST = "rest of a file from a malformed place on"
 class _Corpus(Source):
     """What both corpora share: a folder's sets, each a task; examples without source and instruction.
 
-    A corpus is trained on; ``splits`` says of which of its splits, so that those set apart stay apart.
+    A corpus is trained on; ``splits`` says of which of its splits, so that those set apart stay apart. A
+    malformed file of a set that ``sets`` names is refused; of another set what stands before the malformed
+    place is read, and the rest of the file is counted as one row.
     """
 
     data_dir: SourcePath
     splits: tuple[str, ...] = ("train",)
+    sets: tuple[str, ...] = ()
 
     category = ""
 
@@ -43,7 +46,7 @@ class _Corpus(Source):
 
     def settings(self) -> dict[str, object]:
         """What decides the examples besides the files."""
-        return {"splits": sorted(self.splits)}
+        return {"splits": sorted(self.splits), "sets": sorted(self.sets)}
 
     def tasks(self) -> Sequence[TaskInfo]:
         """Every set with files of the splits asked for, sorted; no file is opened."""
@@ -80,13 +83,50 @@ class _Corpus(Source):
                 found[file.task].append(file)
         return dict(found)
 
-    @abc.abstractmethod
     def _walk(self) -> tuple[list[CorpusFile], dict[Path, str]]:
         """The files that are read, sorted, and the others with the reason why not."""
+        own = type(self).__name__
+        files, unread = self._files(directory(self.data_dir, f"{own}.data_dir"))
+        if not self.sets:
+            return files, unread
+        here = {file.task for file in files}
+        if gone := [name for name in self.sets if name not in here]:
+            has = ", ".join(sorted(here)) or "none"
+            raise UserError(f"{own}.sets: {self.data_dir} has no set {gone[0]}; it has {has}")
+        others = [file.path for file in files if file.task not in self.sets]
+        unread |= dict.fromkeys(others, f"{own}.sets does not name its set")
+        return [file for file in files if file.task in self.sets], unread
+
+    @staticmethod
+    @abc.abstractmethod
+    def _files(folder: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
+        """The files of every set below a folder, sorted, and the others with the reason why not."""
 
     @abc.abstractmethod
+    def _whole(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
+        """(identity, text, why it is left out or "") of each document or dialogue.
+
+        Raises:
+          UserError: the file is malformed from some place on.
+        """
+
     def _texts(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
-        """(identity, text, why it is left out or "") of each document or dialogue."""
+        """As ``_whole``; the rest of a malformed file counts as one that is left out, unless it was named."""
+        try:
+            yield from self._whole(file)
+        except UserError as error:
+            if file.task in self.sets:
+                raise
+            yield "", "", f"{REST}: {error}"
+
+    def probe(self, task: TaskInfo, split: str) -> None:
+        """As ``Source.probe``; a malformed file is refused, whether its set is named or not."""
+        named = self.asked_for(task.task)
+        next(iter(named.examples(task, split, collections.Counter())), None)
+
+    def asked_for(self, task: str) -> Source:
+        """As ``Source.asked_for``."""
+        return dataclasses.replace(self, sets=(task,))
 
     def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.read_split``; the rows of ``skipped`` are documents or dialogues."""
@@ -139,6 +179,8 @@ class PretrainingText(_Corpus):
     Attributes:
       data_dir: the folder of the texts.
       splits: which splits are read; files are of "train" unless their name or folder says otherwise.
+      sets: the sets to read; empty: every one. A malformed file of a set that is named here is refused; of
+        another set its texts up to the malformed one are read, and the rest of it is counted as one row.
       document_characters: most characters of a document; 6,000 of English prose are below 2,048 tokens.
     """
 
@@ -156,10 +198,11 @@ class PretrainingText(_Corpus):
         """What decides the examples besides the files."""
         return super().settings() | {"document_characters": self.document_characters}
 
-    def _walk(self) -> tuple[list[CorpusFile], dict[Path, str]]:
-        return corpus.find_texts(directory(self.data_dir, "PretrainingText.data_dir"))
+    @staticmethod
+    def _files(folder: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
+        return corpus.find_texts(folder)
 
-    def _texts(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
+    def _whole(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
         size = self.document_characters
         if file.kind == "text":
             for number, text in documents(_paragraph_lines(file.path), size):
@@ -188,13 +231,12 @@ class Dialogue(_Corpus):
     Attributes:
       data_dir: the folder of the sets.
       splits: which splits are read; files are of "train" unless their name or folder says otherwise.
-      dialogue_characters: most characters of an example; longer sessions are cut between turns.
       sets: the sets to read; empty: every one. A malformed file of a set that is named here is refused; of
         another set its dialogues up to the malformed one are read, and the rest of it is counted as one row.
+      dialogue_characters: most characters of an example; longer sessions are cut between turns.
     """
 
     dialogue_characters: int = 4500
-    sets: tuple[str, ...] = ()
 
     name = "dialogue"
     category = "Dialogue"
@@ -206,42 +248,13 @@ class Dialogue(_Corpus):
 
     def settings(self) -> dict[str, object]:
         """What decides the examples besides the files."""
-        return super().settings() | {
-            "dialogue_characters": self.dialogue_characters,
-            "sets": sorted(self.sets),
-        }
+        return super().settings() | {"dialogue_characters": self.dialogue_characters}
 
-    def _walk(self) -> tuple[list[CorpusFile], dict[Path, str]]:
-        files, unread = corpus.find_dialogues(directory(self.data_dir, "Dialogue.data_dir"))
-        if not self.sets:
-            return files, unread
-        here = {file.task for file in files}
-        if gone := [name for name in self.sets if name not in here]:
-            has = ", ".join(sorted(here)) or "none"
-            raise UserError(f"Dialogue.sets: {self.data_dir} has no set {gone[0]}; it has {has}")
-        unread |= {
-            file.path: "Dialogue.sets does not name its set" for file in files if file.task not in self.sets
-        }
-        return [file for file in files if file.task in self.sets], unread
+    @staticmethod
+    def _files(folder: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
+        return corpus.find_dialogues(folder)
 
-    def probe(self, task: TaskInfo, split: str) -> None:
-        """As ``Source.probe``; a malformed file is refused, whether its set is named or not."""
-        named = self.asked_for(task.task)
-        next(iter(named.examples(task, split, collections.Counter())), None)
-
-    def asked_for(self, task: str) -> Dialogue:
-        """As ``Source.asked_for``."""
-        return dataclasses.replace(self, sets=(task,))
-
-    def _texts(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
-        try:
-            yield from self._dialogues(file)
-        except UserError as error:
-            if file.task in self.sets:
-                raise
-            yield "", "", f"{REST}: {error}"
-
-    def _dialogues(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
+    def _whole(self, file: CorpusFile) -> Iterator[tuple[str, str, str]]:
         for talk in corpus.READERS[file.kind](file.path):
             if talk.unusable or len(talk.text) <= self.dialogue_characters:
                 yield talk.identity, talk.text, talk.unusable

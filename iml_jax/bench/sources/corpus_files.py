@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from iml_jax.bench.sources import copies, switchboard
 from iml_jax.bench.sources import dialogue_formats as formats
-from iml_jax.bench.sources import switchboard
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.dialogue_formats import Dialogues
 from iml_jax.bench.sources.files import SPLIT_NAMES
-from iml_jax.errors import UserError
 from iml_jax.storage.folders import walk
 
 _SPLIT_OF = SPLIT_NAMES | {"val": "validation", "valid": "validation", "trn": "train", "tst": "test"}
@@ -92,14 +92,10 @@ class CorpusFile:
 
 
 def find_texts(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
-    """Plain texts and JSON lines below a folder, and the other files with the reason why they are not read.
-
-    Raises:
-      UserError: a file is there twice (plain and ``.gz``).
-    """
+    """Plain texts and JSON lines below a folder, and the other files with why they are not read."""
     files: list[CorpusFile] = []
-    unread: dict[Path, str] = {}
-    for path, relative in _walk(root):
+    found, unread = _once(root)
+    for path, relative in found:
         name = relative.removesuffix(".gz")
         kind = "text" if name.endswith(".txt") else "json" if name.endswith((".jsonl", ".json")) else ""
         if reason := _reason(f"/{relative}", ""):
@@ -114,14 +110,10 @@ def find_texts(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
 
 
 def find_dialogues(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
-    """Dialogue files below a folder, and the other files with the reason why they are not read.
-
-    Raises:
-      UserError: a file is there twice (plain and ``.gz``).
-    """
+    """Dialogue files below a folder, and the other files with the reason why they are not read."""
     files: list[CorpusFile] = []
-    unread: dict[Path, str] = {}
-    for path, relative in _walk(root):
+    found, unread = _once(root)
+    for path, relative in found:
         whole = f"{root.name}/{relative}".removesuffix(".gz")
         if reason := _reason(f"/{whole}", ""):
             unread[path] = reason
@@ -137,17 +129,13 @@ def find_dialogues(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
     return _without_twins(files, unread), unread
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, str]]:
-    """(path, path relative to the root with "/") of every file, in the order of names."""
-    for folder, _, names in walk(root):
-        seen: dict[str, str] = {}
-        for file in names:
-            bare = file.removesuffix(".gz")
-            path = folder / file
-            if bare in seen:
-                raise UserError(f"{path}: the same as {seen[bare]}; remove one of the two")
-            seen[bare] = file
-            yield path, path.relative_to(root).as_posix()
+def _once(root: Path) -> tuple[list[tuple[Path, str]], Copies]:
+    """(path, path relative to the root with "/") of every file, in the order of names; and copies."""
+    every = (place / name for place, _, names in walk(root) for name in names)
+    named, twins = copies.once(
+        ((path.with_name(path.name.removesuffix(".gz")), path) for path in every), "file"
+    )
+    return [(path, path.relative_to(root).as_posix()) for path in named.values()], twins
 
 
 def split_of(relative: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.hashing import stable_hash
-from iml_jax.bench.sources import crossfit_rows, crossfit_tasks
+from iml_jax.bench.sources import copies, crossfit_rows, crossfit_tasks
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.crossfit_rows import FILE, Row
 from iml_jax.bench.sources.crossfit_tasks import CLASSIFICATION, KnownTask
 from iml_jax.bench.sources.files import SPLIT_NAMES, directory
@@ -33,7 +36,8 @@ class CrossFit(Source):
     each row once; its validation rows come from all dev files. The test files of all seeds hold the same
     rows, which are taken once. Rows of dev and test files whose input is also a training row's are skipped:
     CrossFit draws train and dev of each seed from the same rows. Other files are left alone, MetaICL's
-    ``inst:`` and ``unifiedqa:`` ones too, which are prompts of other benchmarks.
+    ``inst:`` and ``unifiedqa:`` ones too, which are prompts of other benchmarks. Of a file that is there in
+    both forms CrossFit's own (TSV) is read, of one in several folders that in its task's.
 
     A prompt is the task's sentence, a line break and the input. Its options are the choices that the input
     lists, those of the JSONL row, or for classification the labels seen in all files of the task, if they
@@ -71,10 +75,14 @@ class CrossFit(Source):
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Names of the tasks, and what lists one."""
-        found = _find(directory(self.data_dir, "CrossFit.data_dir"))
+        found, _ = _find(directory(self.data_dir, "CrossFit.data_dir"))
         known = crossfit_tasks.known_tasks(self.instructions)
         role = self._roles(found)
         return sorted(found), lambda task: self._info(task, found[task], known, role(task))
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return _find(directory(self.data_dir, "CrossFit.data_dir"))[1]
 
     def _roles(self, found: Mapping[str, object]) -> Callable[[str], str]:
         if not self.partition:
@@ -162,28 +170,39 @@ class CrossFit(Source):
         return crossfit_tasks.lookup(known, task.task, task.files[0])
 
 
-def _find(folder: Path) -> dict[str, list[Path]]:
-    """Task -> its files."""
+def _find(folder: Path) -> tuple[dict[str, list[Path]], Copies]:
+    """Task -> its files; and copies."""
+    every = (path for entry in entries(folder) for path in (entries(entry) if entry.is_dir() else (entry,)))
+    named, twins = copies.once(
+        ((_stem(path, match), path) for path in every if (match := FILE.fullmatch(path.name))), "rows", _order
+    )
     found: dict[str, list[Path]] = collections.defaultdict(list)
-    names: dict[str, Path] = {}
-    for entry in entries(folder):
-        for path in entries(entry) if entry.is_dir() else (entry,):
-            if match := FILE.fullmatch(path.name):
-                stem = path.name.partition(f".{match['form']}")[0]
-                if stem in names:
-                    raise UserError(f"{path}: the same rows as {names[stem]}; remove one of the two")
-                names[stem] = path
-                found[match["task"]].append(path)
+    for path in named.values():
+        found[_matched(path)["task"]].append(path)
     if not found:
         remedy = f"bind {folder / 'data'}" if (folder / "data").is_dir() else "bind CrossFit's data folder"
         raise NothingFoundError(
             f"{folder}: no file TASK_SHOTS_SEED_SPLIT.tsv (or .jsonl, or .gz of it); {remedy}"
         )
-    return dict(found)
+    return dict(found), twins
+
+
+def _stem(path: Path, match: re.Match[str]) -> str:
+    return path.name.partition(f".{match['form']}")[0]
+
+
+def _order(path: Path) -> tuple[Any, ...]:
+    """Of the same rows in several files: CrossFit's own form first, then the folder of the task."""
+    elsewhere = path.parent.name != _matched(path)["task"]
+    return crossfit_rows.is_jsonl(path), elsewhere, *copies.by_name(path)
+
+
+def _matched(path: Path) -> re.Match[str]:
+    return FILE.fullmatch(path.name)  # type: ignore[return-value]  # only such files are kept
 
 
 def _seed(path: Path) -> int:
-    return int(FILE.fullmatch(path.name)["seed"])  # type: ignore[index]  # only such files are kept
+    return int(_matched(path)["seed"])
 
 
 def _by_split(paths: Iterable[Path]) -> dict[str, list[Path]]:

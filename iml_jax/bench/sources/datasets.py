@@ -8,17 +8,21 @@ folder it may be:
   ``DATASET/SUBSET/SPLIT-…``, ``DATASET/data/SUBSET/SPLIT-…`` or ``DATASET/SUBSET/SPLIT/0000.parquet``;
 * a folder of ``datasets.save_to_disk`` (``arrow_folders``);
 * what ``tensorflow_datasets`` prepared, ``DATASET[/SUBSET]/VERSION/`` (``tfds_folders``).
+
+Where it is there in several of these ways, one is read by a rule (``locate``), and ``LocalDataset.copies``
+says what is not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources import arrow_folders, tfds_folders
+from iml_jax.bench.sources import arrow_folders, copies, tfds_folders
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.rows import located_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries, is_there, walk
@@ -49,6 +53,7 @@ class LocalDataset:
       kind: one of ``FORMATS``.
       splits: published split name -> its files, sorted.
       metadata: files besides those of the splits that decide how rows come out.
+      copies: files with rows of the same dataset that are not read -> why.
     """
 
     name: str
@@ -56,6 +61,7 @@ class LocalDataset:
     kind: str
     splits: Mapping[str, tuple[Path, ...]]
     metadata: tuple[Path, ...] = ()
+    copies: Mapping[Path, str] = dataclasses.field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -111,20 +117,43 @@ def locate(data_dir: Path, name: str) -> LocalDataset | None:
     ``-`` and ``_`` count as the same. A version (``glue/rte:2.0.0``) chooses among those that TFDS prepared,
     of which the highest is read otherwise; other formats carry none and it is not looked at.
 
+    Of several folders with the dataset the one with the most splits is read, and of these the nearest: the
+    exact spelling before others, the folder itself before ``data`` and ``default`` below it. Of several
+    formats in one folder it is ``save_to_disk``'s, then TFDS's, then ``copies.TABLES``.
+
     Raises:
-      UserError: the name is none, two folders hold the dataset, or its files are incomplete or malformed.
+      UserError: the name is none, or the files of the dataset or of a copy are incomplete or malformed.
     """
     parts, version = _parse(name)
     found: list[LocalDataset] = []
     for folder in _candidates(data_dir, parts):
-        dataset = _read(folder, name, version)
-        if dataset is not None and dataset.folder not in [other.folder for other in found]:
-            found.append(dataset)
-    if len(found) > 1:
-        raise UserError(
-            f"{found[1].folder}: holds {name}, and so does {found[0].folder}; keep one of the two"
-        )
-    return found[0] if found else None
+        for dataset in _read(folder, name, version):
+            if dataset.folder not in [other.folder for other in found if other.kind == dataset.kind]:
+                found.append(dataset)
+    return _one(found)
+
+
+def locate_first(data_dir: Path, names: Sequence[str]) -> LocalDataset | None:
+    """As ``locate``, of a dataset that has several names: the first of them that is there is read."""
+    found = [dataset for name in names if (dataset := locate(data_dir, name))]
+    return _with_copies(found[0], found[1:]) if found else None
+
+
+def _one(found: Sequence[LocalDataset]) -> LocalDataset | None:
+    if not found:
+        return None
+    most = max(len(dataset.splits) for dataset in found)
+    read = next(dataset for dataset in found if len(dataset.splits) == most)
+    return _with_copies(read, [dataset for dataset in found if dataset is not read])
+
+
+def _with_copies(read: LocalDataset, others: Sequence[LocalDataset]) -> LocalDataset:
+    left = dict(read.copies)
+    for other in others:
+        left |= {**dict.fromkeys(other.files, copies.same(read.folder, "dataset")), **other.copies}
+    own = set(read.files)
+    kept = {path: reason for path, reason in sorted(left.items()) if path not in own}
+    return dataclasses.replace(read, copies=kept)
 
 
 def missing(data_dir: Path, name: str, how: str) -> str:
@@ -220,23 +249,25 @@ def same_name(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _read(folder: Path, name: str, version: str) -> LocalDataset | None:
-    """The dataset that lies in this very folder."""
+def _read(folder: Path, name: str, version: str) -> Iterator[LocalDataset]:
+    """The datasets that lie in this very folder, in the order in which they are preferred."""
     if arrow_folders.is_arrow_folder(folder):
         splits, metadata = arrow_folders.arrow_splits(folder)
-        return LocalDataset(name, folder, "arrow", splits, metadata)
-    known = tfds_folders.versions(folder)
+        yield LocalDataset(name, folder, "arrow", splits, metadata)
     if is_there(folder / tfds_folders.FEATURES) and tfds_folders.is_version(folder):
         splits, metadata = tfds_folders.tfds_splits(folder)
-        return LocalDataset(name, folder, "tfds", splits, metadata)
-    if known:
-        chosen = [other for other in known if _matches(other, version)]
-        if not chosen:
-            return None
+        yield LocalDataset(name, folder, "tfds", splits, metadata)
+    known = tfds_folders.versions(folder)
+    if chosen := [other for other in known if _matches(other, version)]:
         splits, metadata = tfds_folders.tfds_splits(folder / chosen[-1])
-        return LocalDataset(name, folder / chosen[-1], "tfds", splits, metadata)
-    files = _row_files(folder)
-    return LocalDataset(name, folder, "rows", files) if files else None
+        others = Copies()
+        for other in known:
+            if other != chosen[-1]:
+                others |= copies.below(folder / other, folder / chosen[-1], "dataset")
+        yield LocalDataset(name, folder / chosen[-1], "tfds", splits, metadata, others)
+    files, twins = _row_files(folder)
+    if files and not (known and not chosen):  # rows carry no version, those beside TFDS's are of another
+        yield LocalDataset(name, folder, "rows", files, copies=twins)
 
 
 def _matches(version: str, wanted: str) -> bool:
@@ -245,38 +276,44 @@ def _matches(version: str, wanted: str) -> bool:
     return not wanted or all(asked in ("*", own) for own, asked in pairs)
 
 
-def _row_files(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Split -> files of a folder of row files, splits sorted."""
+def _row_files(folder: Path) -> tuple[dict[str, tuple[Path, ...]], Copies]:
+    """Split -> files of a folder of row files, splits sorted; and their copies."""
     names = [path.name for path in entries(folder)]
-    found: dict[str, list[re.Match[str]]] = {}
+    found: dict[str, list[Path]] = {}
     for name in names:
         if (match := _file(name)) and (folder / name).is_file():
-            found.setdefault(match["split"], []).append(match)
-    splits = {split: _whole(folder, matches) for split, matches in found.items()}
+            found.setdefault(match["split"], []).append(folder / name)
+    splits: dict[str, tuple[Path, ...]] = {}
+    left = Copies()
+    for split, paths in found.items():
+        splits[split], others = copies.whole_split(paths)
+        left |= others
     for split in _split_folders(folder, names):
+        inside = _numbered(folder / split)
         if split in splits:
-            raise UserError(f"{folder / split}: the same split as {splits[split][0]}; remove one of the two")
-        inside = folder / split
-        splits[split] = tuple(path for path in entries(inside) if _NUMBERED.fullmatch(path.name))
-    return dict(sorted(splits.items()))
+            left |= dict.fromkeys(inside, copies.same(splits[split][0], "split"))
+        else:
+            splits[split] = inside
+    return dict(sorted(splits.items())), left
+
+
+def _numbered(folder: Path) -> tuple[Path, ...]:
+    """The files of a split of the hub's own conversion.
+
+    Raises:
+      UserError: they are not numbered from 0 without a gap.
+    """
+    files = tuple(path for path in entries(folder) if _NUMBERED.fullmatch(path.name))
+    for number, path in enumerate(files):
+        if int(path.stem) != number:
+            raise UserError(f"{path}: {number:04d}.parquet is not there; fetch the files before it")
+    return files
 
 
 def _split_folders(folder: Path, names: list[str]) -> list[str]:
     """The folders among ``names`` that are a split of the hub's own conversion."""
     folders = (folder / name for name in names if _SPLIT.fullmatch(name) and (folder / name).is_dir())
     return [path.name for path in folders if any(_NUMBERED.fullmatch(file.name) for file in entries(path))]
-
-
-def _whole(folder: Path, matches: list[re.Match[str]]) -> tuple[Path, ...]:
-    """The files of one split, all of them: one file, or shards of one kind and number."""
-    first = folder / matches[0].string
-    kinds = {(match["kind"], match["shards"]) for match in matches}
-    indices = [match["index"] for match in matches]
-    if len(kinds) > 1 or len(set(indices)) != len(indices):
-        raise UserError(f"{folder / matches[1].string}: the same split as {first}; remove one of the two")
-    if (shards := matches[0]["shards"]) is not None and len(matches) != int(shards):
-        raise UserError(f"{first}: {len(matches)} of {int(shards)} shards are there; fetch the others")
-    return tuple(folder / match.string for match in matches)
 
 
 def _file(name: str) -> re.Match[str] | None:

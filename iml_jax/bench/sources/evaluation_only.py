@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
-from iml_jax.errors import UserError
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.storage.folders import entries, is_there
 
 NO_LABEL = "no label (it is not public)"
@@ -22,8 +23,6 @@ _SPLITS = {
     "dev": "validation",
     "test": "test",
 }
-_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}")
 
 
 class EvaluationOnly(Source):
@@ -56,19 +55,20 @@ class EvaluationSet(EvaluationOnly):
 
 
 def with_gz(folder: Path, name: str) -> Path | None:
-    """The file of that name, plain or with ``.gz``; None if neither is there.
-
-    Raises:
-      UserError: both are there.
-    """
-    found = [path for path in (folder / name, folder / f"{name}.gz") if is_there(path)]
-    if len(found) > 1:
-        raise UserError(f"{found[1]}: the same file as {found[0]}; remove one of the two")
-    return found[0] if found else None
+    """The file of that name, plain or else with ``.gz``; None if neither is there."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if is_there(path)), None)
 
 
-def split_files(folder: Path, files: Sequence[Path] | None = None) -> dict[str, tuple[Path, ...]]:
-    """Split -> its table files in a folder; shards (``-00000-of-00002``) count as one file.
+def packed(folder: Path, name: str) -> Copies:
+    """The copy that ``with_gz`` does not read, if there is one."""
+    both = is_there(folder / name) and is_there(folder / f"{name}.gz")
+    return {folder / f"{name}.gz": copies.PACKED} if both else {}
+
+
+def split_files(
+    folder: Path, files: Sequence[Path] | None = None
+) -> tuple[dict[str, tuple[Path, ...]], Copies]:
+    """Split -> its table files in a folder, and the copies that are not read; shards count as one file.
 
     A file's split is the one word of its name that names a split: ``validation.jsonl``,
     ``ARC-Easy-Test.jsonl``, ``train-00000-of-00001.parquet``. Files without one are left alone.
@@ -78,20 +78,20 @@ def split_files(folder: Path, files: Sequence[Path] | None = None) -> dict[str, 
       files: those to look at; None looks at all of ``folder``.
 
     Raises:
-      UserError: two files hold one split.
+      UserError: as ``copies.whole_split``.
     """
     found: dict[str, list[Path]] = {}
     for path in entries(folder) if files is None else sorted(files):
         stem, _, kind = path.name.removesuffix(".gz").rpartition(".")
         named = {_SPLITS[word] for word in re.split(r"[-_.\s]", stem.lower()) if word in _SPLITS}
-        if kind in _FORMATS and len(named) == 1 and path.is_file():
+        if kind in copies.TABLES and len(named) == 1 and path.is_file():
             found.setdefault(named.pop(), []).append(path)
+    read: dict[str, tuple[Path, ...]] = {}
+    left = Copies()
     for split, paths in found.items():
-        if len(paths) > 1 and not all(_SHARD.search(path.name) for path in paths):
-            raise UserError(
-                f"{paths[1]}: a second file of the {split} split beside {paths[0].name}; keep one of them"
-            )
-    return {split: tuple(paths) for split, paths in found.items()}
+        read[split], others = copies.whole_split(paths)
+        left |= others
+    return read, left
 
 
 def known_word(folder_name: str, words: Mapping[str, Sequence[str]]) -> str:

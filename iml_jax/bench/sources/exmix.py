@@ -12,10 +12,11 @@ from pathlib import Path
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources import exmix_choices, exmix_dialogue, exmix_texts
+from iml_jax.bench.sources import copies, exmix_choices, exmix_dialogue, exmix_texts
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
-from iml_jax.bench.sources.datasets import LocalDataset, locate
+from iml_jax.bench.sources.copies import Copies
+from iml_jax.bench.sources.datasets import LocalDataset, locate_first
 from iml_jax.bench.sources.exmix_formats import NO_LABEL, SPLIT_WORDS, Format, Item, Outcome, TaskFiles
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
@@ -60,7 +61,7 @@ class _Row:
 
     Attributes:
       task: the task's name; ``NAME/*`` stands for a task for each folder below NAME.
-      folders: where its files are, below ``data_dir``; the first that has some counts.
+      folders: where its files are, below ``data_dir``; the first that has some is read.
       format: how they are read.
       instruction: one sentence that says what to do; ours.
     """
@@ -73,11 +74,12 @@ class _Row:
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """A task with its files, or with a dataset in a common layout."""
+    """A task with its files, or with a dataset in a common layout; ``copies`` of it are not read."""
 
     row: _Row
     files: TaskFiles
     local: LocalDataset | None = None
+    copies: Copies = dataclasses.field(default_factory=Copies)
 
     def splits(self) -> dict[str, list[Path]]:
         """Split -> files with rows; a hidden test set goes with the last split that has labels."""
@@ -175,28 +177,39 @@ class ExMix(Source):
         """Every file below the folder that no task reads -> why."""
         found = self._found()
         read = {path for made in found.values() for path in (*made.files.rows, *made.files.side)}
+        aside = self.set_aside()
         unread = {}
         for folder, _, names in walk(directory(self.data_dir, "ExMix.data_dir")):
             for path in (folder / name for name in names):
                 if path not in read and not any(_holds(made, path) for made in found.values()):
                     corrected = _with_correction(path)
                     why = "replaced by its corrected version" if corrected in read else "no known form"
-                    unread[path] = why
+                    unread[path] = aside.get(path, why)
         return unread
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        found = self._found()
+        read = {path for made in found.values() for path in (*made.files.rows, *made.files.side)}
+        return {p: why for made in found.values() for p, why in made.copies.items() if p not in read}
 
     def _found(self) -> dict[str, _Found]:
         data = directory(self.data_dir, "ExMix.data_dir")
         found: dict[str, _Found] = {}
         for row in _table().values():
             for task, folder in _places(data, row):
-                files = _files(folder, row)
-                if files.rows and task not in found:
-                    found[task] = _Found(row, files)
-            names = _DATASETS.get(row.task, ())
-            if row.task not in found and (
-                local := next(filter(None, (locate(data, n) for n in names)), None)
-            ):
-                found[row.task] = _Found(row, TaskFiles(data, {}), local)
+                files, twins = _files(folder, row)
+                if task in found:
+                    more = dict.fromkeys(files.rows, copies.same(found[task].files.folder, "dataset"))
+                    found[task].copies.update(more | twins)
+                elif files.rows:
+                    found[task] = _Found(row, files, copies=twins)
+            if local := locate_first(data, _DATASETS.get(row.task, ())):
+                if row.task in found:
+                    more = dict.fromkeys(local.files, copies.same(found[row.task].files.folder, "dataset"))
+                    found[row.task].copies.update(more)
+                else:
+                    found[row.task] = _Found(row, TaskFiles(data, {}), local, dict(local.copies))
         return found
 
     def _info(self, task: str, found: _Found) -> TaskInfo:
@@ -259,32 +272,22 @@ def _places(data: Path, row: _Row) -> Iterator[tuple[str, Path]]:
                 yield row.task.removesuffix("*") + folder.relative_to(base).as_posix(), folder
 
 
-def _files(folder: Path, row: _Row) -> TaskFiles:
-    """The files of a folder that a row of the table takes.
-
-    Raises:
-      UserError: a file is there twice (plain and ``.gz``).
-    """
+def _files(folder: Path, row: _Row) -> tuple[TaskFiles, Copies]:
+    """The files of a folder that a row of the table takes, and their copies."""
     rows: dict[Path, str] = {}
     side: list[Path] = []
-    seen: dict[str, Path] = {}
-    for name, path in _walk(folder):
-        match = row.format.files.fullmatch(name)
-        beside = row.format.side.fullmatch(name) if row.format.side else None
-        if not match and not beside:
-            continue
-        if name in seen:
-            raise UserError(f"{path}: the same as {seen[name]}; remove one of the two")
-        seen[name] = path
-        if match:
+    patterns = [pattern for pattern in (row.format.files, row.format.side) if pattern]
+    taken = ((name, path) for name, path in _walk(folder) if any(p.fullmatch(name) for p in patterns))
+    named, twins = copies.once(taken, "file")
+    for name, path in named.items():
+        if match := row.format.files.fullmatch(name):
             split = match.groupdict().get("split")
             rows[path] = "" if row.format.by_row else SPLIT_WORDS[split] if split else "test"
         else:
             side.append(path)
     corrected = {path for path in rows if _with_correction(path) in rows}
-    return TaskFiles(
-        folder, {path: split for path, split in rows.items() if path not in corrected}, tuple(side)
-    )
+    kept = {path: split for path, split in rows.items() if path not in corrected}
+    return TaskFiles(folder, kept, tuple(side)), twins
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:

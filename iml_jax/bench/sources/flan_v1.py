@@ -13,7 +13,8 @@ from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.sources import flan_patterns
 from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK
 from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
-from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present
+from iml_jax.bench.sources.copies import Copies
+from iml_jax.bench.sources.datasets import LocalDataset, locate, locate_first, missing, present
 from iml_jax.bench.sources.flan_fields import Rendered, TaskForm, forms, render, takes, translation
 from iml_jax.bench.sources.flan_patterns import Template
 from iml_jax.bench.sources.flan_rows import RowError
@@ -21,7 +22,7 @@ from iml_jax.bench.sources.flan_splits import Slice, slices
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.rows import Row
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import entries, is_there
+from iml_jax.storage.folders import entries, is_there, walk
 from iml_jax.storage.reading import encodable
 
 BENCHMARK = "flan"
@@ -111,23 +112,29 @@ class TemplatedRows:
         return len(self._chosen(self._forms(content)[task], path, content))
 
     def unread(self) -> dict[Path, str]:
-        """Every file of a dataset in the folder that no task reads -> why."""
-        _, content = self._templates()
+        """Every file in the folder that no task reads, copies included -> why."""
+        path, content = self._templates()
         read: set[Path] = set()
         claimed: set[Path] = set()
+        aside = Copies()
         for form in self._forms(content).values():
             local = self._local(form)
             if local is not None:
                 claimed.update(local.files)
+                aside |= local.copies
                 for part in slices(form.specs, local.splits).values():
                     read.update(file for name in part.names for file in local.splits[name])
                 read.update(local.metadata)
-        unread = dict.fromkeys(claimed - read, "FLAN uses other splits")
+        every = (place / name for place, _, names in walk(self.folder, follow_links=True) for name in names)
+        unread = dict.fromkeys((file for file in every if file not in claimed and file != path), "no rows")
+        unread |= dict.fromkeys(claimed - read, "FLAN uses other splits")
         for name in present(self.folder):
             local = locate(self.folder, name)
             for file in local.files if local else ():
                 if file not in claimed:
                     unread[file] = "no dataset of FLAN"
+            aside |= local.copies if local else {}
+        unread |= {file: why for file, why in aside.items() if file not in read}
         return dict(sorted(unread.items()))
 
     def examples(
@@ -185,7 +192,7 @@ class TemplatedRows:
         return form, local
 
     def _local(self, form: TaskForm) -> LocalDataset | None:
-        return next((local for name in form.datasets if (local := locate(self.folder, name))), None)
+        return locate_first(self.folder, form.datasets)
 
     def _forms(self, content: Mapping[str, Any]) -> dict[str, TaskForm]:
         """FLAN's tasks, and those of further sets of sentence pairs in the folder."""

@@ -18,8 +18,9 @@ from pathlib import Path
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources import collected_rows
+from iml_jax.bench.sources import collected_rows, copies
 from iml_jax.bench.sources.collected_rows import Index, Prompt
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.flan_fields import EMPTY_INPUT, EMPTY_TARGET, NOT_AN_OPTION, forms
 from iml_jax.bench.sources.flan_options import parse_options
 from iml_jax.bench.sources.flan_v1 import BENCHMARK, NOT_UNICODE, Offered
@@ -36,7 +37,7 @@ _CATEGORIES = {"CoT": "Reasoning", "Dialog": "Dialogue Generation"}
 
 def is_collection(folder: Path) -> bool:
     """Whether a file in the folder or below it has a collection's columns; malformed ones have not."""
-    for path in _files(folder):
+    for path in _files(folder)[0]:
         try:
             if collected_rows.is_collected(path):
                 return True
@@ -45,12 +46,16 @@ def is_collection(folder: Path) -> bool:
     return False
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The files that may be a collection's, sorted: down to two folders deep, hidden ones left out."""
+def _files(folder: Path) -> tuple[list[Path], Copies]:
+    """The files that may be a collection's, sorted: down to two folders deep; and copies of them."""
+    every: list[tuple[Path, Path]] = []
     for place, below, files in walk(folder):
         if len(place.relative_to(folder).parts) >= 2:
             below.clear()
-        yield from (place / file for file in files if _FILE.fullmatch(file))
+        matches = filter(None, map(_FILE.fullmatch, files))
+        every += ((place / match["stem"], place / match.string) for match in matches)
+    named, twins = copies.once(every, "rows", copies.by_form)
+    return sorted(named.values()), twins
 
 
 def canonical(task: str) -> str:
@@ -114,7 +119,7 @@ class RenderedPrompts:
         return sorted(names)
 
     def _indexes(self) -> Iterator[tuple[Path, Index]]:
-        for path in _files(self.folder):
+        for path in _files(self.folder)[0]:
             if collected_rows.is_collected(path):
                 yield path, collected_rows.index_of(path)
 
@@ -149,8 +154,9 @@ class RenderedPrompts:
     def unread(self) -> dict[Path, str]:
         """Every other file below the folder, such as rows for templates -> why it is not read."""
         read = {path for path, _ in self._indexes()}
+        twins = _files(self.folder)[1]
         return {
-            path: "no prompts of a collection, which the folder is read as (Flan.form)"
+            path: twins.get(path) or "no prompts of a collection, which the folder is read as (Flan.form)"
             for place, _, names in walk(self.folder)
             for path in (place / name for name in names)
             if path not in read

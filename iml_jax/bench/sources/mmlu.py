@@ -10,8 +10,10 @@ from pathlib import Path
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Demonstration, Example
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.base import BrokenTask, TaskInfo
 from iml_jax.bench.sources.bounds import drop
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.evaluation_only import EMPTY, EvaluationOnly
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.separated import csv_lines
@@ -51,11 +53,11 @@ class Mmlu(EvaluationOnly):
 
     def tasks(self) -> Sequence[TaskInfo]:
         """Every subject with a file, sorted; no file is opened."""
-        return tuple(self._info(subject, files) for subject, files in self._find().items())
+        return tuple(self._info(subject, files) for subject, files in self._find()[0].items())
 
     def survey(self) -> Iterator[TaskInfo | BrokenTask]:
         """As ``Source.survey``."""
-        found = self._find()
+        found, _ = self._find()
         return self.surveyed(found, lambda subject: self._info(subject, found[subject]))
 
     def remedy(self, task: str) -> str:
@@ -65,38 +67,42 @@ class Mmlu(EvaluationOnly):
     def missing(self) -> dict[Path, str]:
         """As ``Source.missing``: dev tables of subjects, without which they have no demonstrations."""
         found = {}
-        for subject, files in self._find().items():
+        for subject, files in self._find()[0].items():
             if _FEW_SHOT not in files:
                 beside = next(iter(files.values()))
                 path = beside.parents[1] / _FEW_SHOT / f"{subject}_{_FEW_SHOT}.csv"
                 found[path] = f"missing, beside {beside}: no demonstrations"
         return found
 
-    def _find(self) -> dict[str, dict[str, Path]]:
-        """Subject -> {dev, val or test: file}, sorted."""
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return self._find()[1]
+
+    def _find(self) -> tuple[dict[str, dict[str, Path]], Copies]:
+        """Subject -> {dev, val or test: file}, sorted; and copies."""
         root = directory(self.data_dir, "Mmlu.data_dir")
         places = [place for place in (root, root / "data") if (place / "test").is_dir()]
         if not places:
             raise UserError(
                 f"{root}: no folder test with SUBJECT_test.csv; bind MMLU's data folder (dev, val, test)"
             )
-        found: dict[str, dict[str, Path]] = collections.defaultdict(dict)
+        tables: list[tuple[tuple[str, str], Path]] = []
         for part in (_FEW_SHOT, *_SPLITS):
             folder = places[0] / part
             for path in entries(folder) if folder.is_dir() else ():
                 subject = path.name.removesuffix(".gz").removesuffix(f"_{part}.csv")
                 if subject == path.name.removesuffix(".gz") or not path.is_file():
                     continue
-                if part in found[subject]:
-                    raise UserError(
-                        f"{path}: the same table as {found[subject][part]}; remove one of the two"
-                    )
-                found[subject][part] = path
-        if not found:
+                tables.append(((subject, part), path))
+        if not tables:
             raise UserError(
                 f"{places[0]}: no file test/SUBJECT_test.csv (or .csv.gz); fetch MMLU's data again"
             )
-        return dict(sorted(found.items()))
+        named, twins = copies.once(tables, "table")
+        found: dict[str, dict[str, Path]] = collections.defaultdict(dict)
+        for (subject, part), path in named.items():
+            found[subject][part] = path
+        return dict(sorted(found.items())), twins
 
     def _info(self, subject: str, files: Mapping[str, Path]) -> TaskInfo:
         if not files.keys() & _SPLITS.keys():

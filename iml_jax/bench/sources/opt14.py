@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, known_word, split_files
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.opt14_rows import READERS, Item
@@ -86,19 +89,34 @@ class Opt14(EvaluationSet):
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every task with a folder, sorted; of each file the first row is read."""
-        root = directory(self.data_dir, "Opt14.data_dir")
-        found: dict[str, Path] = {}
-        for folder in [path for path in entries(root) if path.is_dir()]:
-            if task := known_word(folder.name, ALIASES):
-                if task in found:
-                    raise UserError(f"{folder}: the same task as {found[task]}; remove one of the two")
-                found[task] = folder
-        if not found:
-            raise UserError(f"{root}: no folder of {', '.join(ALIASES)}; bind the folder that holds them")
+        found, _ = self._find()
         return sorted(found), lambda task: self._info(task, found[task])
 
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        found, left = self._find()
+        for folder in found.values():
+            with contextlib.suppress(UserError):  # said where the task is listed
+                left |= split_files(folder)[1]
+        return left
+
+    def _find(self) -> tuple[dict[str, Path], Copies]:
+        """Task -> its folder; and the files of other folders of the same tasks."""
+        root = directory(self.data_dir, "Opt14.data_dir")
+        folders = [path for path in entries(root) if path.is_dir()]
+        named = [(task, path) for path in folders if (task := known_word(path.name, ALIASES))]
+        if not named:
+            raise UserError(f"{root}: no folder of {', '.join(ALIASES)}; bind the folder that holds them")
+        own = set(ALIASES)
+        found, twins = copies.once(named, "task", lambda path: (path.name not in own, *copies.by_name(path)))
+        left = Copies()
+        for task, folder in named:
+            if folder in twins:
+                left |= copies.below(folder, found[task], "task")
+        return found, left
+
     def _info(self, task: str, folder: Path) -> TaskInfo:
-        files = split_files(folder)
+        files, _ = split_files(folder)
         labelled = [
             split for split in ("test", "validation", "train") if _labelled(task, files.get(split, ()))
         ]
@@ -158,7 +176,7 @@ class Opt14(EvaluationSet):
 
 def _parts(task: TaskInfo) -> list[tuple[Path, ...]]:
     """The files of the evaluated split, and of the one of the demonstrations where that is another."""
-    parts = split_files(task.files[0].parent, task.files)
+    parts, _ = split_files(task.files[0].parent, task.files)
     first = next(split for split, paths in parts.items() if task.files[0] in paths)
     return [parts[first], *(paths for split, paths in parts.items() if split != first)]
 

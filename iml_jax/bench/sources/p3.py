@@ -13,6 +13,7 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import OTHER_TASK, BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.bounds import NOT_UNICODE
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.p3_rows import Filled, Prompt, filled, find, has_options
@@ -90,7 +91,7 @@ class P3(Source):
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         prompts = collections.defaultdict(list)
-        for prompt in find(directory(self.data_dir, "P3.data_dir")):
+        for prompt in self._find()[0]:
             prompts[prompt.task].append(prompt)
         if not prompts:
             raise NothingFoundError(
@@ -126,13 +127,20 @@ class P3(Source):
         """
         if not self.original_task_only:
             return {}
-        tasks = {prompt.task for prompt in find(directory(self.data_dir, "P3.data_dir"))} - tabulated()
+        tasks = {prompt.task for prompt in self._find()[0]} - tabulated()
         folder = Path(self.template_dir or self.data_dir)
         files = [_template_file(folder, task) for task in sorted(tasks)]
         return {file: UNFILTERED for file in files if not (self.template_dir and is_there(file))}
 
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return self._find()[1]
+
+    def _find(self) -> tuple[tuple[Prompt, ...], Copies]:
+        return find(directory(self.data_dir, "P3.data_dir"))
+
     def _prompts(self, task: TaskInfo) -> list[Prompt]:
-        return [p for p in find(directory(self.data_dir, "P3.data_dir")) if p.task == task.task]
+        return [prompt for prompt in self._find()[0] if prompt.task == task.task]
 
     def _used(self, task: TaskInfo) -> list[Prompt]:
         return [prompt for prompt in self._prompts(task) if not self._removed(prompt)]

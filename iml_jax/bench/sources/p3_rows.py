@@ -20,7 +20,9 @@ from typing import Any
 
 from iml_jax import extras
 from iml_jax.bench import known_tasks
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.bounds import LONG_ROW, LongRow, is_long
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.datasets import locate
 from iml_jax.bench.sources.promptsource_filter import flat
 from iml_jax.bench.sources.rows import located_rows
@@ -85,21 +87,32 @@ def parse_name(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def find(folder: Path) -> tuple[Prompt, ...]:
-    """Every prompt in a folder, sorted by name.
+def find(folder: Path) -> tuple[tuple[Prompt, ...], Copies]:
+    """Every prompt in a folder, sorted by name, and the files of the same prompts that are not read.
+
+    Of one split of a prompt plain rows are read before those of its candidates, which tell no more; the hub's
+    records before other files of its folder, and these before a file of the prompt beside the folders.
 
     Raises:
-      UserError: two files or folders hold the same prompt, or shards are missing.
+      UserError: shards are missing.
     """
-    found: dict[str, dict[str, tuple[tuple[Path, ...], bool]]] = {}
-    for name, split, files in itertools.chain(_flat_files(folder), _folders(folder)):
+    every: dict[tuple[str, str], list[tuple[tuple[Any, ...], tuple[Path, ...], bool]]] = {}
+    left = Copies()
+    for place, (name, split, files) in enumerate(
+        itertools.chain(_folders(folder, left), _flat_files(folder))
+    ):
         ranked = name.endswith(RANKED)
-        splits = found.setdefault(name.removesuffix(RANKED), {})
-        if split in splits and splits[split][1] == ranked:
-            raise UserError(f"{files[0]}: the same prompt as {splits[split][0][0]}; keep one of the two")
-        if split not in splits or not ranked:  # where both are there, the plain rows tell as much
-            splits[split] = (files, ranked)
-    return tuple(Prompt(name, *parse_name(name), splits) for name, splits in sorted(found.items()))
+        beside = files[0].parent == folder
+        order = (ranked, beside, *(copies.by_form(files[0]) if beside else (place,)))
+        every.setdefault((name.removesuffix(RANKED), split), []).append((order, files, ranked))
+    found: dict[str, dict[str, tuple[tuple[Path, ...], bool]]] = {}
+    for (name, split), held in every.items():
+        (_, files, ranked), *others = sorted(held, key=lambda one: one[0])
+        found.setdefault(name, {})[split] = (files, ranked)
+        left |= {path: copies.why(path, files[0], "prompt") for _, more, _ in others for path in more}
+    prompts = tuple(Prompt(name, *parse_name(name), splits) for name, splits in sorted(found.items()))
+    read = {path for prompt in prompts for files, _ in prompt.splits.values() for path in files}
+    return prompts, {path: why for path, why in left.items() if path not in read}
 
 
 def _flat_files(folder: Path) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
@@ -108,20 +121,22 @@ def _flat_files(folder: Path) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
             yield match["name"], "train", (path,)
 
 
-def _folders(folder: Path) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
+def _folders(folder: Path, left: Copies) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
+    """(name, split, files) of each prompt's folder; ``left`` receives the copies in it."""
     for inner in [path for path in entries(folder) if path.is_dir() and path.name[0] != "_"]:
         records: dict[str, list[Path]] = {}
         for path in entries(inner):
             if match := _RECORDS.fullmatch(path.name):
                 records.setdefault(match["split"], []).append(path)
         for split, shards in records.items():
-            whole = int(shards[0].name[-5:])
-            if len(shards) != whole:
-                raise UserError(f"{shards[0]}: {len(shards)} of {whole} shards are there; fetch the others")
-            yield inner.name, split, tuple(shards)
+            files, others = copies.whole_split(shards)
+            left |= others
+            yield inner.name, split, files
         dataset = None if records else locate(folder, inner.name)
         if dataset and dataset.kind == "tfds":
             raise UserError(f"{inner}: a TFDS folder; give the hub's records, or the rows as JSON Lines")
+        if dataset:
+            left |= dataset.copies
         for split, files in dataset.splits.items() if dataset else ():
             yield inner.name, split, files
 

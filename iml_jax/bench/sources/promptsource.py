@@ -127,13 +127,14 @@ class PromptSource(Source):
         }
 
     def set_aside(self) -> dict[Path, str]:
-        """As ``Source.set_aside``: published splits without labels, and those whose names say no split."""
+        """As ``Source.set_aside``: splits without labels, those whose names say no split, and copies."""
         aside: dict[Path, str] = {}
         for task in self._lister()[0]:
             try:
                 dataset = self._dataset(task)
             except UserError:  # said where it is listed
                 continue
+            aside |= dataset.copies
             labelled = labelled_splits(dataset)
             read = {path for name in labelled if split_of(name) for path in dataset.splits[name]}
             for name, paths in dataset.splits.items():
@@ -166,7 +167,8 @@ class PromptSource(Source):
         data = directory(self.data_dir, "PromptSource.data_dir")
         here = present(data)
         tops = {same_name(path.name) for path in entries(data)}
-        names, folders = set(), set()
+        names: set[str] = set()
+        known: set[Path] = set()  # the folders and files of datasets with templates, copies included
         for task in self.known():
             if same_name(task.partition("/")[0]) not in tops:
                 continue
@@ -177,7 +179,7 @@ class PromptSource(Source):
                 continue
             if found:
                 names.add(task)
-                folders.add(found.folder)
+                known |= {found.folder, *found.copies}
         spelled = set(map(same_name, names))
         for task in here:
             if same_name(task) in spelled:
@@ -186,7 +188,7 @@ class PromptSource(Source):
                 found = locate(data, task)
             except UserError:
                 found = None
-            if found is None or found.folder not in folders:
+            if found is None or not (found.folder in known or known.issuperset(found.files)):
                 names.add(task)
         if not names:
             raise NothingFoundError(

@@ -6,12 +6,13 @@ import collections
 import csv
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import TaskInfo
-from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, with_gz
+from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.records import Record, csv_records, document
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
@@ -21,6 +22,7 @@ from iml_jax.storage.reading import parse_json, read_lines
 
 _TABLE = Path(__file__).with_name("raft_tasks.tsv")
 _PROMPTS = "prompt_construction_settings.jsonl"
+_FILES = ("task.json", "train.csv", "test.csv", "test_unlabeled.csv")
 _ID, _LABEL = "ID", "Label"
 
 
@@ -66,11 +68,21 @@ class Raft(EvaluationSet):
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every folder with a ``task.json`` or a train table, sorted."""
+        found = self._find()
+        return sorted(found), lambda task: self._info(task, found[task])
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        pairs = itertools.product(self._find().values(), _FILES)
+        return {path: why for folder, name in pairs for path, why in packed(folder, name).items()}
+
+    def _find(self) -> dict[str, Path]:
+        """Task -> its folder."""
         root = directory(self.data_dir, "Raft.data_dir")
         found = _folders(root) or _folders(root / "data")
         if not found:
             raise UserError(f"{root}: no folder TASK with task.json and train.csv; bind RAFT's folder data")
-        return sorted(found), lambda task: self._info(task, found[task])
+        return found
 
     def _settings_file(self) -> Path | None:
         if self.prompt_dir:
@@ -83,9 +95,7 @@ class Raft(EvaluationSet):
         return next((place / _PROMPTS for place in beside if is_there(place / _PROMPTS)), None)
 
     def _info(self, task: str, folder: Path) -> TaskInfo:
-        files = [
-            with_gz(folder, name) for name in ("task.json", "train.csv", "test.csv", "test_unlabeled.csv")
-        ]
+        files = [with_gz(folder, name) for name in _FILES]
         for path, name in zip(
             files[:2], ("task.json (its labels)", "train.csv (its labelled rows)"), strict=True
         ):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from iml_jax.bench.sources import copies
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.reasoning_formats import RAW, RAW_FORMS, SPLIT, SPLIT_OF, TSV, Form, Part, tsv
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import walk
@@ -74,7 +76,8 @@ def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> F
     parts: dict[str, list[Part]] = collections.defaultdict(list)
     unread: dict[Path, str] = {}
     helpers: list[Path] = []
-    for path, relative in _walk(root):
+    every, twins = _once(root)
+    for path, relative in every:
         bare = f"/{root.name}/{relative}".removesuffix(".gz")
         if _COMMONSENSE_QA.fullmatch(bare) and not re.search(r"(?i)/v1\.0/", bare):
             helpers.append(path)
@@ -85,27 +88,22 @@ def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> F
     if questions_root is not None:
         helpers = [
             path
-            for path, name in _walk(questions_root)
+            for path, name in _once(questions_root)[0]
             if _BOUND_COMMONSENSE_QA.fullmatch(f"/{name.removesuffix('.gz')}")
         ]
     for own in parts.values():
         own[:] = [dataclasses.replace(part, others=_others(part, helpers, unread)) for part in own]
     used = {path for own in parts.values() for part in own for path in part.others}
+    unread |= twins
     unread |= {path: "CommonsenseQA, and nothing that explains it" for path in helpers if path not in used}
     return Found(dict(parts), {path: unread[path] for path in sorted(unread) if path not in used})
 
 
-def _questions_below(root: Path) -> Iterator[Path]:
-    for path, relative in _walk(root):
-        if _BOUND_COMMONSENSE_QA.fullmatch(f"/{relative.removesuffix('.gz')}"):
-            yield path
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, str]]:
-    """(path, path relative to the root with "/") of every file, in the order of names."""
-    for folder, _, files in walk(root):
-        for file in files:
-            yield folder / file, (folder / file).relative_to(root).as_posix()
+def _once(root: Path) -> tuple[list[tuple[Path, str]], Copies]:
+    """(path, path relative to the root with "/") of every file, in the order of names; and packed copies."""
+    every = (folder / file for folder, _, files in walk(root) for file in files)
+    named, twins = copies.once(((_bare(path), path) for path in every), "file")
+    return [(path, path.relative_to(root).as_posix()) for path in named.values()], twins
 
 
 def _tsv_part(path: Path, relative: str) -> Part | None:
@@ -177,7 +175,7 @@ def chosen(task: str, parts: Sequence[Part], folder: str, unread: dict[Path, str
             continue
         place = (part.split, _bare(part.path) if part.form.many else "")
         if (twin := taken.setdefault(place, part)) is not part:
-            unread[part.path] = f"the same split as {twin.path}, which is read"
+            unread[part.path] = copies.why(part.path, twin.path, "split")
             continue
         splits[part.split].append(part)
     return dict(splits)
@@ -208,13 +206,15 @@ def _one_world(parts: Sequence[Part], folder: str, unread: dict[Path, str]) -> S
     if len(folders) == 1:
         return parts
     wanted = [path for path in folders if path.as_posix().endswith(f"/{folder.strip('/')}")]
-    if len(wanted) != 1:
+    if not wanted:
         names = ", ".join("/".join(path.parts[-2:]) for path in folders)
         raise UserError(
-            f"{folders[-1]}: Reasoning.proofwriter = {folder} ends {len(wanted)} of the folders with its "
-            f"files; bind one of {names}"
+            f"{folders[-1]}: Reasoning.proofwriter = {folder} ends none of the folders with its files; bind "
+            f"one of {names}"
         )
     for part in parts:
-        if part.path.parent != wanted[0]:
+        if part.path.parent in wanted[1:]:
+            unread[part.path] = copies.same(wanted[0], "data set")
+        elif part.path.parent != wanted[0]:
             unread[part.path] = f"{folder} of ProofWriter is read"
     return [part for part in parts if part.path.parent == wanted[0]]

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.bounds import drop, is_long
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.records import json_rows
 from iml_jax.bench.sources.skg_tasks import SPLIT, TASKS, SkgTask, by_name
@@ -39,42 +41,58 @@ class TaskFiles:
     side: tuple[Path, ...]
 
 
-def find(folder: Path) -> dict[str, TaskFiles | UserError]:
+def find(folder: Path) -> tuple[dict[str, TaskFiles | UserError], Copies]:
     """Task -> its files, or what is wrong with them; for every task with a split file below, sorted.
 
     Files are ``TASK_SPLIT.json`` (or ``.jsonl``) and ``TASK/[TASK_]SPLIT.json``, the form of the authors'
-    preprocessed items, and the original files of ``SkgTask.layout`` in the folder of their task. Wrong is an
-    item file of no task of UnifiedSKG, which stands under its own name, and a split with two files.
+    preprocessed items, and the original files of ``SkgTask.layout`` in the folder of their task. Of a split
+    with several files items are read before original files, these in the order of the layout, and the name of
+    the task goes before its aliases. Wrong is an item file of no task of UnifiedSKG, which stands under its
+    own name.
+
+    Returns:
+      The tasks, and the files of the same splits that are not read with the reason.
 
     Raises:
       UserError: there is none.
     """
-    splits: dict[str, dict[str, Path]] = collections.defaultdict(dict)
-    side: dict[str, tuple[Path, ...]] = {}
+    ranks: dict[Path, tuple[Any, ...]] = {}
+    every: list[tuple[tuple[str, str], Path]] = []
+    side: list[tuple[str, Path]] = []
     wrong: dict[str, UserError] = {}
     for path in entries(folder):
         if (name := _task_name(path)) is None:
             continue
         try:
-            task = _named(name, path)
-            files, more = _in_task_folder(path, task) if path.is_dir() else ({split_of(path): path}, ())
-            side[task.name] = (*side.get(task.name, ()), *more)
-            for split, file in files.items():
-                _add(splits[task.name], split, file)
+            task = _known(name, path)
         except UserError as error:
-            known = by_name().get(name.lower())
-            wrong.setdefault(known.name if known else name, error)
+            wrong.setdefault(name, error)
+            continue
+        files, more = _in_task_folder(path, task) if path.is_dir() else ([(0, path)], [])
+        side += ((task.name, file) for file in more)
+        for rank, file in files:
+            ranks[file] = (rank, name.lower() != task.name, *copies.by_name(file))
+            every.append(((task.name, split_of(file)), file))
+    named, left = copies.once(every, "split", ranks.__getitem__)
+    beside, more_left = copies.once(
+        (((task, path.with_name(plain(path.name))), path) for task, path in side), "file"
+    )
+    splits: dict[str, dict[str, Path]] = collections.defaultdict(dict)
+    for (owner, split), file in named.items():
+        splits[owner][split] = file
     found: dict[str, TaskFiles | UserError] = {
-        task: TaskFiles({split: files[split] for split in SPLITS if split in files}, side[task])
-        for task, files in splits.items()
-        if files
+        owner: TaskFiles(
+            {split: held[split] for split in SPLITS if split in held},
+            tuple(file for (name, _), file in beside.items() if name == owner),
+        )
+        for owner, held in splits.items()
     }
     found |= wrong
     if not found:
         raise NothingFoundError(
             f"{folder}: no file of a UnifiedSKG task, e.g. spider_train.json{_nearby(folder)}"
         )
-    return {task: found[task] for task in sorted(found)}
+    return {task: found[task] for task in sorted(found)}, left | more_left
 
 
 def _task_name(path: Path) -> str | None:
@@ -89,12 +107,13 @@ def _task_name(path: Path) -> str | None:
     return match["task"] if match else None
 
 
-def _in_task_folder(folder: Path, task: SkgTask) -> tuple[dict[str, Path], tuple[Path, ...]]:
+def _in_task_folder(folder: Path, task: SkgTask) -> tuple[list[tuple[int, Path]], list[Path]]:
+    """(rank of its form, split file) of each in the task's folder, and the files that rows may refer to."""
     names = "|".join(map(re.escape, task.names))
     layout = task.layout
     patterns = [rf"(?:(?i:{names})_)?{SPLIT}\.jsonl?", *(layout.data if layout else ())]
     compiled = [re.compile(pattern) for pattern in patterns]
-    ranked: dict[str, list[tuple[int, Path]]] = {}
+    files: list[tuple[int, Path]] = []
     side = []
     for path in _walk(folder):
         name = plain(path.relative_to(folder).as_posix())
@@ -103,14 +122,8 @@ def _in_task_folder(folder: Path, task: SkgTask) -> tuple[dict[str, Path], tuple
             continue
         rank = next((rank for rank, pattern in enumerate(compiled) if pattern.fullmatch(name)), None)
         if rank is not None:
-            ranked.setdefault(split_of(path), []).append((rank, path))
-    splits: dict[str, Path] = {}
-    for split, candidates in ranked.items():
-        best = min(rank for rank, _ in candidates)
-        for rank, path in candidates:
-            if rank == best:
-                _add(splits, split, path)
-    return splits, tuple(side)
+            files.append((rank, path))
+    return files, side
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -130,13 +143,7 @@ def split_of(path: Path) -> str:
     return _WORDS.get(match[1], "validation") if match else ""
 
 
-def _add(splits: dict[str, Path], split: str, path: Path) -> None:
-    if split in splits:
-        raise UserError(f"{path}: the same split as {splits[split]}; remove one of the two")
-    splits[split] = path
-
-
-def _named(name: str, path: Path) -> SkgTask:
+def _known(name: str, path: Path) -> SkgTask:
     if task := by_name().get(name.lower()):
         return task
     close = difflib.get_close_matches(name.lower(), by_name(), n=1)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.example import SPLITS, Example
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources import super_natural_schemas as schemas
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.files import SPLIT_NAMES, directory, is_name
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_contamination import contaminated
@@ -78,7 +80,7 @@ class SuperNaturalInstructions(Source):
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Names of the tasks, and what lists one."""
         folder = directory(self.data_dir, "SuperNaturalInstructions.data_dir")
-        found = _find(folder)
+        found, _ = _find(folder)
         roles = self._roles(found)
         return sorted(found), lambda task: self._info(
             task, found[task], "excluded" if self._contaminated(task) else roles(task)
@@ -87,12 +89,16 @@ class SuperNaturalInstructions(Source):
     def _contaminated(self, task: str) -> bool:
         return self.decontaminate and task in contaminated()
 
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return _find(directory(self.data_dir, "SuperNaturalInstructions.data_dir"))[1]
+
     def missing(self) -> dict[Path, str]:
         """As ``Source.missing``: the tasks of the split files."""
         if not self.split_dir:
             return {}
         folder = directory(self.data_dir, "SuperNaturalInstructions.data_dir")
-        found = _find(folder)
+        found, _ = _find(folder)
         return {
             folder / f"{task}.json": f"missing, though {_SPLIT_FILES[role]} names its task"
             for role, tasks in self._named_tasks().items()
@@ -219,28 +225,32 @@ class SuperNaturalInstructions(Source):
         return slice(cut, None), held_out_inputs
 
 
-def _find(folder: Path) -> dict[str, dict[str, Path]]:
-    """Task -> {split name, or "" for the one file of the task: path}."""
-    found: dict[str, dict[str, Path]] = collections.defaultdict(dict)
+def _find(folder: Path) -> tuple[dict[str, dict[str, Path]], Copies]:
+    """Task -> {split name, or "" for the one file of the task: path}; and copies.
+
+    A task's one file is read rather than a folder of the task: SAPT's folders hold a part of its instances.
+    """
+    every: list[tuple[tuple[str, str], Path]] = []
     for path in entries(folder):
         if path.is_dir():
             for inner in entries(path):
                 match = _TASK_FILE.fullmatch(inner.name)
                 if match and match["stem"] in SPLIT_NAMES:
-                    _add(found[path.name], SPLIT_NAMES[match["stem"]], inner)
+                    every.append(((path.name, SPLIT_NAMES[match["stem"]]), inner))
         elif match := _TASK_FILE.fullmatch(path.name):
-            _add(found[match["stem"]], "", path)
+            every.append(((match["stem"], ""), path))
+    named, left = copies.once(every, "task")
+    found: dict[str, dict[str, Path]] = collections.defaultdict(dict)
+    for (task, split), path in named.items():
+        if split and (task, "") in named:
+            left[path] = copies.same(named[task, ""], "task")
+        else:
+            found[task][split] = path
     if not found:
         inside = folder / "tasks"
         remedy = f"bind {inside}" if inside.is_dir() else "bind the folder with the task*.json files"
         raise NothingFoundError(f"{folder}: no task file (NAME.json or NAME.json.gz); {remedy}")
-    return dict(found)
-
-
-def _add(files: dict[str, Path], split: str, path: Path) -> None:
-    if split in files:
-        raise UserError(f"{path}: the same task as {files[split]}; remove one of the two")
-    files[split] = path
+    return dict(found), left
 
 
 def _named(task: TaskInfo) -> dict[str, Path]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources import t5_files
+from iml_jax.bench.sources import copies, t5_files
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, is_long
-from iml_jax.bench.sources.datasets import LocalDataset, locate
+from iml_jax.bench.sources.copies import Copies
+from iml_jax.bench.sources.datasets import LocalDataset, locate_first
 from iml_jax.bench.sources.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.parallel import language_name
@@ -114,7 +115,8 @@ class T5(Source):
     A dataset is found under its name (``glue/rte/train.jsonl``, a TFDS or a ``save_to_disk`` folder, see
     ``datasets.locate``), or anywhere below the folder in a raw official form (see ``t5_files``). Parallel
     text that belongs to no task of T5's gives tasks of its own, ``FOLDER_SOURCETARGET`` such as
-    ``multi30k_ende``; so do rows of XSum.
+    ``multi30k_ende``; so do rows of XSum. A dataset that is there under its name and in a raw form is read
+    under its name.
 
     Attributes:
       data_dir: the folder of the datasets.
@@ -146,7 +148,7 @@ class T5(Source):
 
     def tasks(self) -> Sequence[TaskInfo]:
         """Every task with data, sorted; of a raw SuperGLUE file the first row is read."""
-        found, _ = self._found()
+        found = self._found()[0]
         if not found:
             raise NothingFoundError(
                 f"{self.data_dir}: no dataset of T5's tasks; put rows under e.g. glue/rte/train.jsonl"
@@ -155,34 +157,44 @@ class T5(Source):
 
     def unread(self) -> dict[Path, str]:
         """Every file below the folder that no task reads -> why."""
-        found, unread = self._found()
+        found, unread, aside = self._found()
         read = {path for task in found.values() for path in task.files()}
         for task in found.values():
             for name, paths in task.local.splits.items() if task.local else ():
                 if name.partition("_")[0] == "test":
                     unread.update({path: _HIDDEN for path in paths if path not in read})
-        return unread
+        return unread | aside
 
-    def _found(self) -> tuple[dict[str, _Found], dict[Path, str]]:
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return self._found()[2]
+
+    def _found(self) -> tuple[dict[str, _Found], dict[Path, str], Copies]:
+        """The tasks, the files that are not read, and the copies among these."""
         data = directory(self.data_dir, "T5.data_dir")
-        local = {task: place for task, form in forms().items() if (place := _located(data, form.datasets))}
+        local = {
+            task: place for task, form in forms().items() if (place := locate_first(data, form.datasets))
+        }
         claimed = frozenset(place.folder for place in local.values())
-        parts, unread = t5_files.find(data, claimed)
+        parts, unread, aside = t5_files.find(data, claimed)
+        for place in local.values():
+            aside |= place.copies
         found = {task: _Found(forms()[task], place) for task, place in local.items()}
         by_dataset: dict[str, list[TaskForm]] = collections.defaultdict(list)
         for form in forms().values():
             by_dataset[form.datasets[0]].append(form)
         for dataset, held in parts.items():
             for form in by_dataset.get(dataset) or [_own_form(dataset)]:
-                if form.task in found:
-                    where = (found[form.task].files() or (data,))[0].parent
-                    raise UserError(
-                        f"{held[0].paths[0]}: {form.task} is also in {where}; keep one of the two"
-                    )
+                if form.task in local:
+                    why = copies.same(local[form.task].folder, "dataset")
+                    aside |= {path: why for part in held for path in part.paths}
+                    continue
                 task = _Found(form, parts=tuple(sorted(held, key=lambda part: part.paths)))
                 if task.splits():
                     found[form.task] = task
-        return {task: made for task, made in found.items() if made.splits()}, unread
+        found = {task: made for task, made in found.items() if made.splits()}
+        read = {path for made in found.values() for path in made.files()}
+        return found, unread, {path: why for path, why in aside.items() if path not in read}
 
     def _info(self, found: _Found) -> TaskInfo:
         task = found.form.task
@@ -236,10 +248,6 @@ class T5(Source):
 
     def _source(self, form: TaskForm, pair: Pair) -> str:
         return pair.text if self.prompts == "keyword" else f"{form.instruction}\n{pair.body}"
-
-
-def _located(data: Path, names: Sequence[str]) -> LocalDataset | None:
-    return next((place for name in names if (place := locate(data, name))), None)
 
 
 def _own_form(dataset: str) -> TaskForm:

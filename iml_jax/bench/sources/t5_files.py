@@ -12,8 +12,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.blocks import read_blocks
 from iml_jax.bench.sources.bounds import bounded_lines
+from iml_jax.bench.sources.copies import Copies
 from iml_jax.bench.sources.files import SPLIT_NAMES
 from iml_jax.bench.sources.parallel import Aligned, aligned, parallel_rows
 from iml_jax.bench.sources.rows import Row, read_rows
@@ -80,23 +82,25 @@ class Part:
                     yield str(row_number), row
 
 
-def find(data_dir: Path, claimed: frozenset[Path]) -> tuple[dict[str, list[Part]], dict[Path, str]]:
-    """The parts of every dataset below a folder, and the other files with the reason why they are not read.
+def find(data_dir: Path, claimed: frozenset[Path]) -> tuple[dict[str, list[Part]], dict[Path, str], Copies]:
+    """The parts of every dataset below a folder, and the files that are not read with the reason.
 
     Args:
       data_dir: the folder.
       claimed: folders below it whose files are not looked at.
 
-    Raises:
-      UserError: a file is there twice (plain and ``.gz``).
+    Returns:
+      Dataset -> its parts; the files of no known form; and copies of files that are read.
     """
     parts: dict[str, list[Part]] = collections.defaultdict(list)
     unread: dict[Path, str] = {}
+    aside = Copies()
     for folder, folders, files in walk(data_dir):
         folders[:] = [inner for inner in folders if folder / inner not in claimed]
         if folder in claimed:
             continue
-        found = _named(folder, files)
+        found, twins = copies.once(((name.removesuffix(".gz"), folder / name) for name in files), "file")
+        aside |= twins
         pairs, unused = aligned(folder, found)
         used = set(unused)
         unread.update(unused)
@@ -110,18 +114,7 @@ def find(data_dir: Path, claimed: frozenset[Path]) -> tuple[dict[str, list[Part]
                 parts[part.dataset].append(part)
             else:
                 unread[path] = "no known form of a dataset"
-    return dict(parts), unread
-
-
-def _named(folder: Path, files: list[str]) -> dict[str, Path]:
-    """Name without ``.gz`` -> path."""
-    found: dict[str, Path] = {}
-    for name in files:
-        bare = name.removesuffix(".gz")
-        if bare in found:
-            raise UserError(f"{folder / name}: the same as {found[bare]}; remove one of the two")
-        found[bare] = folder / name
-    return found
+    return dict(parts), unread, aside
 
 
 def _parallel(folder: Path, pair: Aligned) -> Part:

@@ -112,7 +112,7 @@ class UnifiedSKG(Source):
         return self.surveyed(*self._lister())
 
     def _lister(self) -> tuple[Sequence[str], Callable[[str], TaskInfo]]:
-        found = find(directory(self.data_dir, "UnifiedSKG.data_dir"))
+        found, _ = find(directory(self.data_dir, "UnifiedSKG.data_dir"))
 
         def info(task: str) -> TaskInfo:
             files = found[task]
@@ -121,6 +121,10 @@ class UnifiedSKG(Source):
             return self._info(task, (*files.splits.values(), *self._side(files.side)))
 
         return tuple(found), info
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return find(directory(self.data_dir, "UnifiedSKG.data_dir"))[1]
 
     def remedy(self, task: str) -> str:
         """What files of a task belong where: items, or where they are read its original files."""

@@ -338,7 +338,8 @@ def _pretrain(root: Path) -> tuple[Source, Files]:
         "train/00.jsonl.gz": [{"text": "a b\n\nc", "meta": {"pile_set_name": "x"}}] * 2,
         "01.json": [{"text": "held"}],
     }
-    return PretrainingText(str(root), document_characters=30), files
+    # Named, so that what is malformed is refused.
+    return PretrainingText(str(root), document_characters=30, sets=("book", "novels", root.name, "01")), files
 
 
 def _dialogue(root: Path) -> tuple[Source, Files]:

@@ -6,6 +6,7 @@ import collections
 import gzip
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from iml_jax.bench import prompting
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.roles import CORPORA
-from iml_jax.bench.sources.corpora import Dialogue, PretrainingText
+from iml_jax.bench.sources.corpora import REST, Dialogue, PretrainingText
 from iml_jax.bench.sources.corpus_files import split_of
 from iml_jax.errors import UserError
 
@@ -192,13 +193,27 @@ def test_bad_settings_and_folders(tmp_path: Path) -> None:
         PretrainingText(str(tmp_path), document_characters=0)
     with pytest.raises(UserError, match="must be >= 1"):
         Dialogue(str(tmp_path), dialogue_characters=0)
-    put(tmp_path, **{"a.txt": "", "a.txt.gz": ""})
-    with pytest.raises(UserError, match=r"a\.txt\.gz: the same as a\.txt; remove one"):
-        PretrainingText(str(tmp_path)).tasks()
-    (tmp_path / "a.txt.gz").unlink()
-    put(tmp_path, **{"b.jsonl": '{"text": 5}'})
-    with pytest.raises(UserError, match=r"b\.jsonl:1: 'text' must be a string"):
-        read(PretrainingText(str(tmp_path)), "b")
+
+
+def test_a_malformed_text(tmp_path: Path) -> None:
+    """It is refused where it was asked for; else what stands before is read, the rest counted as one row."""
+    put(tmp_path, **{"a.txt": "A", "b.jsonl": '{"text": "whole"}\n{"text": 5}\n{"text": "behind"}'})
+    message = r"b\.jsonl:2: 'text' must be a string"
+    source = PretrainingText(str(tmp_path))
+    made, skipped = read(source, "b")
+    assert [example.references for example in made] == [("whole",)]
+    ((reason, count),) = skipped.items()
+    assert count == 1 and reason.startswith(f"{REST}: ") and re.search(message, reason)
+    with pytest.raises(UserError, match=message):
+        read(PretrainingText(str(tmp_path), sets=("b",)), "b")
+    info = next(info for info in source.tasks() if info.task == "b")
+    with pytest.raises(UserError, match=message):
+        list(source.asked_for("b").examples(info, "train", collections.Counter()))
+    assert [task.task for task in PretrainingText(str(tmp_path), sets=("a",)).tasks()] == ["a"]
+    told = PretrainingText(str(tmp_path), sets=("a",)).unread()
+    assert told == {tmp_path / "b.jsonl": "PretrainingText.sets does not name its set"}
+    with pytest.raises(UserError, match=r"PretrainingText\.sets: .* has no set c; it has a, b"):
+        PretrainingText(str(tmp_path), sets=("c",)).tasks()
 
 
 def test_files_that_vanish(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from iml_jax.bench.sources.datasets import LocalDataset, locate, missing, present
+from iml_jax.bench.sources.datasets import LocalDataset, locate, locate_first, missing, present
 from iml_jax.errors import UserError
 
 ROWS = [
@@ -151,16 +151,64 @@ def _broken(tmp_path: Path, name: str = "d") -> str:
     return message
 
 
-def test_incomplete_and_ambiguous_folders(tmp_path: Path) -> None:
+def test_of_several_copies_one_is_read(tmp_path: Path) -> None:
+    """In one folder, under another spelling, below ``data``; the others are told with the reason."""
+    folder = tmp_path / "g_1" / "rte"
+    _jsonl(folder / "train.jsonl")
+    (folder / "train.csv").write_text("a\n1\n")
+    _parquet(folder / "data" / "train-00000-of-00001.parquet")
+    _jsonl(tmp_path / "g-1" / "rte" / "train.jsonl")
+    found = locate(tmp_path, "g_1/rte")
+    assert found is not None
+    assert (found.folder, found.files) == (folder, (folder / "train.jsonl",))
+    same = f"the same dataset as {folder}, which is read"
+    assert found.copies == {
+        folder / "train.csv": f"the same split as {folder / 'train.jsonl'}, which is read",
+        folder / "data" / "train-00000-of-00001.parquet": same,
+        tmp_path / "g-1" / "rte" / "train.jsonl": same,
+    }
+    assert _rows(tmp_path, "g_1/rte", "train") == ROWS
+
+
+def test_the_copy_with_the_most_splits_is_read(tmp_path: Path) -> None:
+    _jsonl(tmp_path / "d" / "train.jsonl")
+    for split in ("train", "test"):
+        _jsonl(tmp_path / "d" / "plain_text" / f"{split}.jsonl")
+    found = locate(tmp_path, "d")
+    assert found is not None and found.folder == tmp_path / "d" / "plain_text"
+    assert list(found.copies) == [tmp_path / "d" / "train.jsonl"]
+    _parquet(tmp_path / "d" / "test" / "0000.parquet")
+    found = locate(tmp_path, "d")
+    assert found is not None and found.folder == tmp_path / "d"
+    assert list(found.copies) == [
+        tmp_path / "d" / "plain_text" / f"{split}.jsonl" for split in ("test", "train")
+    ]
+
+
+def test_rows_beside_a_saved_dataset(tmp_path: Path) -> None:
+    _saved(tmp_path / "d", ROWS, split="train")
+    _jsonl(tmp_path / "d" / "train.jsonl")
+    found = locate(tmp_path, "d")
+    assert found is not None and found.kind == "arrow"
+    assert list(found.copies) == [tmp_path / "d" / "train.jsonl"]
+
+
+def test_a_dataset_of_several_names(tmp_path: Path) -> None:
+    _jsonl(tmp_path / "super_glue" / "rte" / "train.jsonl")
+    _jsonl(tmp_path / "glue" / "rte" / "train.jsonl")
+    found = locate_first(tmp_path, ("glue/rte", "super_glue/rte"))
+    assert found is not None and found.folder == tmp_path / "glue" / "rte"
+    assert list(found.copies) == [tmp_path / "super_glue" / "rte" / "train.jsonl"]
+    assert locate_first(tmp_path, ("x", "y")) is None
+
+
+def test_incomplete_folders(tmp_path: Path) -> None:
     _parquet(tmp_path / "d" / "train-00000-of-00003.parquet")
     assert "1 of 3 shards are there; fetch the others" in _broken(tmp_path)
     (tmp_path / "d" / "train-00000-of-00003.parquet").unlink()
-    _jsonl(tmp_path / "d" / "train.jsonl")
-    (tmp_path / "d" / "train.csv").write_text("a\n1\n")
-    assert "the same split as" in _broken(tmp_path)
-    (tmp_path / "d" / "train.csv").unlink()
-    _jsonl(tmp_path / "d" / "default" / "train.jsonl")
-    assert "keep one of the two" in _broken(tmp_path)
+    for number in (0, 2):
+        _parquet(tmp_path / "d" / "train" / f"{number:04d}.parquet")
+    assert "0002.parquet: 0001.parquet is not there; fetch the files before it" in _broken(tmp_path)
     for name in ("../x", "", "a//b", "/etc"):
         with pytest.raises(UserError, match="is no name of a dataset"):
             locate(tmp_path, name)

@@ -108,7 +108,3 @@ def test_names_and_folders_that_do_not_fit(tmp_path: Path) -> None:
         ExMix(str(tmp_path)).tasks()
     with pytest.raises(UserError, match="must be all or opt_iml"):
         ExMix(str(tmp_path), tasks_kept="some")
-    write(tmp_path / "banking77/train.csv", "text,category\nx,y\n")
-    write(tmp_path / "banking77/train.csv.gz", "text,category\nx,y\n")
-    with pytest.raises(UserError, match="the same as"):
-        ExMix(str(tmp_path)).tasks()

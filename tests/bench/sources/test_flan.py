@@ -240,13 +240,13 @@ def test_one_broken_task_does_not_hide_the_others(tmp_path: Path) -> None:
     _rows(tmp_path, "super_glue/rte/train", _nli(0))
     _rows(tmp_path, "xsum/train", {"document": "d", "summary": "s"})
     _rows(tmp_path, "glue/sst2/train", {"sentence": "s", "label": 0})
-    (tmp_path / "glue/sst2/train.csv").write_text("sentence,label\n")
+    (tmp_path / "glue/sst2/test-00000-of-00002.csv").write_text("sentence,label\n")
     source = _source(tmp_path, PATTERNS | {"rte": [["{premise", "{answer}"]]})
     rte, sst2, xsum = source.survey()
     assert isinstance(rte, BrokenTask)
     assert rte.reason.startswith(f"{tmp_path}/templates.json: rte[0]")
     assert isinstance(sst2, BrokenTask)
-    assert "the same split as" in sst2.reason
+    assert "1 of 2 shards are there" in sst2.reason
     assert not isinstance(xsum, BrokenTask)
 
 

@@ -299,10 +299,22 @@ def test_labels_that_are_no_answer(tmp_path: Path, label: object) -> None:
 
 def test_two_files_of_a_split(tmp_path: Path) -> None:
     row = CASES["winogrande"][0]
-    for name in ("train_xl.jsonl", "train_xs.jsonl"):
-        lines(tmp_path / "winogrande" / name, row)
-    with pytest.raises(UserError, match=r"train_xs\.jsonl: a second file of the train split"):
-        Opt14(str(tmp_path)).tasks()
+    folder = tmp_path / "winogrande"
+    for name in ("train_xs.jsonl", "train_xl.jsonl", "train_debug.jsonl"):
+        lines(folder / name, row)
+    lines(tmp_path / "winogrande_xl/train.jsonl", row)
+    source = Opt14(str(tmp_path))
+    (task,) = source.tasks()
+    assert task.files == (folder / "train_xl.jsonl",)
+    same = f"the same split as {folder / 'train_xl.jsonl'}, which is read"
+    assert source.set_aside() == {
+        folder / "train_xs.jsonl": same,
+        folder / "train_debug.jsonl": same,
+        tmp_path / "winogrande_xl/train.jsonl": f"the same task as {folder}, which is read",
+    }
+    lines(tmp_path / "shards/winogrande/train-00000-of-00002.jsonl", row)
+    with pytest.raises(UserError, match="1 of 2 shards are there"):
+        Opt14(str(tmp_path / "shards")).tasks()
     for number in (0, 1):
         lines(tmp_path / f"shards/winogrande/train-0000{number}-of-00002.jsonl", row)
     found, _ = examples(tmp_path / "shards", "winogrande")

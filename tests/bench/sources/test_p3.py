@@ -201,15 +201,29 @@ def test_a_data_folder_of_rendered_prompts(tmp_path: Path) -> None:
     assert not isinstance(default_sources(tmp_path)[0], P3)
 
 
+def test_of_several_forms_of_a_prompt_one_is_read(tmp_path: Path) -> None:
+    """The hub's folder, which tells the answer choices, before files of the prompt."""
+    folder = tmp_path / "ag_news_classify"
+    _jsonl(folder / "train.jsonl", CHOSEN)
+    _jsonl(tmp_path / "ag_news_classify.jsonl", COMPLETED)
+    _jsonl(tmp_path / "ag_news_classify_score_eval" / "train.jsonl", CHOSEN)
+    source = P3(str(tmp_path))
+    info, found, skipped = _read(source, "ag_news", "train")
+    assert info.files == (folder / "train.jsonl",)
+    assert len(found) == len(CHOSEN) and not skipped
+    same = f"the same prompt as {folder / 'train.jsonl'}, which is read"
+    assert source.set_aside() == {
+        tmp_path / "ag_news_classify.jsonl": same,
+        tmp_path / "ag_news_classify_score_eval" / "train.jsonl": same,
+    }
+
+
 def test_mistakes_name_the_place(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no prompts of P3"):
         P3(str(tmp_path)).tasks()
     _jsonl(tmp_path / "ag_news_classify.jsonl", [{"text": "a", "label": 1}])
     with pytest.raises(UserError, match=r"classify\.jsonl:1: no texts .*; the row has text, label"):
         _read(P3(str(tmp_path)), "ag_news", "train")
-    _jsonl(tmp_path / "ag_news_classify" / "train.jsonl", CHOSEN)
-    with pytest.raises(UserError, match="the same prompt as"):
-        P3(str(tmp_path)).tasks()
     (tmp_path / "imdb_x").mkdir()
     (tmp_path / "imdb_x" / "train.tfrecord-00000-of-00002").write_bytes(b"")
     (tmp_path / "ag_news_classify.jsonl").unlink()

@@ -383,6 +383,19 @@ def test_a_list_in_a_column_of_texts_is_refused(tmp_path: Path) -> None:
             _examples(_source(tmp_path), "d", "train")
 
 
+def test_a_copy_of_a_dataset_is_no_task_of_its_own(tmp_path: Path) -> None:
+    _templates(tmp_path, "d", {"jinja": "{{text}} ||| t"})
+    for name in ("d/train.jsonl", "d/plain_text/train.jsonl", "d/default/train.jsonl"):
+        _rows(tmp_path, name, [{"text": "a"}])
+    source = _source(tmp_path)
+    (task,) = source.tasks()
+    assert task.task == "d" and len(_examples(source, "d", "train")[0]) == 1
+    read = task.files[0].parent
+    told = unread.of_source(source, source.tasks())
+    assert list(told.values()) == [f"the same dataset as {read}, which is read"] * 2
+    assert {path.parent.name for path in told} == {"plain_text", "default"}
+
+
 def test_mistakes_name_the_place(tmp_path: Path) -> None:
     _templates(tmp_path, "d", {"jinja": "{{nothing}} ||| t"})
     (tmp_path / "data").mkdir()
@@ -406,6 +419,3 @@ def test_mistakes_name_the_place(tmp_path: Path) -> None:
     table.write_text(ROLES + ",,x,,,\n")
     with pytest.raises(UserError, match=r"datasets\.csv:2: empty HF_name"):
         _source(tmp_path, role_table=str(table)).tasks()
-    _rows(tmp_path, "d/default/train.jsonl", [{}])
-    with pytest.raises(UserError, match="keep one of the two"):
-        _source(tmp_path).tasks()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench.example import Example
+from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.reasoning import Reasoning
 from iml_jax.errors import UserError
 
@@ -88,7 +89,7 @@ def test_folders_and_names_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "a_train.tsv.gz").write_bytes(gzip.compress(b"q\ta\tr\n"))
     (task,) = Reasoning(str(tmp_path)).tasks()
     assert task.files == (tmp_path / "a_train.tsv",)
-    assert "the same split as" in Reasoning(str(tmp_path)).unread()[tmp_path / "a_train.tsv.gz"]
+    assert Reasoning(str(tmp_path)).unread() == {tmp_path / "a_train.tsv.gz": copies.PACKED}
 
 
 def test_all_public_files(shared: Path) -> None:

@@ -140,9 +140,14 @@ def test_one_data_set_of_proofwriter(tmp_path: Path) -> None:
     (task,) = Reasoning(folder, proofwriter="CWA/depth-3").tasks()
     assert task.files == (tmp_path / "CWA/depth-3/meta-dev.jsonl",)
     with pytest.raises(
-        UserError, match=r"= NatLang ends 0 of .*one of CWA/depth-3, OWA/depth-3, OWA/depth-5"
+        UserError, match=r"= NatLang ends none of .*one of CWA/depth-3, OWA/depth-3, OWA/depth-5"
     ):
         Reasoning(folder, proofwriter="NatLang").tasks()
+    put(tmp_path, "copy/OWA/depth-5/meta-dev.jsonl")
+    (task,) = Reasoning(folder).tasks()
+    read, copy = tmp_path / "OWA/depth-5", tmp_path / "copy/OWA/depth-5/meta-dev.jsonl"
+    assert task.files == (read / "meta-dev.jsonl",)
+    assert Reasoning(folder).unread()[copy] == f"the same data set as {read}, which is read"
     (task,) = Reasoning(put(tmp_path / "one", "NatLang/meta-test.jsonl")).tasks()
     assert task.splits == ("test",)
 

@@ -27,7 +27,7 @@ def _found(folder: Path) -> dict[str, tuple[dict[str, str], list[str]]]:
             {split: path.relative_to(folder).as_posix() for split, path in files.splits.items()},
             [path.relative_to(folder).as_posix() for path in files.side],
         )
-        for task, files in find(folder).items()
+        for task, files in find(folder)[0].items()
         if isinstance(files, TaskFiles)
     }
 
@@ -126,16 +126,13 @@ def test_folders_without_tasks(tmp_path: Path, names: tuple[str, ...], message: 
         (("spyder_train.json",), "spyder", r"UnifiedSKG has no task 'spyder'; did you mean 'spider'\?"),
         (("bird/train.json",), "bird", r"bird: UnifiedSKG has no task 'bird'"),
         (("bird/bird_train.json.gz",), "bird", r"bird: UnifiedSKG has no task 'bird'"),
-        (("spider_dev.json", "spider_eval.json"), "spider", "the same split as .*spider_dev"),
-        (("sqa/dev.json", "msr_sqa/dev.json"), "msr_sqa", "the same split as"),
-        (("dart/dart-v1.1.1-full-dev.json", "dart/dart-v1.0.0-full-dev.json"), "dart", "the same split as"),
     ],
 )
 def test_what_is_wrong_stands_with_its_task(
     tmp_path: Path, names: tuple[str, ...], task: str, message: str
 ) -> None:
     _touch(tmp_path, *names, "wikisql_dev.json")
-    found = find(tmp_path)
+    found, _ = find(tmp_path)
     assert list(found) == sorted({task, "wikisql"})
     assert isinstance(found["wikisql"], TaskFiles)
     assert isinstance(found[task], UserError)
@@ -143,9 +140,21 @@ def test_what_is_wrong_stands_with_its_task(
         raise found[task]
 
 
-def test_items_come_before_original_files(tmp_path: Path) -> None:
-    _touch(tmp_path, "spider/spider_train.json", "spider/train_spider.json")
-    assert _found(tmp_path)["spider"][0] == {"train": "spider/spider_train.json"}
+@pytest.mark.parametrize(
+    ("task", "read", "other"),
+    [
+        ("spider", "spider/spider_train.json", "spider/train_spider.json"),  # items before original files
+        ("spider", "spider_train.json", "spider/train_spider.json"),
+        ("spider", "spider_dev.json", "spider_eval.json"),  # the shorter name
+        ("msr_sqa", "msr_sqa/dev.json", "sqa/dev.json"),  # the task's name before an alias
+        ("dart", "dart/dart-v1.1.1-full-dev.json", "dart/dart-v1.0.0-full-dev.json"),  # the higher version
+        ("dart", "dart/dart-v1.1.1-full-dev.json.gz", "dart/dart-v1.0.0-full-dev.json"),
+    ],
+)
+def test_of_two_files_of_a_split_one_is_read(tmp_path: Path, task: str, read: str, other: str) -> None:
+    _touch(tmp_path, read, other)
+    assert list(_found(tmp_path)[task][0].values()) == [read]
+    assert find(tmp_path)[1] == {tmp_path / other: f"the same split as {tmp_path / read}, which is read"}
 
 
 @pytest.mark.parametrize(

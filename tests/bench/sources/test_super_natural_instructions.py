@@ -200,11 +200,23 @@ def test_folders_and_split_files_that_do_not_fit(tmp_path: Path) -> None:
     (splits / "test_tasks.txt").write_text("other\n")
     with pytest.raises(UserError, match=r"other is in train_tasks\.txt and in test_tasks\.txt"):
         source.tasks()
-    _write(tmp_path / "tasks" / "a.json.gz", UPSTREAM)
-    with pytest.raises(UserError, match="the same task as"):
-        source.tasks()
     with pytest.raises(UserError, match="must be >= 0"):
         SuperNaturalInstructions(str(tmp_path), held_out_instances=-1)
+
+
+def test_a_file_and_a_folder_of_one_task(tmp_path: Path) -> None:
+    """The whole task is read, not the part of it in SAPT's folder."""
+    _write(tmp_path / "a.json", UPSTREAM)
+    _write(tmp_path / "a" / "train.json", UPSTREAM)
+    _write(tmp_path / "b" / "dev.json", UPSTREAM)
+    _write(tmp_path / "b" / "validation.json", UPSTREAM)
+    source = SuperNaturalInstructions(str(tmp_path))
+    assert [task.files for task in source.tasks()] == [(tmp_path / "a.json",), (tmp_path / "b" / "dev.json",)]
+    assert _all(source)[0]["a", "train"]
+    assert source.set_aside() == {
+        tmp_path / "a" / "train.json": f"the same task as {tmp_path / 'a.json'}, which is read",
+        tmp_path / "b" / "validation.json": f"the same task as {tmp_path / 'b' / 'dev.json'}, which is read",
+    }
 
 
 @pytest.mark.parametrize(
