@@ -7,11 +7,11 @@ import dataclasses
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench import known_tasks, leakage_decisions, left_out, rates, roles, taxonomy
-from iml_jax.bench.left_out import LeftOut
+from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import Source, TaskInfo
 from iml_jax.bench.sources.nothing import NothingFoundError
@@ -27,6 +27,7 @@ from iml_jax.storage import paths
 ZERO_SHOT = ZeroShot()
 # What happens where a benchmark of ``proportions`` or ``shares`` trains on nothing.
 STOP, RENORMALISE = MISSING = ("stop", "renormalise")
+_OTHER_SPLIT = "the mixture neither trains on it nor evaluates it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,11 +217,13 @@ class Survey:
     Attributes:
       listed: every task with its source.
       planned: what is to be prepared of them, sorted by name.
-      left: benchmarks and tasks that the mixture does not use -> why.
+      unused: the tasks that the mixture does not use, with their source -> why.
+      left: benchmarks and splits that the mixture does not use, counted by reason.
     """
 
     listed: tuple[tuple[Source, TaskInfo], ...]
     planned: tuple[PlannedTask, ...]
+    unused: tuple[tuple[Source, TaskInfo, str], ...]
     left: tuple[LeftOut, ...]
 
 
@@ -321,14 +324,23 @@ def survey(config: MixtureConfig) -> Survey:
                 f'Mixture.missing = "{RENORMALISE}" to go on without it'
             )
     used = {task.info.key for task in planned}
-    left = [(name, left_out.BENCHMARK, why, name) for name, why in absent.items()]
-    left += [
-        (use.info.benchmark, left_out.TASK, _why_not(config, use), use.info.task)
-        for use in uses
-        if use.info.key not in used
-    ]
+    unused = [(use.source, use.info, _why_not(config, use)) for use in uses if use.info.key not in used]
+    left = [Thing(name, left_out.BENCHMARK, why, name) for name, why in absent.items()]
+    left += _other_splits(uses, planned)
     planned.sort(key=lambda task: task.name)
-    return Survey(tuple(listed), tuple(planned), left_out.counted(left))
+    return Survey(tuple(listed), tuple(planned), tuple(unused), left_out.counted(left))
+
+
+def _other_splits(uses: Iterable[roles.Use], planned: Iterable[PlannedTask]) -> Iterator[Thing]:
+    """The splits of the tasks in use that are neither trained on nor evaluated."""
+    prepared: dict[str, set[str]] = collections.defaultdict(set)
+    for task in planned:
+        prepared[task.info.key].update(task.caps)
+    for use in uses:
+        for split in use.info.splits if use.info.key in prepared else ():
+            if split not in prepared[use.info.key]:
+                name = f"{use.info.task} {split}"
+                yield Thing(use.info.benchmark, left_out.SPLIT, _OTHER_SPLIT, name)
 
 
 def _weighted(config: MixtureConfig) -> set[str]:

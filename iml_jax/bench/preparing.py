@@ -94,6 +94,7 @@ def prepare(
         manifests.save(manifest, output_dir)
         left = (
             *survey.left,
+            *unread.unused(survey.unused),
             *without_examples(mixture, manifest, survey.left),
             *unread.counted(mixture, survey.listed),
         )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench import left_out, mixtures, rates
-from iml_jax.bench.left_out import LeftOut
+from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.data import manifest as manifests
@@ -97,7 +97,7 @@ def without_examples(
     known = {one.example for one in left if one.kind == left_out.BENCHMARK}
     known |= {task.benchmark for task in manifest.trained}
     return left_out.counted(
-        (name, left_out.BENCHMARK, "no example of it is left to train on", name)
+        Thing(name, left_out.BENCHMARK, "no example of it is left to train on", name)
         for name in {*config.proportions, *config.shares} - known
     )
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench import left_out, mixtures
-from iml_jax.bench.left_out import LeftOut
+from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.copies import PACKED
 from iml_jax.bench.sources.nothing import NothingFoundError
+from iml_jax.bench.sources.row_counts import RowCounter
 from iml_jax.errors import UserError
 from iml_jax.printing import one_line
 from iml_jax.storage import paths
@@ -86,8 +87,23 @@ def lines(unread: Mapping[str, Mapping[Path, str]]) -> Iterator[str]:
                 yield one_line(f"# not read: {more} more files of {benchmark}: {reason}")
 
 
+def unused(tasks: Iterable[tuple[Source, TaskInfo, str]]) -> tuple[LeftOut, ...]:
+    """Tasks that a mixture does not use, counted by reason, with the rows of their files.
+
+    Args:
+      tasks: each with its source and the reason, as ``mixtures.survey`` has them.
+    """
+    counter = RowCounter()
+    things = []
+    for source, info, reason in tasks:
+        found = [counter.count(path, header=source.header) for path in dict.fromkeys(info.files)]
+        rows = sum(count or 0 for count in found)
+        things.append(Thing(info.benchmark, left_out.TASK, reason, info.task, rows, None not in found))
+    return left_out.counted(things)
+
+
 def counted(config: MixtureConfig, listed: Iterable[tuple[Source, TaskInfo]]) -> tuple[LeftOut, ...]:
-    """What the sources of listed tasks do not read, or what is missing, counted by reason.
+    """What the sources of listed tasks do not read, or what is missing, counted by reason, with its rows.
 
     Args:
       config: of the mixture; what else lies in its ``data_dir`` counts too.
@@ -96,17 +112,20 @@ def counted(config: MixtureConfig, listed: Iterable[tuple[Source, TaskInfo]]) ->
     own: dict[int, tuple[Source, list[TaskInfo]]] = {}
     for source, info in listed:
         own.setdefault(id(source), (source, []))[1].append(info)
+    counter = RowCounter()
+
+    def thing(benchmark: str, path: Path, reason: str, header: bool | None) -> Thing:
+        return Thing(benchmark, left_out.FILE, reason, str(path), *counter.count_all(path, header=header))
+
     found = [
-        (source.name, left_out.FILE, reason, str(path))
+        thing(source.name, path, reason, source.header)
         for source, infos in own.values()
         for path, reason in of_source(source, infos).items()
     ]
     if config.data_dir:
         folder = paths.absolute(Path(config.data_dir))
         sources = [mixtures.located(source, config.data_dir) for source in config.sources]
-        found += (
-            ("data_dir", left_out.FILE, why, str(path)) for path, why in beside(folder, sources).items()
-        )
+        found += (thing("data_dir", path, why, None) for path, why in beside(folder, sources).items())
     return left_out.counted(found)
 
 

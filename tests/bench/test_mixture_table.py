@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from iml_jax.bench import left_out, mixture_table
+from iml_jax.bench.left_out import Thing
 from iml_jax.bench.sources.shortening import shortened
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 
@@ -68,14 +69,25 @@ def test_text():
 def test_what_is_left_out_is_told_with_its_reason():
     left = left_out.counted(
         [
-            ("t5", left_out.BENCHMARK, "no such folder", "t5"),
-            *(("flan", left_out.FILE, "no dataset of FLAN", name) for name in ("b", "a", "b")),
+            Thing("t5", left_out.BENCHMARK, "no such folder", "t5"),
+            *(Thing("flan", left_out.FILE, "no dataset of FLAN", name) for name in ("b", "a", "b")),
+            Thing("flan", left_out.SPLIT, "unlabelled", "x", rows=1200, all_counted=True),
+            Thing("flan", left_out.TASK, "no template", "y", rows=3, all_counted=True),
+            Thing("flan", left_out.TASK, "no template", "z", rows=4),
         ]
     )
     text = mixture_table.render(manifest(), left)
     assert "left out t5: no such folder\n" in text
     assert "left out 2 files of flan: no dataset of FLAN (e.g. a)\n" in text
-    assert [row["count"] for row in mixture_table.as_record(manifest(), left)["left_out"]] == [2, 1]
+    assert "left out 1 split of flan with 1,200 rows: unlabelled (x)\n" in text
+    assert "left out 2 tasks of flan with at least 7 rows: no template (e.g. y)\n" in text
+    record = mixture_table.as_record(manifest(), left)["left_out"]
+    assert [(row["count"], row["rows"], row["all_counted"]) for row in record] == [
+        (2, 0, False),
+        (1, 1200, True),
+        (2, 7, False),
+        (1, 0, False),
+    ]
     assert mixture_table.as_record(manifest())["benchmarks"] == {"b": 1.0}
 
 

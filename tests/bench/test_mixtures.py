@@ -103,9 +103,21 @@ def test_a_benchmark_that_trains_on_nothing_is_left_out_when_told_so(source, tmp
     left = {(one.benchmark, one.kind, one.example): one for one in found.left}
     assert "no such folder" in left["reasoning", "benchmark", "reasoning"].reason
     assert left["t5", "benchmark", "t5"].reason == "none of its tasks is trained on"
-    assert left["fake", "task", "a"].reason == "Mixture.exclude names it"
-    assert left["fake", "task", "d"].count == 1
-    assert len(left) == 4
+    unused = {info.task: why for _, info, why in found.unused}
+    assert unused.keys() == {"a", "d"} and unused["a"] == "Mixture.exclude names it"
+    assert left["fake", "split", "c train"].count == 2  # and c's validation: its test is evaluated
+    assert len(left) == 3
+
+
+def test_splits_that_no_task_needs_are_told(source):
+    """Of the tasks in use: what is neither trained on nor evaluated."""
+    found = mixtures.survey(MixtureConfig("m", (source,), evaluate=("fake:c",), exclude=("fake:a",)))
+    prepared = {(task.info.task, split) for task in found.planned for split in task.caps}
+    every = {(info.task, split) for _, info in found.listed for split in info.splits}
+    used = {task for task, _ in prepared}
+    wanted = sorted(f"{task} {split}" for task, split in every - prepared if task in used)
+    (left,) = found.left
+    assert wanted and (left.kind, left.count, left.example) == ("split", len(wanted), wanted[0])
 
 
 def test_the_same_task_twice(source):

@@ -81,6 +81,8 @@ class Source(abc.ABC):
     """Reads one meta-dataset. Picklable: Beam ships it to its workers."""
 
     name: str
+    # Whether the first row of its CSV and TSV files names the columns; None where some do and some do not.
+    header: ClassVar[bool | None] = None
     # The metric for which the paper's tables say Rouge-L: as this benchmark's own scorer computes it.
     rouge: ClassVar[str] = "rouge_l"
 

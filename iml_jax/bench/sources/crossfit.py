@@ -58,6 +58,7 @@ class CrossFit(Source):
     seeds: tuple[int, ...] = ()
     instructions: OptionalSourcePath = ""
 
+    header = False
     name = "crossfit"
 
     def settings(self) -> dict[str, object]:

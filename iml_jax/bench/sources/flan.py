@@ -44,6 +44,7 @@ class Flan(Source):
     original_task_only: bool = True
     held_out_clusters: tuple[str, ...] = ()
 
+    header = True
     name = BENCHMARK
 
     def __post_init__(self) -> None:

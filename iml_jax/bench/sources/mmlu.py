@@ -45,6 +45,7 @@ class Mmlu(EvaluationOnly):
 
     data_dir: SourcePath
 
+    header = False
     name = "mmlu"
 
     def expected(self) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ class Opt14(EvaluationSet):
     data_dir: SourcePath
     hellaswag: bool = False
 
+    header = True
     name = "opt14"
 
     def expected(self) -> tuple[str, ...]:

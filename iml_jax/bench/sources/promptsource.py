@@ -91,6 +91,7 @@ class PromptSource(Source):
     partial_templates: tuple[str, ...] = ("turk",)
     seed: int = 0
 
+    header = True
     name = "promptsource"
 
     def __post_init__(self) -> None:
@@ -131,10 +132,12 @@ class PromptSource(Source):
         aside: dict[Path, str] = {}
         for task in self._lister()[0]:
             try:
-                dataset = self._dataset(task)
+                dataset, templates = self._dataset(task), self._chosen(task)
             except UserError:  # said where it is listed
                 continue
             aside |= dataset.copies
+            if not templates:  # the task is left out as a whole
+                continue
             labelled = labelled_splits(dataset)
             read = {path for name in labelled if split_of(name) for path in dataset.splits[name]}
             for name, paths in dataset.splits.items():

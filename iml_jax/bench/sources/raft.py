@@ -56,6 +56,7 @@ class Raft(EvaluationSet):
     data_dir: SourcePath
     prompt_dir: OptionalSourcePath = ""
 
+    header = True
     name = "raft"
 
     def expected(self) -> tuple[str, ...]:

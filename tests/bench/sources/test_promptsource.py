@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from iml_jax.bench import unread
+from iml_jax.bench import mixtures, unread
 from iml_jax.bench.example import Example
+from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources import shortening
 from iml_jax.bench.sources.base import OTHER_TASK
 from iml_jax.bench.sources.promptsource import PARTIAL, PromptSource, metric_of
@@ -381,6 +382,28 @@ def test_a_list_in_a_column_of_texts_is_refused(tmp_path: Path) -> None:
         _rows(tmp_path, "d/train.jsonl", [{"text": "a", "tags": ["b"]}] * 30 + [row])
         with pytest.raises(UserError, match=rf"d/train\.jsonl:31: {told} before; fix the row"):
             _examples(_source(tmp_path), "d", "train")
+
+
+def test_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    """Those of a task without templates, of an unlabelled split, and of a copy."""
+    _templates(tmp_path, "d", {"jinja": "{{text}} ||| {{label}}"})
+    _rows(tmp_path, "d/train.jsonl", [{"text": "a", "label": 1}] * 2)
+    _rows(tmp_path, "d/validation.jsonl", [{"text": "a", "label": 1}] * 3)
+    _rows(tmp_path, "d/test.jsonl", [{"text": "a", "label": -1}] * 4)
+    _rows(tmp_path, "d/default/train.jsonl", [{"text": "a", "label": 1}] * 5)
+    _rows(tmp_path, "none/train.jsonl", [{"text": "a"}] * 6)
+    _rows(tmp_path, "none/test.jsonl", [{"text": "a", "label": -1}] * 7)
+    config = MixtureConfig("m", (_source(tmp_path),), evaluate=())
+    survey = mixtures.survey(config)
+    (task,) = unread.unused(survey.unused)
+    assert (task.example, task.kind, task.rows, task.all_counted) == ("none", "task", 13, True)
+    files = {one.reason: one for one in unread.counted(config, survey.listed)}
+    assert files[UNLABELLED_SPLIT].rows == 4
+    same = f"the same dataset as {tmp_path / 'data' / 'd'}, which is read"
+    assert files[same].rows == 5
+    assert files.keys() == {UNLABELLED_SPLIT, same, "missing, though there are rows of none"}
+    (split,) = survey.left
+    assert (split.kind, split.example) == ("split", "d validation")
 
 
 def test_a_copy_of_a_dataset_is_no_task_of_its_own(tmp_path: Path) -> None:
