@@ -38,10 +38,9 @@ def product(
         inner = math.prod(kernel.shape[:contracted])
         flat = array.reshape(-1, inner) @ checkpoint_name(kernel, GATHERED).reshape(inner, -1)
         return jnp.reshape(flat, (*lead, *rest))
-    if "embed" in axes and in_stages():
-        return _staged_product(array, kernel, axes, contracted, reduce_dtype or kernel.dtype.name)
-    if reduce_dtype not in ("", kernel.dtype.name):
-        return _summed_product(array, kernel, axes, contracted, reduce_dtype)
+    own_dtype = kernel.dtype.name
+    if _staged(axes) or reduce_dtype not in ("", own_dtype):
+        return _summed_product(array, kernel, axes, contracted, reduce_dtype or own_dtype)
     return jnp.tensordot(array, _gathered(kernel, axes), axes=contracted)
 
 
@@ -66,23 +65,39 @@ _gathered.defvjp(
 )
 
 
+def _staged(axes: tuple[str, ...]) -> bool:
+    """Whether a weight is gathered and its gradient scattered in stages: only ``fsdp`` cuts it then."""
+    return "embed" in axes and in_stages()
+
+
+# Left to itself the partitioner sums over the devices in the dtype of the product, and by one collective for
+# a whole axis.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _summed_product(
     array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
 ) -> jax.Array:
-    """The partitioner sums a product's parts over the devices in the dtype of the product."""
-    return _summed_forward(array, kernel, axes, contracted, reduce_dtype)[0]
+    return _forward(array, kernel, axes, contracted, reduce_dtype)[0]
 
 
-def _summed_forward(
+def _forward(
     array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     del reduce_dtype
-    gathered = checkpoint_name(constrain(kernel, _uncut(axes)), GATHERED)
+    if _staged(axes):
+        gather = jax.shard_map(
+            functools.partial(gather_width, dimension=axes.index("embed")),
+            in_specs=partition_spec(axes),
+            out_specs=partition_spec(_uncut(axes)),
+            check_vma=False,
+        )
+        gathered = gather(kernel)
+    else:
+        gathered = constrain(kernel, _uncut(axes))
+    gathered = checkpoint_name(gathered, GATHERED)
     return jnp.tensordot(array, gathered, axes=contracted), (array, gathered)
 
 
-def _summed_backward(
+def _backward(
     axes: tuple[str, ...],
     contracted: int,
     reduce_dtype: str,
@@ -90,68 +105,27 @@ def _summed_backward(
     gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     array, gathered = kept
-    by_array, lead = _by_array(array, gathered, gradient, contracted)
-    total = jnp.tensordot(array, gradient, axes=(lead, lead), preferred_element_type=jnp.dtype(reduce_dtype))
-    return by_array, constrain(total, axes).astype(gathered.dtype)
-
-
-_summed_product.defvjp(_summed_forward, _summed_backward)
-
-
-def _by_array(
-    array: jax.Array, gathered: jax.Array, gradient: jax.Array, contracted: int
-) -> tuple[jax.Array, tuple[int, ...]]:
-    """A product's gradient in ``array``, and the axes of rows, over which that in the kernel is summed."""
     rest = gathered.ndim - contracted
     last = tuple(range(gradient.ndim - rest, gradient.ndim))
     by_array = jnp.tensordot(gradient, gathered, axes=(last, tuple(range(contracted, gathered.ndim))))
-    return by_array, tuple(range(array.ndim - contracted))
+    lead = tuple(range(array.ndim - contracted))  # rows and positions, which the kernel's gradient sums over
 
-
-# The partitioner knows one collective for a whole axis. Here nothing but ``fsdp`` cuts the weight.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _staged_product(
-    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
-) -> jax.Array:
-    return _staged_forward(array, kernel, axes, contracted, reduce_dtype)[0]
-
-
-def _staged_forward(
-    array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    del reduce_dtype
-    gather = jax.shard_map(
-        functools.partial(gather_width, dimension=axes.index("embed")),
-        in_specs=partition_spec(axes),
-        out_specs=partition_spec(_uncut(axes)),
-        check_vma=False,
-    )
-    gathered = checkpoint_name(gather(kernel), GATHERED)
-    return jnp.tensordot(array, gathered, axes=contracted), (array, gathered)
-
-
-def _staged_backward(
-    axes: tuple[str, ...],
-    contracted: int,
-    reduce_dtype: str,
-    kept: tuple[jax.Array, jax.Array],
-    gradient: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    array, gathered = kept
-    by_array, lead = _by_array(array, gathered, gradient, contracted)
-
-    def local(array: jax.Array, gradient: jax.Array) -> jax.Array:
+    def parts(array: jax.Array, gradient: jax.Array) -> jax.Array:
         dtype = jnp.dtype(reduce_dtype)
-        total = jnp.tensordot(array, gradient, axes=(lead, lead), preferred_element_type=dtype)
-        total = scatter_width(total, axes.index("embed"))
+        return jnp.tensordot(array, gradient, axes=(lead, lead), preferred_element_type=dtype)
+
+    def scattered(array: jax.Array, gradient: jax.Array) -> jax.Array:
+        total = scatter_width(parts(array, gradient), axes.index("embed"))
         others = tuple(axis for axis in RULES["batch"] if axis not in RULES["embed"])
         return jax.lax.psum(total, others).astype(gathered.dtype)
 
+    if not _staged(axes):
+        return by_array, constrain(parts(array, gradient), axes).astype(gathered.dtype)
     rows = partition_spec(("batch",))
-    by_kernel = jax.shard_map(
-        local, in_specs=(rows, rows), out_specs=partition_spec(axes), check_vma=False
-    )(array, gradient)  # fmt: skip
-    return by_array, by_kernel
+    scatter = jax.shard_map(
+        scattered, in_specs=(rows, rows), out_specs=partition_spec(axes), check_vma=False
+    )  # fmt: skip
+    return by_array, scatter(array, gradient)
 
 
-_staged_product.defvjp(_staged_forward, _staged_backward)
+_summed_product.defvjp(_forward, _backward)
