@@ -84,6 +84,6 @@ setup(
         "test": [*PREPARE, *TORCH, *HARNESS, *TPU, *TEST],
     },
     entry_points={
-        "console_scripts": ["iml = iml_jax.cli:main", "iml-lm-eval = iml_jax.evaluation.harness_cli:main"]
+        "console_scripts": ["iml = iml_jax.cli:main", "iml-lm-eval = iml_jax.commands.lm_eval:main"]
     },
 )

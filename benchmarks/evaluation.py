@@ -27,9 +27,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from iml_jax.evaluation import generation, scoring
-from iml_jax.evaluation.generation import GenerateConfig
-from iml_jax.evaluation.scoring import Candidates
+from iml_jax.evaluation.engine import generation, scoring
+from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.evaluation.engine.scoring import Candidates
 from iml_jax.models import opt
 from iml_jax.models.sizes import SIZES
 from iml_jax.parallel.mesh import MeshConfig, make_mesh

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from iml_jax.bench.sources import promptsource, template_worker
-from iml_jax.bench.sources.rendering import Rendered, Renderer
-from iml_jax.bench.sources.rows import Row
-from iml_jax.bench.sources.sandbox import MissingColumnError
-from iml_jax.bench.sources.template_limits import TooMuchWorkError
-from iml_jax.bench.sources.template_pool import NO_COLUMN, Outcome, Refused, Skipped
-from iml_jax.bench.sources.templates import PromptTemplate
+from iml_jax.bench.sources.formats.rows import Row
+from iml_jax.bench.sources.promptsource import source as promptsource
+from iml_jax.bench.sources.promptsource import template_worker
+from iml_jax.bench.sources.promptsource.rendering import Rendered, Renderer
+from iml_jax.bench.sources.promptsource.sandbox import MissingColumnError
+from iml_jax.bench.sources.promptsource.template_limits import TooMuchWorkError
+from iml_jax.bench.sources.promptsource.template_pool import NO_COLUMN, Outcome, Refused, Skipped
+from iml_jax.bench.sources.promptsource.templates import PromptTemplate
 from iml_jax.storage.reading import encodable
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.reasoning import INSTRUCTION, Reasoning
+from iml_jax.bench.sources.reasoning.source import INSTRUCTION, Reasoning
 
 QUESTION = {
     "id": "q1",

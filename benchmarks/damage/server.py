@@ -33,13 +33,13 @@ LIGHT = (
     "iml_jax.commands.convert",
     "iml_jax.commands.report",
     "iml_jax.training.loop",
-    "iml_jax.evaluation.runner",
-    "iml_jax.evaluation.generation",
+    "iml_jax.evaluation.engine.runner",
+    "iml_jax.evaluation.engine.generation",
     "iml_jax.checkpoints.huggingface",
 )
 IML, LM_EVAL = "iml", "iml-lm-eval"  # the programs
 HEAVY = ("tensorflow", "seqio", "apache_beam", "iml_jax.bench.preparing", "iml_jax.bench.caching")
-HARNESS = ("lm_eval.models", "lm_eval.__main__", "datasets", "iml_jax.evaluation.harness")
+HARNESS = ("lm_eval.models", "lm_eval.__main__", "datasets", "iml_jax.evaluation.engine.harness")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _child(
         before()
         sys.argv = list(argv)
         if argv[0] == LM_EVAL:
-            from iml_jax.evaluation import harness_cli
+            from iml_jax.commands import lm_eval as harness_cli
 
             status = harness_cli.main()
         else:

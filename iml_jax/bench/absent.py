@@ -9,7 +9,7 @@ from iml_jax.bench import known_tasks, mixtures, roles
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import Source
-from iml_jax.bench.sources.evaluation_only import EvaluationOnly
+from iml_jax.bench.sources.suites.evaluation_only import EvaluationOnly
 from iml_jax.data.manifest import Manifest
 
 

@@ -12,7 +12,7 @@ from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import PlannedTask
 from iml_jax.bench.pooling import drawn
 from iml_jax.bench.prompting import PromptedExample, prompt
-from iml_jax.bench.sources.bounds import usable
+from iml_jax.bench.sources.formats.bounds import usable
 from iml_jax.bench.variants import MetaICL, Variant
 
 NO_PROMPT = "empty prompt or no reference"

@@ -58,7 +58,7 @@ def remedy(benchmark: str, task: str, data_dir: Path) -> str:
     elif benchmark == "reasoning":
         names["origin"] = _REASONING.get(task, _COT_DATA)
     elif benchmark == "t5":
-        from iml_jax.bench.sources.t5 import forms
+        from iml_jax.bench.sources.t5.source import forms
 
         names["dataset"] = forms()[task].datasets[0]
     return f"{place}/{_RULES[benchmark].format(**names)}"

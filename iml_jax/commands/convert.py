@@ -15,7 +15,7 @@ from iml_jax.printing import show
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
-    from iml_jax.evaluation.stages import Stages
+    from iml_jax.evaluation.engine.stages import Stages
     from iml_jax.models.sizes import OptConfig
 
 HELP = "Convert checkpoints between Orbax and PyTorch (Hugging Face)."
@@ -74,7 +74,7 @@ def to_huggingface(arguments: argparse.Namespace) -> None:
     """Streams a checkpoint's parameters into a Hugging Face directory."""
     from iml_jax.checkpoints import huggingface, locate, restore
     from iml_jax.checkpoints.verifying import read_newest
-    from iml_jax.evaluation.stages import Stages
+    from iml_jax.evaluation.engine.stages import Stages
     from iml_jax.storage.reading import read_text
 
     with Stages("convert", in_log=True) as stages, huggingface.staged(arguments.out) as staging:
@@ -112,7 +112,7 @@ def to_orbax(arguments: argparse.Namespace) -> None:
     from iml_jax.checkpoints import huggingface, locate, places
     from iml_jax.checkpoints.metadata import make_metadata
     from iml_jax.checkpoints.store import CheckpointStore, restore_params
-    from iml_jax.evaluation.stages import Stages
+    from iml_jax.evaluation.engine.stages import Stages
 
     places.check_saveable(Path(arguments.out))
     with Stages("convert", in_log=True) as stages, huggingface.staged(arguments.out) as staging:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from iml_jax.config import Config
     from iml_jax.data.manifest import Manifest
-    from iml_jax.evaluation.checkpoint import LoadedModel, SavedModel
-    from iml_jax.evaluation.results import Results
-    from iml_jax.evaluation.runner import EvaluateConfig
+    from iml_jax.evaluation.engine.checkpoint import LoadedModel, SavedModel
+    from iml_jax.evaluation.engine.runner import EvaluateConfig
+    from iml_jax.evaluation.metrics.results import Results
 
 HELP = "Score a checkpoint on held-out tasks, per task, category and level."
 CONFIGS = ("Evaluate", "Generate", "Mesh", "Model", "Distributed", "Compilation")
@@ -83,18 +83,10 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     from iml_jax.checkpoints.metadata import model_of
     from iml_jax.data import manifest as manifests
     from iml_jax.errors import UserError
-    from iml_jax.evaluation import (
-        answering,
-        exclusive,
-        kept,
-        levels,
-        publish,
-        report,
-        results,
-        runner,
-        settings,
-    )
-    from iml_jax.evaluation.checkpoint import find_model, load_model
+    from iml_jax.evaluation.engine import answering, exclusive, kept, runner, settings
+    from iml_jax.evaluation.engine.checkpoint import find_model, load_model
+    from iml_jax.evaluation.metrics import levels, results
+    from iml_jax.evaluation.pages import publish, report
     from iml_jax.parallel.mesh import MeshConfig
 
     if arguments.output and not arguments.output.endswith(".json"):
@@ -156,7 +148,8 @@ def _label(
 ) -> tuple[str, str]:
     """``publish.choose_label`` in the run; the first process looks for all."""
     from iml_jax.checkpoints.metadata import model_of
-    from iml_jax.evaluation import publish, settings
+    from iml_jax.evaluation.engine import settings
+    from iml_jax.evaluation.pages import publish
     from iml_jax.parallel.hosts import gather_json
 
     if arguments.output or saved.run is None:
@@ -173,7 +166,8 @@ def _label(
 
 def _check_places(arguments: argparse.Namespace, file: Path, page: Path) -> None:
     """The result and the page can be written, and replace nothing of somebody else's."""
-    from iml_jax.evaluation import exclusive, publish
+    from iml_jax.evaluation.engine import exclusive
+    from iml_jax.evaluation.pages import publish
 
     publish.check_places(file, page)
     exclusive.check_page(page)
@@ -185,7 +179,7 @@ def _places(
     arguments: argparse.Namespace, model: SavedModel | LoadedModel, suite: str, label: str
 ) -> tuple[Path, Path]:
     """The result file and the report page."""
-    from iml_jax.evaluation import publish
+    from iml_jax.evaluation.pages import publish
 
     if arguments.output:
         file = Path(arguments.output)
@@ -258,7 +252,7 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
 
 def _start_of_run(loaded: LoadedModel, found: Results, suite: str, label: str) -> Results | None:
     """The run's evaluation before its first update, where there is a comparable one."""
-    from iml_jax.evaluation import publish
+    from iml_jax.evaluation.pages import publish
 
     if loaded.run is None:
         return None

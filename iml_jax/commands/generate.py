@@ -16,9 +16,9 @@ from iml_jax.storage import paths
 if TYPE_CHECKING:
     from iml_jax.config import Config
     from iml_jax.data.tokenizer import Tokenizer
-    from iml_jax.evaluation.answer_file import AnswerFile
-    from iml_jax.evaluation.checkpoint import LoadedModel
-    from iml_jax.evaluation.generation import GenerateConfig
+    from iml_jax.evaluation.engine.answer_file import AnswerFile
+    from iml_jax.evaluation.engine.checkpoint import LoadedModel
+    from iml_jax.evaluation.engine.generation import GenerateConfig
 
 # Prompts answered together, and at most what a killed command loses; more where the batch is large.
 CHUNK = 512
@@ -82,8 +82,8 @@ def _generate(arguments: argparse.Namespace, config: Config) -> None:
     from iml_jax.commands.evaluate import make_mesh, model_changes
     from iml_jax.data import tokenizer as tokenizers
     from iml_jax.errors import UserError
-    from iml_jax.evaluation.answer_file import AnswerFile
-    from iml_jax.evaluation.checkpoint import load_model
+    from iml_jax.evaluation.engine.answer_file import AnswerFile
+    from iml_jax.evaluation.engine.checkpoint import load_model
 
     if bool(arguments.prompt) == bool(arguments.input):
         raise UserError("give either --prompt TEXT (it may be repeated) or --input FILE")
@@ -175,8 +175,8 @@ def _answer(  # noqa: PLR0917
     """
     import jax
 
-    from iml_jax.evaluation import generation
-    from iml_jax.evaluation.progress import Meter
+    from iml_jax.evaluation.engine import generation
+    from iml_jax.evaluation.engine.progress import Meter
 
     size = max(CHUNK, 4 * generate.batch_size)
     shown = output is not None or (total > size and not sys.stdout.isatty())

@@ -14,8 +14,8 @@ from iml_jax.storage.writing import check_writable
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
-    from iml_jax.evaluation.compare import Source
-    from iml_jax.evaluation.results import Results
+    from iml_jax.evaluation.metrics.results import Results
+    from iml_jax.evaluation.pages.compare import Source
 
 HELP = "Compare evaluations example by example: tables and one HTML page."
 CONFIGS = ()
@@ -57,8 +57,9 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       UserError: an evaluation is missing or damaged, or they share no example.
       Fault: the page cannot be written.
     """
-    from iml_jax.evaluation import compare, compare_page, compare_tables, exclusive
-    from iml_jax.evaluation.stages import Stages
+    from iml_jax.evaluation.engine import exclusive
+    from iml_jax.evaluation.engine.stages import Stages
+    from iml_jax.evaluation.pages import compare, compare_page, compare_tables
 
     if arguments.examples_per_task < 1:
         raise UserError(f"--examples_per_task {arguments.examples_per_task}: must be at least 1")
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 
 def _size(files: list[Path]) -> int:
     """Bytes of what will be read; 0 for what is missing, which reading names."""
-    from iml_jax.evaluation import results
+    from iml_jax.evaluation.metrics import results
 
     predictions = [results.predictions_path(file) for file in files]
     return sum(path.stat().st_size for path in predictions if path.is_file())
@@ -106,8 +107,8 @@ def read_sources(files: list[Path], stage: Callable[[str], None]) -> list[Source
     Raises:
       UserError: one is damaged.
     """
-    from iml_jax.evaluation import results
-    from iml_jax.evaluation.compare import Source
+    from iml_jax.evaluation.metrics import results
+    from iml_jax.evaluation.pages.compare import Source
 
     def load(number: int, file: Path) -> Results:
         stage(f"reading {file} ({number + 1} of {len(files)})")
@@ -159,7 +160,7 @@ def short_names(files: list[Path]) -> list[str]:
 
 
 def _short_name(tail: list[str]) -> str:
-    from iml_jax.evaluation import publish
+    from iml_jax.evaluation.pages import publish
 
     known = publish.parse(Path(f"{tail[-1]}.json"))
     if known is None:
@@ -181,7 +182,7 @@ def _by_step(path: Path) -> list[Path]:
 
     They have one group of settings: that of the plain names, or the only label where there are none.
     """
-    from iml_jax.evaluation import publish
+    from iml_jax.evaluation.pages import publish
 
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
     by_label: dict[str, list[tuple[int, Path]]] = {}

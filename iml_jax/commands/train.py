@@ -126,7 +126,9 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
     import jax
 
     from iml_jax.data import manifest as manifests
-    from iml_jax.evaluation import answering, exclusive, generation, kept, levels, publish, runner
+    from iml_jax.evaluation.engine import answering, exclusive, generation, kept, runner
+    from iml_jax.evaluation.metrics import levels
+    from iml_jax.evaluation.pages import publish
     from iml_jax.parallel.mesh import MeshConfig
 
     run_dir = Path(job.train.run_dir)

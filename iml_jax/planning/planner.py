@@ -15,8 +15,8 @@ from iml_jax.training.telemetry import flops_per_step
 if TYPE_CHECKING:
     from iml_jax.config import Config
     from iml_jax.data.loader import LoaderConfig
-    from iml_jax.evaluation.generation import GenerateConfig
-    from iml_jax.evaluation.runner import EvaluateConfig
+    from iml_jax.evaluation.engine.generation import GenerateConfig
+    from iml_jax.evaluation.engine.runner import EvaluateConfig
     from iml_jax.models.sizes import OptConfig
     from iml_jax.parallel.mesh import MeshConfig
     from iml_jax.training.optimizer import OptimizerConfig

@@ -12,8 +12,8 @@ import numpy as np
 from jax.experimental import topologies
 
 from iml_jax.data.batch import Batch
-from iml_jax.evaluation import batching, generation, scoring
-from iml_jax.evaluation.sampling import Sampling
+from iml_jax.evaluation.engine import batching, generation, scoring
+from iml_jax.evaluation.engine.sampling import Sampling
 from iml_jax.models.decoding import Ring
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh

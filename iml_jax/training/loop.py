@@ -21,8 +21,8 @@ from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.batch import Batch
 from iml_jax.data.loader import Loader, LoaderConfig, make_loader, merge_states
 from iml_jax.errors import Fault, Preempted, UserError
-from iml_jax.evaluation import publish
-from iml_jax.evaluation.runner import EvaluateConfig
+from iml_jax.evaluation.engine.runner import EvaluateConfig
+from iml_jax.evaluation.pages import publish
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel import fingerprints, preemption
 from iml_jax.parallel.hosts import agree, gather_json, place_rows, row_spans

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from iml_jax.bench import absent
 from iml_jax.bench.mixtures import MixtureConfig
-from iml_jax.bench.sources.bbh import TASKS, BigBenchHard
-from iml_jax.bench.sources.flan import Flan
-from iml_jax.bench.sources.mmlu import Mmlu
-from iml_jax.bench.sources.opt14 import Opt14
-from iml_jax.bench.sources.raft import Raft
+from iml_jax.bench.sources.flan.source import Flan
+from iml_jax.bench.sources.suites.bbh import TASKS, BigBenchHard
+from iml_jax.bench.sources.suites.mmlu import Mmlu
+from iml_jax.bench.sources.suites.opt14 import Opt14
+from iml_jax.bench.sources.suites.raft import Raft
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 
 SPLIT = SplitEntry((), 1, 1, 1, 0, {})

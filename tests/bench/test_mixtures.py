@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from iml_jax.bench import mixtures
 from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
 from iml_jax.bench.sources.base import TaskInfo
-from iml_jax.bench.sources.reasoning import Reasoning
+from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import FewShot, MetaICL, ZeroShot
 from iml_jax.errors import UserError

@@ -13,7 +13,7 @@ from iml_jax import config
 from iml_jax.bench import known_tasks, rates
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import TaskInfo
-from iml_jax.bench.sources.reasoning import Reasoning
+from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import shot_probabilities
 

@@ -26,7 +26,7 @@ from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.storing import LONGEST_ROW
 from iml_jax.data.tokenizer import VocabularyConfig
 from iml_jax.errors import Fault, UserError
-from iml_jax.evaluation import questions
+from iml_jax.evaluation.engine import questions
 
 VOCABULARY = VocabularyConfig(size=300)
 

@@ -14,7 +14,7 @@ from iml_jax.data import tokenizer as bpe
 from iml_jax.data.loader import LoaderConfig, make_loader
 from iml_jax.data.shards import read_split
 from iml_jax.data.tokenizer import VocabularyConfig
-from iml_jax.evaluation import questions
+from iml_jax.evaluation.engine import questions
 
 LENGTH = 160
 BOOKS = [f"Chapter {n}.\n\nIt was {n} o'clock, and the day {n + 1} of the year." for n in range(12)]

@@ -11,9 +11,9 @@ import pytest
 
 from iml_jax.bench import known_tasks, mixtures, reading
 from iml_jax.bench.mixtures import MixtureConfig
-from iml_jax.bench.sources.promptsource import PromptSource
-from iml_jax.bench.sources.reasoning import Reasoning
-from iml_jax.bench.sources.super_natural_instructions import SuperNaturalInstructions
+from iml_jax.bench.sources.promptsource.source import PromptSource
+from iml_jax.bench.sources.reasoning.source import Reasoning
+from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
 from iml_jax.bench.variants import FewShot
 from iml_jax.errors import UserError
 

@@ -127,7 +127,7 @@ def test_prepared_and_read_as_questions(tmp_path: Path, shared: Path) -> None:
     """RAFT from its files to questions with options, through SeqIO's cache job."""
     from iml_jax.bench import preparing
     from iml_jax.data.tokenizer import VocabularyConfig
-    from iml_jax.evaluation import questions
+    from iml_jax.evaluation.engine import questions
 
     flags = [
         f"--gin.Mixture.data_dir={shared / 'data'}",

@@ -11,9 +11,9 @@ from iml_jax import cli
 from iml_jax.bench import mixtures, unread
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources import default_sources
-from iml_jax.bench.sources.corpora import PretrainingText
-from iml_jax.bench.sources.crossfit import CrossFit
-from iml_jax.bench.sources.reasoning import Reasoning
+from iml_jax.bench.sources.corpora.source import PretrainingText
+from iml_jax.bench.sources.crossfit.source import CrossFit
+from iml_jax.bench.sources.reasoning.source import Reasoning
 
 ROWS = "a question\tan answer\n"
 

@@ -12,7 +12,7 @@ from conftest_commands import MESH, SHORT, TASKS, TRAIN_STEPS, Way, iml, modific
 
 from iml_jax.checkpoints.store import restore_params
 from iml_jax.data import manifest as manifests
-from iml_jax.evaluation import levels, results
+from iml_jax.evaluation.metrics import levels, results
 
 pytestmark = pytest.mark.slow
 

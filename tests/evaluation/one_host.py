@@ -25,9 +25,9 @@ def main() -> None:
     from random_opt import PRE_NORM, on_mesh, random_params
 
     from iml_jax.data import manifest as manifests
-    from iml_jax.evaluation import results
-    from iml_jax.evaluation.generation import GenerateConfig
-    from iml_jax.evaluation.runner import EvaluateConfig, evaluate
+    from iml_jax.evaluation.engine.generation import GenerateConfig
+    from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
+    from iml_jax.evaluation.metrics import results
 
     vocabulary = manifests.load(prepared).vocabulary
     config = dataclasses.replace(PRE_NORM, vocab_rows=vocabulary.rows, vocab_tokens=vocabulary.tokens)

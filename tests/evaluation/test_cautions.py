@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from iml_jax.data.positions import Positions
-from iml_jax.evaluation import cautions, confidence, constant
-from iml_jax.evaluation.results import Prediction, TaskScore, TemplateScore
+from iml_jax.evaluation.metrics import cautions, confidence, constant
+from iml_jax.evaluation.metrics.results import Prediction, TaskScore, TemplateScore
 
 LETTERS = ("a", "b", "c", "d")
 
@@ -79,7 +79,7 @@ def test_gain_is_the_mean_of_paired_differences() -> None:
     "metric", ["accuracy", "exact_match", "stated_answer", "rouge_l", "question_accuracy"]
 )
 def test_points_of_the_constant_answer_are_those_of_answering_it(metric: str) -> None:
-    from iml_jax.evaluation import metrics
+    from iml_jax.evaluation.metrics import answer_metrics as metrics
 
     draw = np.random.default_rng()
     texts = ["red car", "blue car", "no", "the answer is no."]

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from compared_results import make_results
 
-from iml_jax.evaluation import compare_others, compare_page, own_metrics
-from iml_jax.evaluation.compare import Comparison, Source, compare
-from iml_jax.evaluation.results import Results
+from iml_jax.evaluation.metrics import own_metrics
+from iml_jax.evaluation.metrics.results import Results
+from iml_jax.evaluation.pages import compare_others, compare_page
+from iml_jax.evaluation.pages.compare import Comparison, Source, compare
 
 
 def _named(found: Results, benchmark: str, task: str) -> Results:

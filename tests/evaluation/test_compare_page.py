@@ -14,10 +14,10 @@ import pytest
 from compared_results import EVIL, make_results
 from rich.console import Console
 
-from iml_jax.evaluation import compare_answers, compare_page, compare_tables
-from iml_jax.evaluation.compare import Comparison, Source, compare
-from iml_jax.evaluation.intervals import Interval
-from iml_jax.evaluation.paired import Difference
+from iml_jax.evaluation.metrics.intervals import Interval
+from iml_jax.evaluation.metrics.paired import Difference
+from iml_jax.evaluation.pages import compare_answers, compare_page, compare_tables
+from iml_jax.evaluation.pages.compare import Comparison, Source, compare
 
 
 class Elements(HTMLParser):

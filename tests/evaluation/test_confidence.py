@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iml_jax.evaluation import confidence
-from iml_jax.evaluation.intervals import Spread
-from iml_jax.evaluation.results import Prediction
+from iml_jax.evaluation.metrics import confidence
+from iml_jax.evaluation.metrics.intervals import Spread
+from iml_jax.evaluation.metrics.results import Prediction
 
 
 def made(task: str, points: np.ndarray, template: str = "", first: int = 0) -> list[Prediction]:

@@ -7,8 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from iml_jax.evaluation import constant, metrics
-from iml_jax.evaluation.constant import Question, best_constant
+from iml_jax.evaluation.metrics import answer_metrics as metrics
+from iml_jax.evaluation.metrics import constant
+from iml_jax.evaluation.metrics.constant import Question, best_constant
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import string
 import numpy as np
 import pytest
 
-from iml_jax.evaluation import corpus_metrics, own_metrics
-from iml_jax.evaluation.results import Prediction
+from iml_jax.evaluation.metrics import corpus_metrics, own_metrics
+from iml_jax.evaluation.metrics.results import Prediction
 
 WORDS = ("the", "The", "a", "an", "cat", "dog", "cat.", "runs,", "it's", "über", "3.5", "mat", "sat", "on")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from iml_jax.evaluation import corpus_metrics, drop_metrics
-from iml_jax.evaluation.results import Prediction
+from iml_jax.evaluation.metrics import corpus_metrics, drop_metrics
+from iml_jax.evaluation.metrics.results import Prediction
 
 WORDS = ("the", "The", "a", "Bears", "bears", "field-goal", "3", "3.0", "1,000", "1000", "it's", "U.S.", "-7")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from iml_jax.errors import UserError
-from iml_jax.evaluation import exclusive
+from iml_jax.evaluation.engine import exclusive
 
 
 def test_second_evaluation_is_refused_and_a_patient_one_waits(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iml_jax.evaluation import forks
-from iml_jax.evaluation.forks import Segment
+from iml_jax.evaluation.engine import forks
+from iml_jax.evaluation.engine.forks import Segment
 
 
 def random_segments(rng: np.random.Generator, count: int, largest: int) -> list[Segment]:

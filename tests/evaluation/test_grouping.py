@@ -8,9 +8,9 @@ import fnmatch
 import pytest
 
 from iml_jax.bench import known_tasks
-from iml_jax.bench.sources.bbh import TASKS as BBH_TASKS
+from iml_jax.bench.sources.suites.bbh import TASKS as BBH_TASKS
 from iml_jax.bench.variants import FewShot, MetaICL, ZeroShot
-from iml_jax.evaluation import grouping
+from iml_jax.evaluation.metrics import grouping
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def evaluate(tasks: Path, model: str, arguments: dict[str, Any], **settings: Any
 
 @pytest.mark.parametrize(("prefix", "adds"), [("none", False), ("eos", True)])
 def test_numbers_are_those_of_lm_evals_pytorch_model(place, tasks: Path, prefix: str, adds: bool) -> None:
-    from iml_jax.evaluation.harness_cli import register
+    from iml_jax.commands.lm_eval import register
 
     run, hf = place
     register()
@@ -144,7 +144,7 @@ def test_numbers_are_those_of_lm_evals_pytorch_model(place, tasks: Path, prefix:
 
 
 def make(place, **arguments: Any):
-    from iml_jax.evaluation.harness import Harness
+    from iml_jax.evaluation.engine.harness import Harness
 
     return Harness(str(place[0]), **MESH, **arguments)
 
@@ -204,7 +204,7 @@ def test_mistakes(place) -> None:
 
 
 def test_command_line(place, tasks: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    from iml_jax.evaluation import harness_cli
+    from iml_jax.commands import lm_eval as harness_cli
 
     out = tmp_path / "results.json"
     command = ["iml-lm-eval", "--model", "iml", "--tasks", "toy_choice", "--include_path", str(tasks)]

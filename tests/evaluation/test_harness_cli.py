@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from iml_jax.commands import lm_eval as harness_cli
 from iml_jax.errors import UserError
-from iml_jax.evaluation import harness_args, harness_cli
+from iml_jax.evaluation.engine import harness_args
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 LM_EVAL = pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm_eval is not installed")
@@ -94,7 +95,7 @@ def test_mistakes_are_one_line(
 
 @LM_EVAL
 def test_the_model_has_no_chat_template_whoever_asks() -> None:
-    from iml_jax.evaluation.harness import Harness
+    from iml_jax.evaluation.engine.harness import Harness
 
     model = object.__new__(Harness)
     with pytest.raises(UserError, match="OPT has no chat template"):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from rouge_score import rouge_scorer
 
-from iml_jax.evaluation import metrics
+from iml_jax.evaluation.metrics import answer_metrics as metrics
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "Dog", "runs", "2", "3.5", "it's", "über", "Yes", "no"]
 JOINS = [" ", " ", " ", "  ", "\n", ", ", "-"]

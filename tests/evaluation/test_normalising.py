@@ -7,8 +7,8 @@ import pytest
 from random_opt import PRE_NORM, on_mesh, random_params
 
 from iml_jax.errors import UserError
-from iml_jax.evaluation import normalising, scoring
-from iml_jax.evaluation.scoring import Candidates, Likelihoods
+from iml_jax.evaluation.engine import normalising, scoring
+from iml_jax.evaluation.engine.scoring import Candidates, Likelihoods
 
 FOUND = Likelihoods((-6.0, -4.0), 0, (3, 1), (False, False))
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.evaluation import corpus_metrics
-from iml_jax.evaluation.numbers import plain_number
+from iml_jax.evaluation.metrics import corpus_metrics
+from iml_jax.evaluation.metrics.numbers import plain_number
 
 MINUS = ["-", "\u2212", "\u2013", "\u2012", "\u2014", "\u2010", "\u2011", "\uff0d", "\ufe63"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from compared_results import EVIL, LEVELS, WRITING, make_results
 
-from iml_jax.evaluation import compare_page
-from iml_jax.evaluation.compare import Source, compare
+from iml_jax.evaluation.pages import compare_page
+from iml_jax.evaluation.pages.compare import Source, compare
 
 pytest.importorskip("aiohttp")
 from browser import Page, opened

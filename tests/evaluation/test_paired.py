@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from iml_jax.evaluation import paired
-from iml_jax.evaluation.paired import Difference, Row
+from iml_jax.evaluation.metrics import paired
+from iml_jax.evaluation.metrics.paired import Difference, Row
 
 
 @pytest.mark.parametrize(("worse", "better"), [(0, 0), (0, 1), (3, 3), (2, 9), (40, 21), (5000, 5300)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iml_jax.evaluation.progress import SECONDS, Meter
+from iml_jax.evaluation.engine.progress import SECONDS, Meter
 
 
 def run(prompts: int, step: int, seconds: float, *, before: int = 0, tasks: int = 4) -> list[str]:

@@ -9,8 +9,10 @@ from compared_results import make_results
 from prepared_questions import make_questions
 
 from iml_jax.data import manifest as manifests
-from iml_jax.evaluation import publish, results, settings
-from iml_jax.evaluation.results import Results
+from iml_jax.evaluation.engine import settings
+from iml_jax.evaluation.metrics import results
+from iml_jax.evaluation.metrics.results import Results
+from iml_jax.evaluation.pages import publish
 
 
 def test_a_suite_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from t5.evaluation import metrics as t5
 
-from iml_jax.evaluation import constant, metrics
+from iml_jax.evaluation.metrics import answer_metrics as metrics
+from iml_jax.evaluation.metrics import constant
 
 
 def test_agrees_with_t5() -> None:

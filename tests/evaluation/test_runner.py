@@ -18,20 +18,12 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import storing
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.errors import UserError
-from iml_jax.evaluation import (
-    answering,
-    averages,
-    confidence,
-    facts,
-    metrics,
-    questions,
-    report,
-    results,
-    runner,
-    scoring,
-)
-from iml_jax.evaluation.generation import GenerateConfig
-from iml_jax.evaluation.runner import EvaluateConfig, evaluate
+from iml_jax.evaluation.engine import answering, facts, questions, runner, scoring
+from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
+from iml_jax.evaluation.metrics import answer_metrics as metrics
+from iml_jax.evaluation.metrics import averages, confidence, results
+from iml_jax.evaluation.pages import report
 
 CONFIG = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
 
@@ -106,7 +98,7 @@ def test_prompts_that_are_not_stored_whole_are_answered_alike(
     """As if the model had the most positions that there may be: nothing before its last tokens is read."""
     params, mesh = on_mesh(*model)
     monkeypatch.setattr("iml_jax.data.storing.LONGEST_ROW", model[0].max_positions)
-    monkeypatch.setattr("iml_jax.evaluation.answering.LONGEST_ROW", model[0].max_positions)
+    monkeypatch.setattr("iml_jax.evaluation.engine.answering.LONGEST_ROW", model[0].max_positions)
     whole, stored = [], []
     for entry in manifests.load(prepared).evaluated:
         for number, one in enumerate(questions.read(prepared, entry, "test", 0)[:3]):
@@ -398,7 +390,7 @@ def test_kept_answers_are_used_again_exactly_where_no_setting_decides_otherwise(
 def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
     """What ``answering`` imports of the packages that compute, but for the records of what was found."""
     root = Path(runner.__file__).parent.parent
-    waiting, seen = ["evaluation/answering.py"], set()
+    waiting, seen = ["evaluation/engine/answering.py"], set()
     while waiting:
         file = waiting.pop()
         if file in seen or file.partition("/")[0] not in ("data", "evaluation", "models"):
@@ -409,7 +401,12 @@ def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
                 place = "/".join(node.module.split(".")[1:])
                 inside = [f"{place}/{alias.name}.py" for alias in node.names]
                 waiting += [one for one in (*inside, f"{place}.py") if (root / one).is_file()]
-    records = {"evaluation/results.py", "evaluation/intervals.py", "data/manifest.py", "data/stated.py"}
+    records = {
+        "evaluation/metrics/results.py",
+        "evaluation/metrics/intervals.py",
+        "data/manifest.py",
+        "data/stated.py",
+    }
     records.add("data/positions.py")
     in_key = runner.fingerprints.code(*answering.DECIDING)
     assert in_key.keys() >= seen - records

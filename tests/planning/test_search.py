@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from iml_jax.evaluation.generation import GenerateConfig
-from iml_jax.evaluation.runner import EvaluateConfig
+from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.evaluation.engine.runner import EvaluateConfig
 from iml_jax.models.sizes import SIZES, OptConfig
 from iml_jax.parallel.mesh import MeshConfig
 from iml_jax.planning import memory, planner, search, topology

@@ -19,13 +19,13 @@ PARSERS = {
 # Module -> why.
 OWN = {
     "storage/reading.py": "the reader",
-    "bench/sources/separated.py": "the reader of CSV",
-    "bench/sources/skg_databases.py": "the reader of SQLite",
+    "bench/sources/formats/separated.py": "the reader of CSV",
+    "bench/sources/unifiedskg/databases.py": "the reader of SQLite",
     "storage/sealed.py": "a record taken through JSON",
-    "evaluation/settings.py": "settings taken through JSON",
-    "evaluation/answer_file.py": "settings and a prompt taken through JSON",
+    "evaluation/engine/settings.py": "settings taken through JSON",
+    "evaluation/engine/answer_file.py": "settings and a prompt taken through JSON",
     "data/tokenizer.py": "what the library tokenizers gives",
-    "bench/sources/template_pool.py": "answers of our worker",
+    "bench/sources/promptsource/template_pool.py": "answers of our worker",
     "planning/compiling.py": "the result of our worker",
     "planning/job.py": "the job that our planner gave its worker",
     "parallel/hosts.py": "messages between the hosts of a run",

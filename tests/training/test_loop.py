@@ -26,7 +26,7 @@ from iml_jax.data import sampled
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.loader import LoaderConfig
 from iml_jax.errors import Fault, UserError
-from iml_jax.evaluation.runner import EvaluateConfig
+from iml_jax.evaluation.engine.runner import EvaluateConfig
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig
 from iml_jax.storage import holders, lease

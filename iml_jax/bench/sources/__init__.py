@@ -45,7 +45,7 @@ def default_sources(data_dir: str | Path) -> tuple[Source, ...]:
 
 
 def _natural_instructions(folder: Path) -> Source:
-    from iml_jax.bench.sources.super_natural_instructions import SuperNaturalInstructions
+    from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
 
     splits = folder / "splits" / "default"
     return SuperNaturalInstructions(
@@ -54,8 +54,8 @@ def _natural_instructions(folder: Path) -> Source:
 
 
 def _promptsource(folder: Path) -> Source:
-    from iml_jax.bench.sources.p3 import P3
-    from iml_jax.bench.sources.promptsource import PromptSource
+    from iml_jax.bench.sources.promptsource.p3 import P3
+    from iml_jax.bench.sources.promptsource.source import PromptSource
 
     roles = folder / "datasets.csv"
     table = str(roles) if is_there(roles) else ""
@@ -67,79 +67,79 @@ def _promptsource(folder: Path) -> Source:
 
 
 def _crossfit(folder: Path) -> Source:
-    from iml_jax.bench.sources.crossfit import CrossFit
+    from iml_jax.bench.sources.crossfit.source import CrossFit
 
     return CrossFit(data_dir=str(folder))
 
 
 def _flan(folder: Path) -> Source:
-    from iml_jax.bench.sources.flan import Flan
+    from iml_jax.bench.sources.flan.source import Flan
 
     return Flan(data_dir=str(folder))
 
 
 def _exmix(folder: Path) -> Source:
-    from iml_jax.bench.sources.exmix import ExMix
+    from iml_jax.bench.sources.exmix.source import ExMix
 
     return ExMix(data_dir=str(folder))
 
 
 def _t5(folder: Path) -> Source:
-    from iml_jax.bench.sources.t5 import T5
+    from iml_jax.bench.sources.t5.source import T5
 
     return T5(data_dir=str(folder))
 
 
 def _unifiedskg(folder: Path) -> Source:
-    from iml_jax.bench.sources.unifiedskg import UnifiedSKG
+    from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
 
     return UnifiedSKG(data_dir=str(folder))
 
 
 def _reasoning(folder: Path) -> Source:
-    from iml_jax.bench.sources.reasoning import Reasoning
+    from iml_jax.bench.sources.reasoning.source import Reasoning
 
     return Reasoning(data_dir=str(folder))
 
 
 def _pretrain(folder: Path) -> Source:
-    from iml_jax.bench.sources.corpora import PretrainingText
+    from iml_jax.bench.sources.corpora.source import PretrainingText
 
     return PretrainingText(data_dir=str(folder))
 
 
 def _dialogue(folder: Path) -> Source:
-    from iml_jax.bench.sources.corpora import Dialogue
+    from iml_jax.bench.sources.corpora.source import Dialogue
 
     return Dialogue(data_dir=str(folder))
 
 
 def _mmlu(folder: Path) -> Source:
-    from iml_jax.bench.sources.mmlu import Mmlu
+    from iml_jax.bench.sources.suites.mmlu import Mmlu
 
     return Mmlu(data_dir=str(folder))
 
 
 def _bbh(folder: Path) -> Source:
-    from iml_jax.bench.sources.bbh import BigBenchHard
+    from iml_jax.bench.sources.suites.bbh import BigBenchHard
 
     return BigBenchHard(data_dir=str(folder))
 
 
 def _bigbench(folder: Path) -> Source:
-    from iml_jax.bench.sources.bigbench import BigBench
+    from iml_jax.bench.sources.suites.bigbench import BigBench
 
     return BigBench(data_dir=str(folder))
 
 
 def _raft(folder: Path) -> Source:
-    from iml_jax.bench.sources.raft import Raft
+    from iml_jax.bench.sources.suites.raft import Raft
 
     return Raft(data_dir=str(folder))
 
 
 def _opt14(folder: Path) -> Source:
-    from iml_jax.bench.sources.opt14 import Opt14
+    from iml_jax.bench.sources.suites.opt14 import Opt14
 
     return Opt14(data_dir=str(folder))
 

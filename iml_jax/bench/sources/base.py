@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.bounds import usable
+from iml_jax.bench.sources.formats.bounds import usable
 from iml_jax.errors import UserError
 from iml_jax.printing import one_line
 from iml_jax.storage.reading import encodable

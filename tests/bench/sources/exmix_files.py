@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.exmix import ExMix
+from iml_jax.bench.sources.exmix.source import ExMix
 
 
 def write(path: Path, content: Any) -> None:

@@ -17,16 +17,16 @@ from reasoning_rows import proved, theory
 from source_bases_skg import skg_items, skg_originals
 
 from iml_jax.bench.sources.base import Source
-from iml_jax.bench.sources.corpora import Dialogue, PretrainingText
-from iml_jax.bench.sources.crossfit import CrossFit
-from iml_jax.bench.sources.exmix import ExMix
-from iml_jax.bench.sources.flan import Flan
-from iml_jax.bench.sources.flan_fields import forms
-from iml_jax.bench.sources.p3 import P3
-from iml_jax.bench.sources.promptsource import PromptSource
-from iml_jax.bench.sources.reasoning import Reasoning
-from iml_jax.bench.sources.super_natural_instructions import SuperNaturalInstructions
-from iml_jax.bench.sources.t5 import T5
+from iml_jax.bench.sources.corpora.source import Dialogue, PretrainingText
+from iml_jax.bench.sources.crossfit.source import CrossFit
+from iml_jax.bench.sources.exmix.source import ExMix
+from iml_jax.bench.sources.flan.fields import forms
+from iml_jax.bench.sources.flan.source import Flan
+from iml_jax.bench.sources.promptsource.p3 import P3
+from iml_jax.bench.sources.promptsource.source import PromptSource
+from iml_jax.bench.sources.reasoning.source import Reasoning
+from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
+from iml_jax.bench.sources.t5.source import T5
 
 Files = Mapping[str, Any]  # path -> text, bytes, rows of a table, or JSON
 _RTE = {"premise": "It rains.", "hypothesis": "It is wet.", "label": 1, "idx": 0}

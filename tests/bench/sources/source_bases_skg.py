@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.base import Source
-from iml_jax.bench.sources.unifiedskg import UnifiedSKG
+from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
 
 Files = Mapping[str, Any]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.base import Source
-from iml_jax.bench.sources.bbh import BigBenchHard
-from iml_jax.bench.sources.bigbench import BigBench
-from iml_jax.bench.sources.mmlu import Mmlu
-from iml_jax.bench.sources.opt14 import Opt14
-from iml_jax.bench.sources.raft import Raft
+from iml_jax.bench.sources.suites.bbh import BigBenchHard
+from iml_jax.bench.sources.suites.bigbench import BigBench
+from iml_jax.bench.sources.suites.mmlu import Mmlu
+from iml_jax.bench.sources.suites.opt14 import Opt14
+from iml_jax.bench.sources.suites.raft import Raft
 
 Files = Mapping[str, Any]
 _PROMPT = "Canary line\n-----\nAnswer it.\n\nQ: Is it?\nA: Let's think step by step.\nSo the answer is (A).\n"

@@ -20,7 +20,7 @@ from pathlib import Path
 from source_bases import BASES, build
 from source_reading import read_all
 
-from iml_jax.bench.sources.bounds import LONG_ROW
+from iml_jax.bench.sources.formats.bounds import LONG_ROW
 
 GIGABYTE = 1 << 30
 LINE = 160 << 20  # bytes, ten times ``reading.LINE_LIMIT``; the test allows less memory than that

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.bigbench import BigBench
+from iml_jax.bench.sources.suites.bigbench import BigBench
 from iml_jax.errors import UserError
 
 CANARY = "NEVER TRAIN. canary GUID 1-2-3"

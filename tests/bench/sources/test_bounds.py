@@ -12,12 +12,13 @@ import pytest
 from pyarrow import parquet
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources import crossfit_tasks, promptsource_roles
 from iml_jax.bench.sources.base import Source
-from iml_jax.bench.sources.bounds import LONG_ROW, NOT_UNICODE, ROW_CHARACTERS, usable
-from iml_jax.bench.sources.promptsource import PromptSource
-from iml_jax.bench.sources.reasoning import Reasoning
-from iml_jax.bench.sources.super_natural_instructions import SuperNaturalInstructions
+from iml_jax.bench.sources.crossfit import tasks as crossfit_tasks
+from iml_jax.bench.sources.formats.bounds import LONG_ROW, NOT_UNICODE, ROW_CHARACTERS, usable
+from iml_jax.bench.sources.promptsource import roles as promptsource_roles
+from iml_jax.bench.sources.promptsource.source import PromptSource
+from iml_jax.bench.sources.reasoning.source import Reasoning
+from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
 from iml_jax.errors import UserError
 
 LONG = "word " * (ROW_CHARACTERS // 5 + 1)

@@ -11,8 +11,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from iml_jax.bench.sources import collected_rows
-from iml_jax.bench.sources.collected_rows import Prompt, index_of, is_collected, prompts
+from iml_jax.bench.sources.flan import collected_rows
+from iml_jax.bench.sources.flan.collected_rows import Prompt, index_of, is_collected, prompts
 from iml_jax.errors import UserError
 
 ROWS = [

@@ -11,8 +11,8 @@ from source_bases import BASES, build
 from source_bases_suites import SUITES
 
 from iml_jax.bench import unread
-from iml_jax.bench.sources import copies
 from iml_jax.bench.sources.base import Source
+from iml_jax.bench.sources.formats import copies
 from iml_jax.errors import UserError
 
 EVERY = {**BASES, **SUITES}

@@ -14,8 +14,8 @@ import pytest
 from iml_jax.bench import prompting
 from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.roles import CORPORA
-from iml_jax.bench.sources.corpora import REST, Dialogue, PretrainingText
-from iml_jax.bench.sources.corpus_files import split_of
+from iml_jax.bench.sources.corpora.files import split_of
+from iml_jax.bench.sources.corpora.source import REST, Dialogue, PretrainingText
 from iml_jax.errors import UserError
 
 

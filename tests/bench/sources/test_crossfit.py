@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources import crossfit_tasks
 from iml_jax.bench.sources.base import BrokenTask
-from iml_jax.bench.sources.crossfit import CrossFit
+from iml_jax.bench.sources.crossfit import tasks as crossfit_tasks
+from iml_jax.bench.sources.crossfit.source import CrossFit
 from iml_jax.config.registry import SOURCES
 from iml_jax.errors import UserError
 

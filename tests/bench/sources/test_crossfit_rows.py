@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources import crossfit_rows
-from iml_jax.bench.sources.crossfit_rows import Row, labels, options_in, with_answers
+from iml_jax.bench.sources.crossfit import rows as crossfit_rows
+from iml_jax.bench.sources.crossfit.rows import Row, labels, options_in, with_answers
 from iml_jax.errors import UserError
 
 

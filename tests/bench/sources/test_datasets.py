@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from iml_jax.bench.sources.datasets import LocalDataset, locate, locate_first, missing, present
+from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, locate_first, missing, present
 from iml_jax.errors import UserError
 
 ROWS = [

@@ -13,8 +13,8 @@ from iml_jax.bench import mixtures
 from iml_jax.bench.example import SPLITS
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.reading import prompted_rows
-from iml_jax.bench.sources.corpora import REST, Dialogue
-from iml_jax.bench.sources.switchboard import discourse
+from iml_jax.bench.sources.corpora.source import REST, Dialogue
+from iml_jax.bench.sources.corpora.switchboard import discourse
 from iml_jax.errors import UserError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.documents import documents
+from iml_jax.bench.sources.corpora.documents import documents
 
 WORDS = st.text(st.sampled_from("ab.! \n"), max_size=120)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from exmix_files import examples_of, write
 
-from iml_jax.bench.sources.exmix import ExMix
+from iml_jax.bench.sources.exmix.source import ExMix
 from iml_jax.errors import UserError
 
 

@@ -16,11 +16,11 @@ from pyarrow import parquet
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK, BrokenTask
-from iml_jax.bench.sources.bounds import LONG_ROW as TOO_LONG
-from iml_jax.bench.sources.bounds import NOT_UNICODE
-from iml_jax.bench.sources.datasets import locate
-from iml_jax.bench.sources.flan import Flan
-from iml_jax.bench.sources.flan_fields import forms
+from iml_jax.bench.sources.flan.fields import forms
+from iml_jax.bench.sources.flan.source import Flan
+from iml_jax.bench.sources.formats.bounds import LONG_ROW as TOO_LONG
+from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
+from iml_jax.bench.sources.formats.datasets import locate
 from iml_jax.errors import UserError
 
 PATTERNS = {

@@ -8,10 +8,11 @@ import pytest
 from flan_cases import CASES
 
 from iml_jax.bench import known_tasks
-from iml_jax.bench.sources import flan_fields, flan_rows
-from iml_jax.bench.sources.flan_fields import Prepared, forms, render, takes, translation
-from iml_jax.bench.sources.flan_patterns import Template, parse
-from iml_jax.bench.sources.flan_rows import RowError
+from iml_jax.bench.sources.flan import fields as flan_fields
+from iml_jax.bench.sources.flan import rows as flan_rows
+from iml_jax.bench.sources.flan.fields import Prepared, forms, render, takes, translation
+from iml_jax.bench.sources.flan.patterns import Template, parse
+from iml_jax.bench.sources.flan.rows import RowError
 
 
 def _prepared(task: str, **changes: Any) -> Prepared | str:

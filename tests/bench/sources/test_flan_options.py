@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.flan_options import parse_options
+from iml_jax.bench.sources.flan.options import parse_options
 
 
 @pytest.mark.parametrize(

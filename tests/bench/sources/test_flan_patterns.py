@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.flan_fields import forms
-from iml_jax.bench.sources.flan_patterns import (
+from iml_jax.bench.sources.flan.fields import forms
+from iml_jax.bench.sources.flan.patterns import (
     OPTION_FIELDS,
     PatternError,
     Template,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources.flan_fields import forms
+from iml_jax.bench.sources.flan.fields import forms
 
 # Columns that are computed (flan_rows) and not read.
 _DERIVED = {

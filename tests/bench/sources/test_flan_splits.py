@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.flan_fields import forms
-from iml_jax.bench.sources.flan_splits import Slice, slices
+from iml_jax.bench.sources.flan.fields import forms
+from iml_jax.bench.sources.flan.splits import Slice, slices
 
 STANDARD = {"train": "train[:30000]", "validation": "validation[:200]", "test": "test"}
 CUT = {"train": "train[:-200]", "validation": "train[-200:]", "test": "validation"}

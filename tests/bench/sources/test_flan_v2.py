@@ -13,8 +13,8 @@ import pytest
 from pyarrow import parquet
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.flan import Flan
-from iml_jax.bench.sources.flan_v2 import canonical, category
+from iml_jax.bench.sources.flan.source import Flan
+from iml_jax.bench.sources.flan.v2 import canonical, category
 from iml_jax.errors import UserError
 
 

@@ -13,12 +13,12 @@ from source_bases import BASES, build
 from source_bases_suites import SUITES
 from source_reading import REFUSED, read_all
 
-from iml_jax.bench.sources.arrow_folders import arrow_rows, parquet_features
-from iml_jax.bench.sources.collected_rows import is_collected
-from iml_jax.bench.sources.p3_rows import find as find_p3
-from iml_jax.bench.sources.rows import located_rows
-from iml_jax.bench.sources.skg_databases import Databases
-from iml_jax.bench.sources.tfds_folders import versions
+from iml_jax.bench.sources.flan.collected_rows import is_collected
+from iml_jax.bench.sources.formats.arrow_folders import arrow_rows, parquet_features
+from iml_jax.bench.sources.formats.rows import located_rows
+from iml_jax.bench.sources.formats.tfds_folders import versions
+from iml_jax.bench.sources.promptsource.p3_rows import find as find_p3
+from iml_jax.bench.sources.unifiedskg.databases import Databases
 from iml_jax.errors import UserError
 
 EVERY = {**BASES, **SUITES}

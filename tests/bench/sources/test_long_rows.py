@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources import separated
 from iml_jax.bench.sources.base import Source
-from iml_jax.bench.sources.bbh import BigBenchHard
-from iml_jax.bench.sources.bigbench import BigBench
-from iml_jax.bench.sources.bounds import LONG_ROW, ROW_CHARACTERS
-from iml_jax.bench.sources.corpora import Dialogue, PretrainingText
-from iml_jax.bench.sources.crossfit import CrossFit
-from iml_jax.bench.sources.exmix import ExMix
-from iml_jax.bench.sources.mmlu import Mmlu
-from iml_jax.bench.sources.p3 import P3
-from iml_jax.bench.sources.raft import Raft
-from iml_jax.bench.sources.reasoning import Reasoning
-from iml_jax.bench.sources.t5 import T5
-from iml_jax.bench.sources.unifiedskg import UnifiedSKG
+from iml_jax.bench.sources.corpora.source import Dialogue, PretrainingText
+from iml_jax.bench.sources.crossfit.source import CrossFit
+from iml_jax.bench.sources.exmix.source import ExMix
+from iml_jax.bench.sources.formats import separated
+from iml_jax.bench.sources.formats.bounds import LONG_ROW, ROW_CHARACTERS
+from iml_jax.bench.sources.promptsource.p3 import P3
+from iml_jax.bench.sources.reasoning.source import Reasoning
+from iml_jax.bench.sources.suites.bbh import BigBenchHard
+from iml_jax.bench.sources.suites.bigbench import BigBench
+from iml_jax.bench.sources.suites.mmlu import Mmlu
+from iml_jax.bench.sources.suites.raft import Raft
+from iml_jax.bench.sources.t5.source import T5
+from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
 
 MARK = "middle"
 LONG = f"{MARK} " * (ROW_CHARACTERS // len(MARK) + 1)

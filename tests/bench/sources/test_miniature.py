@@ -15,11 +15,11 @@ from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.prompting import prompt
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import OTHER_TASK, Source, TaskInfo
-from iml_jax.bench.sources.miniature import MARKER, Miniature
-from iml_jax.bench.sources.miniature_lexicon import JOBS, KIND_OF, MAPS, SLOTS
-from iml_jax.bench.sources.miniature_makers import Asking, Spec, generate
-from iml_jax.bench.sources.miniature_tasks import all_specs
-from iml_jax.bench.sources.reasoning import Reasoning
+from iml_jax.bench.sources.miniature.lexicon import JOBS, KIND_OF, MAPS, SLOTS
+from iml_jax.bench.sources.miniature.makers import Asking, Spec, generate
+from iml_jax.bench.sources.miniature.source import MARKER, Miniature
+from iml_jax.bench.sources.miniature.tasks import all_specs
+from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.taxonomy import LEVELS
 from iml_jax.errors import UserError
 

@@ -14,7 +14,7 @@ from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.base import BrokenTask
-from iml_jax.bench.sources.mmlu import Mmlu
+from iml_jax.bench.sources.suites.mmlu import Mmlu
 from iml_jax.bench.variants import FewShot, ZeroShot
 from iml_jax.errors import UserError
 

@@ -13,7 +13,7 @@ import pytest
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
-from iml_jax.bench.sources.opt14 import Opt14
+from iml_jax.bench.sources.suites.opt14 import Opt14
 from iml_jax.bench.variants import FewShot
 from iml_jax.errors import UserError
 

@@ -18,13 +18,13 @@ import pytest
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.base import OTHER_TASK
-from iml_jax.bench.sources.promptsource import PromptSource
-from iml_jax.bench.sources.promptsource_filter import KEPT, REMOVED, asking_for_the_task, decisions, flat
-from iml_jax.bench.sources.promptsource_rows import batches, rendered
-from iml_jax.bench.sources.rendering import Rendered, Renderer
-from iml_jax.bench.sources.shortening import lost
-from iml_jax.bench.sources.template_pool import TemplateSet
-from iml_jax.bench.sources.templates import PromptTemplate, load_templates
+from iml_jax.bench.sources.promptsource.filter import KEPT, REMOVED, asking_for_the_task, decisions, flat
+from iml_jax.bench.sources.promptsource.rendering import Rendered, Renderer
+from iml_jax.bench.sources.promptsource.rows import batches, rendered
+from iml_jax.bench.sources.promptsource.shortening import lost
+from iml_jax.bench.sources.promptsource.source import PromptSource
+from iml_jax.bench.sources.promptsource.template_pool import TemplateSet
+from iml_jax.bench.sources.promptsource.templates import PromptTemplate, load_templates
 
 ESCAPE = "3ed2dface8203c4c9dfb1a5dc58e41e0"
 RANDOM = re.compile(r"\|\s*(choice|random)\b")

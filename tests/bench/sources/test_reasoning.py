@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources import copies
-from iml_jax.bench.sources.reasoning import Reasoning
+from iml_jax.bench.sources.formats import copies
+from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.errors import UserError
 
 

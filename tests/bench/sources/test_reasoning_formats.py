@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from reasoning_rows import QUESTION, examples, lines, only, table, theory
 
-from iml_jax.bench.sources.reasoning import Reasoning
-from iml_jax.bench.sources.reasoning_questions import sentence
+from iml_jax.bench.sources.reasoning.questions import sentence
+from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.errors import UserError
 
 

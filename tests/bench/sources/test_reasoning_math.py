@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reasoning_rows import examples, lines, only, proved, table, theory
 
-from iml_jax.bench.sources.reasoning_math import last_boxed, unboxed
+from iml_jax.bench.sources.reasoning.math import last_boxed, unboxed
 from iml_jax.errors import UserError
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources.bounds import text_length
-from iml_jax.bench.sources.rendering import Renderer
-from iml_jax.bench.sources.sandbox import MissingColumnError
-from iml_jax.bench.sources.template_limits import NullPrintedError
-from iml_jax.bench.sources.templates import PromptTemplate
+from iml_jax.bench.sources.formats.bounds import text_length
+from iml_jax.bench.sources.promptsource.rendering import Renderer
+from iml_jax.bench.sources.promptsource.sandbox import MissingColumnError
+from iml_jax.bench.sources.promptsource.template_limits import NullPrintedError
+from iml_jax.bench.sources.promptsource.templates import PromptTemplate
 from iml_jax.errors import UserError
 
 

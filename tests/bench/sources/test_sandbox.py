@@ -8,8 +8,12 @@ import threading
 import jinja2
 import pytest
 
-from iml_jax.bench.sources.sandbox import ForbiddenTemplateError, MissingColumnError, TemplateSandbox
-from iml_jax.bench.sources.template_limits import TooMuchWorkError
+from iml_jax.bench.sources.promptsource.sandbox import (
+    ForbiddenTemplateError,
+    MissingColumnError,
+    TemplateSandbox,
+)
+from iml_jax.bench.sources.promptsource.template_limits import TooMuchWorkError
 
 ROW = {
     "text": "The cat sat.",

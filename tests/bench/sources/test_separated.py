@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources import separated
-from iml_jax.bench.sources.separated import csv_lines
+from iml_jax.bench.sources.formats import separated
+from iml_jax.bench.sources.formats.separated import csv_lines
 from iml_jax.errors import UserError
 
 CELLS = st.text(st.sampled_from('ab",\né '), max_size=30)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources import skg_linearise as linearise
+from iml_jax.bench.sources.unifiedskg import linearise
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="|"), max_size=12)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources import skg_requests
-from iml_jax.bench.sources.skg_items import Item, Request
+from iml_jax.bench.sources.unifiedskg import requests as skg_requests
+from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.errors import UserError
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources import skg_databases, skg_sql
-from iml_jax.bench.sources.skg_databases import Databases
-from iml_jax.bench.sources.skg_items import Item, Request
+from iml_jax.bench.sources.unifiedskg import databases as skg_databases
+from iml_jax.bench.sources.unifiedskg import sql as skg_sql
+from iml_jax.bench.sources.unifiedskg.databases import Databases
+from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.errors import UserError
 
 TABLES = [

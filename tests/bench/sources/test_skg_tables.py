@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources import skg_tables
-from iml_jax.bench.sources.skg_items import Item, Request
-from iml_jax.bench.sources.skg_tables import NO_TABLE
+from iml_jax.bench.sources.unifiedskg import tables as skg_tables
+from iml_jax.bench.sources.unifiedskg.items import Item, Request
+from iml_jax.bench.sources.unifiedskg.tables import NO_TABLE
 from iml_jax.errors import UserError
 
 WIKITQ = (

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources import skg_texts
-from iml_jax.bench.sources.skg_items import Item, Request
+from iml_jax.bench.sources.unifiedskg import texts as skg_texts
+from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources import skg_values
+from iml_jax.bench.sources.unifiedskg import values as skg_values
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources import skg_wikisql
-from iml_jax.bench.sources.skg_items import Item, Request
-from iml_jax.bench.sources.skg_wikisql import answer, number_of
+from iml_jax.bench.sources.unifiedskg import wikisql as skg_wikisql
+from iml_jax.bench.sources.unifiedskg.items import Item, Request
+from iml_jax.bench.sources.unifiedskg.wikisql import answer, number_of
 from iml_jax.errors import UserError
 
 TABLE: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.bench.sources.files import directory
+from iml_jax.bench.sources.formats.files import directory
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import encodable, parse_json, read_lines, read_text
 

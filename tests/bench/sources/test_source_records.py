@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.records import Record, csv_records, document, head_of, json_records, listed
-from iml_jax.bench.sources.separated import csv_lines
-from iml_jax.bench.sources.xml_records import xml_records
+from iml_jax.bench.sources.formats.records import Record, csv_records, document, head_of, json_records, listed
+from iml_jax.bench.sources.formats.separated import csv_lines
+from iml_jax.bench.sources.formats.xml_records import xml_records
 from iml_jax.errors import UserError
 from iml_jax.storage import json_stream
 
@@ -150,7 +150,7 @@ def test_a_list_under_a_key_that_is_refused(tmp_path: Path, content: str, messag
 
 
 def test_what_stands_beside_a_list_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iml_jax.bench.sources.records.LINE_LIMIT", 100)
+    monkeypatch.setattr("iml_jax.bench.sources.formats.records.LINE_LIMIT", 100)
     (tmp_path / "a.json").write_text(json.dumps({f"key {n}": n for n in range(30)} | {"rows": [{}]}))
     with pytest.raises(UserError, match="more than 100 characters beside the list 'rows'"):
         head_of(tmp_path / "a.json", "rows")
@@ -185,7 +185,7 @@ def test_xml_that_is_refused(tmp_path: Path, content: str, message: str) -> None
 
 
 def test_xml_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iml_jax.bench.sources.xml_records.LINE_LIMIT", 100)
+    monkeypatch.setattr("iml_jax.bench.sources.formats.xml_records.LINE_LIMIT", 100)
     long = "".join(f"<b{number}>x</b{number}>" for number in range(20))
     (tmp_path / "a.xml").write_text(f"<a><P>{'x' * 200}</P>\n<P>{long}</P><P><b>y</b></P></a>")
     (row,) = xml_records(tmp_path / "a.xml", "P")

@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from iml_jax.bench.sources.rows import read_rows
+from iml_jax.bench.sources.formats.rows import read_rows
 from iml_jax.errors import UserError
 
 TEXTS = ["plain", 'a "quoted", text', "two\nlines", "é 漢字 \U0001f600", "tab\there", "", "  edges  ", "|||"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.bench.sources.templates import PromptTemplate, load_templates, told_apart
+from iml_jax.bench.sources.promptsource.templates import PromptTemplate, load_templates, told_apart
 from iml_jax.errors import UserError
 
 GOOD = """\

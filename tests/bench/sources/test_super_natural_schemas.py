@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from iml_jax.bench import known_tasks
-from iml_jax.bench.sources import super_natural_schemas as schemas
-from iml_jax.bench.sources.super_natural_schemas import derive_options
+from iml_jax.bench.sources.super_natural_instructions import schemas
+from iml_jax.bench.sources.super_natural_instructions.schemas import derive_options
 from iml_jax.errors import UserError
 
 PATH = Path("a.json")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.t5 import OPT_IML_TASKS, T5, forms
+from iml_jax.bench.sources.t5.source import OPT_IML_TASKS, T5, forms
 from iml_jax.errors import UserError
 
 

@@ -10,8 +10,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from iml_jax.bench.sources.t5 import forms
-from iml_jax.bench.sources.t5_text import NO_LABEL, MalformedRowError, Pair, pad_punctuation
+from iml_jax.bench.sources.t5.source import forms
+from iml_jax.bench.sources.t5.text import NO_LABEL, MalformedRowError, Pair, pad_punctuation
 
 TEXT = (
     'the cat sat. on X a mat , "quoted" it\'s 50% (twice) É漢字 ü  double\ttab new\nline \\1 back\\slash '

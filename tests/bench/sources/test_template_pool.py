@@ -14,11 +14,11 @@ from pathlib import Path
 import hostile_templates
 import pytest
 
-from iml_jax.bench.sources import template_pool, template_worker
-from iml_jax.bench.sources.rendering import Rendered, Renderer
-from iml_jax.bench.sources.template_limits import NullPrintedError
-from iml_jax.bench.sources.template_pool import NO_COLUMN, Outcome, Refused, Skipped, TemplateSet
-from iml_jax.bench.sources.templates import PromptTemplate
+from iml_jax.bench.sources.promptsource import template_pool, template_worker
+from iml_jax.bench.sources.promptsource.rendering import Rendered, Renderer
+from iml_jax.bench.sources.promptsource.template_limits import NullPrintedError
+from iml_jax.bench.sources.promptsource.template_pool import NO_COLUMN, Outcome, Refused, Skipped, TemplateSet
+from iml_jax.bench.sources.promptsource.templates import PromptTemplate
 from iml_jax.errors import Fault, UserError
 
 FILE = Path("templates.yaml")
@@ -241,8 +241,8 @@ def test_a_killed_command_leaves_no_worker() -> None:
         import sys
         sys.path[:] = {sys.path!r}
         from pathlib import Path
-        from iml_jax.bench.sources.template_pool import TemplateSet
-        from iml_jax.bench.sources.templates import PromptTemplate
+        from iml_jax.bench.sources.promptsource.template_pool import TemplateSet
+        from iml_jax.bench.sources.promptsource.templates import PromptTemplate
         slow = "{{% for i in range(9) %}}{{% for j in range(99999) %}}{{% endfor %}}{{% endfor %}}q ||| t"
         templates = TemplateSet([PromptTemplate("t", slow, "", True, ())], Path("f"))
         print(templates.pid, flush=True)

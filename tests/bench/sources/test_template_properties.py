@@ -11,10 +11,10 @@ import jinja2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.rendering import Renderer
-from iml_jax.bench.sources.sandbox import ForbiddenTemplateError, TemplateSandbox
-from iml_jax.bench.sources.template_limits import OUTPUT_LIMIT, TooMuchWorkError
-from iml_jax.bench.sources.templates import PromptTemplate
+from iml_jax.bench.sources.promptsource.rendering import Renderer
+from iml_jax.bench.sources.promptsource.sandbox import ForbiddenTemplateError, TemplateSandbox
+from iml_jax.bench.sources.promptsource.template_limits import OUTPUT_LIMIT, TooMuchWorkError
+from iml_jax.bench.sources.promptsource.templates import PromptTemplate
 
 ENDS = (
     ForbiddenTemplateError,

@@ -15,7 +15,7 @@ import pytest
 from iml_jax.bench.example import Example
 from iml_jax.bench.prompting import prompt
 from iml_jax.bench.sources.base import BrokenTask
-from iml_jax.bench.sources.unifiedskg import READERS, UnifiedSKG
+from iml_jax.bench.sources.unifiedskg.source import READERS, UnifiedSKG
 from iml_jax.config.registry import REGISTRY
 from iml_jax.errors import UserError
 

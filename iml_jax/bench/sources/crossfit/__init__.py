@@ -1,0 +1,1 @@
+"""CrossFit's few-shot files."""

@@ -1,0 +1,1 @@
+"""ExMix, rebuilt from its datasets' own distributions."""

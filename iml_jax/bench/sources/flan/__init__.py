@@ -1,0 +1,1 @@
+"""FLAN: its patterns over rows (2021), and its rendered collections."""

@@ -1,0 +1,1 @@
+"""The embedded default: a small OPT-IML Bench, written from a seed."""

@@ -1,0 +1,236 @@
+"""P3: PromptSource's prompts as its authors rendered them (OPT-IML paper, section 2.1)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from iml_jax.bench.categories import category_of
+from iml_jax.bench.example import Example
+from iml_jax.bench.sources.base import OTHER_TASK, BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
+from iml_jax.bench.sources.formats.copies import Copies
+from iml_jax.bench.sources.formats.files import directory
+from iml_jax.bench.sources.nothing import NothingFoundError
+from iml_jax.bench.sources.promptsource.filter import (
+    asking_for_the_task,
+    flat,
+    removed_prompts,
+    spelling,
+    tabulated,
+)
+from iml_jax.bench.sources.promptsource.p3_rows import Filled, Prompt, filled, find, has_options
+from iml_jax.bench.sources.promptsource.roles import (
+    TRAIN_SETS,
+    offered,
+    published_of,
+    read_roles,
+    role_of,
+    split_of,
+)
+from iml_jax.bench.sources.promptsource.templates import load_templates
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.errors import UserError
+from iml_jax.storage.folders import is_there
+from iml_jax.storage.reading import encodable
+
+NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
+UNFILTERED = "missing (P3.template_dir): original_task_only leaves out no prompt of its dataset"
+NO_OPTION = "target is not among the answer choices"
+
+
+@dataclasses.dataclass(frozen=True)
+class P3(Source):
+    """Rendered prompts, a file or a folder for each template (``p3_rows`` says in which forms).
+
+    They are tasks of the benchmark ``promptsource``, named ``DATASET[/SUBSET]`` after the beginning of the
+    file's name: a dataset is taken from here or from ``PromptSource``, not from both. Files without a split
+    are training rows. The example of a row is its number: prompts of one row have one id where every
+    template applies to every row, as in most of P3.
+
+    Attributes:
+      data_dir: the folder of the files or folders, e.g. ``data`` of a clone of ``bigscience/P3``.
+      template_dir: PromptSource's templates, which say which of them ask for another task; empty: only
+        those listed in ``filtered_templates.tsv`` are known to.
+      role_table: T0's datasets.csv, as for ``PromptSource``; empty: every dataset is trained on.
+      train_sets: the ``do_train`` entries of the role table that are trained on.
+      original_task_only: leave out templates that turn the dataset into another task; their rows are counted,
+        and so are the prompts of datasets of which neither templates nor the table tell.
+    """
+
+    data_dir: SourcePath
+    template_dir: OptionalSourcePath = ""
+    role_table: OptionalSourcePath = ""
+    train_sets: tuple[str, ...] = TRAIN_SETS
+    original_task_only: bool = True
+
+    name = "promptsource"
+
+    def settings(self) -> dict[str, object]:
+        """What decides the examples besides the files."""
+        return {"form": "p3", "original_task_only": self.original_task_only}
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        """Every dataset[/subset] with prompts, sorted; those without usable prompts are excluded."""
+        names, info = self._lister()
+        return tuple(map(info, names))
+
+    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
+        """As ``Source.survey``."""
+        return self.surveyed(*self._lister())
+
+    def remedy(self, task: str) -> str:
+        """As ``Source.remedy``."""
+        name = f"{flat(task)}_TEMPLATE"
+        source = "data/ of huggingface.co/datasets/bigscience/P3"
+        return f"no prompts {self.data_dir}/{name}/ or {name}.jsonl; from {source}"
+
+    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        prompts = collections.defaultdict(list)
+        for prompt in self._find()[0]:
+            prompts[prompt.task].append(prompt)
+        if not prompts:
+            raise NothingFoundError(
+                f"{self.data_dir}: no prompts of P3 such as ag_news_classify.jsonl or ag_news_classify/"
+            )
+        roles = read_roles(Path(self.role_table), self.train_sets) if self.role_table else None
+        return sorted(prompts), lambda task: self._info(task, prompts[task], role_of(roles, task))
+
+    def _info(self, task: str, prompts: Sequence[Prompt], role: str) -> TaskInfo:
+        used = [prompt for prompt in prompts if not self._removed(prompt)]
+        splits = {split for prompt in used for split in prompt.splits}
+        role = role if used else "excluded"
+        return TaskInfo(
+            benchmark=self.name,
+            task=task,
+            category=category_of(self.name, task),
+            role=role,
+            splits=offered(splits, role),
+            metric="accuracy" if any(map(has_options, used)) else "rouge_l",
+            files=tuple(path for prompt in prompts for files, _ in prompt.splits.values() for path in files),
+        )
+
+    def _removed(self, prompt: Prompt) -> bool:
+        if not self.original_task_only:
+            return False
+        said = _other_tasks(Path(self.template_dir), prompt.task) if self.template_dir else None
+        return spelling(prompt.name) in (removed_prompts() if said is None else said)
+
+    def missing(self) -> dict[Path, str]:
+        """As ``Source.missing``: templates of datasets whose prompts nothing else says how to filter.
+
+        Neither their templates nor the table say which prompts ask for another task: all of them are used.
+        """
+        if not self.original_task_only:
+            return {}
+        tasks = {prompt.task for prompt in self._find()[0]} - tabulated()
+        folder = Path(self.template_dir or self.data_dir)
+        files = [_template_file(folder, task) for task in sorted(tasks)]
+        return {file: UNFILTERED for file in files if not (self.template_dir and is_there(file))}
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return self._find()[1]
+
+    def _find(self) -> tuple[tuple[Prompt, ...], Copies]:
+        return find(directory(self.data_dir, "P3.data_dir"))
+
+    def _prompts(self, task: TaskInfo) -> list[Prompt]:
+        return [prompt for prompt in self._find()[0] if prompt.task == task.task]
+
+    def _used(self, task: TaskInfo) -> list[Prompt]:
+        return [prompt for prompt in self._prompts(task) if not self._removed(prompt)]
+
+    def templates(self, task: TaskInfo) -> int:
+        """As ``Source.templates``: those that are used."""
+        return len(self._used(task))
+
+    def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
+        """As ``Source.assigned``; a dataset without usable prompts stays excluded."""
+        if not task.splits:
+            return task
+        made = super().assigned(task, trained=trained, evaluated=evaluated)
+        splits = {split for prompt in self._used(task) for split in prompt.splits}
+        return dataclasses.replace(made, splits=offered(splits, made.role))
+
+    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
+        named = {split_of(split) for prompt in self._used(task) for split in prompt.splits} - {""}
+        if "train" in named and (task.role == "train" or len(named) > 1):
+            yield from self.examples(task, "train", skipped)
+
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; a skip is counted per row and template."""
+        prompts = self._used(task)
+        published = sorted({name for prompt in prompts for name in prompt.splits})
+        removed = [prompt for prompt in self._prompts(task) if self._removed(prompt)]
+        for name in published_of(published, task.role, split):
+            for prompt in removed:
+                _count_removed(prompt, name, skipped)
+            having = [prompt for prompt in prompts if name in prompt.splits]
+            rows = itertools.zip_longest(*(filled(prompt, name) for prompt in having))
+            for number, row in enumerate(rows, start=1):
+                for prompt, made in zip(having, row, strict=True):
+                    if made is None:  # the prompt has fewer rows than others
+                        continue
+                    if isinstance(made, str):
+                        skipped[made] += 1
+                    elif reason := _unusable(task, split, made):
+                        skipped[reason] += 1
+                    else:
+                        yield _example(task, split, f"{name}:{number}", prompt, made)
+
+
+def _count_removed(prompt: Prompt, split: str, skipped: collections.Counter[str]) -> None:
+    """Counts the rows of a prompt that is left out; one more where its file is malformed."""
+    if split not in prompt.splits:
+        return
+    try:
+        for _ in filled(prompt, split):
+            skipped[OTHER_TASK] += 1
+    except UserError:
+        skipped[OTHER_TASK] += 1
+
+
+def _unusable(task: TaskInfo, split: str, made: Filled) -> str | None:
+    """Why a row yields no example, or None."""
+    if not encodable(made.prompt, *made.targets, *made.options):
+        return NOT_UNICODE
+    if split == "train":
+        return None
+    if task.metric == "accuracy" and not made.options:
+        return NO_OPTIONS
+    return NO_OPTION if made.options and made.targets[0] not in made.options else None
+
+
+def _example(task: TaskInfo, split: str, identity: str, prompt: Prompt, made: Filled) -> Example:
+    return Example(
+        benchmark=task.benchmark,
+        task=task.task,
+        example_id=identity,
+        split=split,
+        instruction="",
+        source=made.prompt,
+        references=made.targets,
+        options=made.options,
+        template=prompt.template,
+    )
+
+
+def _template_file(folder: Path, task: str) -> Path:
+    return folder / task / "templates.yaml"
+
+
+@functools.lru_cache(maxsize=1024)
+def _other_tasks(folder: Path, task: str) -> frozenset[str] | None:
+    """P3's names of a dataset's templates that ask for another task; None without a file of its templates."""
+    path = _template_file(folder, task)
+    if not is_there(path):
+        return None
+    templates = load_templates(path)
+    own = asking_for_the_task(task, templates)
+    return frozenset(spelling(f"{task}_{template.name}") for template in templates if template not in own)

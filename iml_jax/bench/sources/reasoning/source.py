@@ -1,0 +1,206 @@
+"""Chain-of-thought tasks: a question, its rationale and its answer (OPT-IML section 2.4)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from iml_jax.bench.categories import category_of
+from iml_jax.bench.example import SPLITS, Example
+from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.formats.files import directory
+from iml_jax.bench.sources.nothing import NothingFoundError
+from iml_jax.bench.sources.reasoning import formats, sets
+from iml_jax.bench.sources.reasoning.formats import Part
+from iml_jax.bench.sources.reasoning.questions import Question
+from iml_jax.bench.sources.reasoning.sets import Found
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.errors import UserError
+
+INSTRUCTION = "Answer the following question by reasoning step by step."
+
+
+@dataclasses.dataclass(frozen=True)
+class Reasoning(Source):
+    """The 14 reasoning sets, each in its public raw form or as FLAN v2's TSV file, plain or ``.gz``.
+
+    TSV files ``NAME_train.tsv`` (also ``_validation`` or ``_dev``, and ``_test``) lie in the folder or in
+    ``cot_data`` below it. Raw files lie anywhere below it as their repositories have them;
+    ``docs/reasoning_and_corpora.md`` names them all. The target is ``RATIONALE The answer is ANSWER.``; a
+    question with several rationales is several training examples, and one example with several references
+    elsewhere. Sets with nothing to train on (zero-shot chain of thought's, ASDiv) are evaluated only.
+
+    Attributes:
+      data_dir: the folder that holds the sets.
+      held_out_rows: of every training file, so many first rows become the test split (for tasks without one).
+      evaluation_tasks: names of tasks that are evaluated and not trained on.
+      form: "tsv" or "raw" to read the files of that form only; empty reads both, but no task twice: a task in
+        both is read from its own files, or from the TSV if only that has training rows.
+      commonsenseqa_dir: where CommonsenseQA's questions are (for CoS-E and ECQA); empty: below data_dir.
+      proofwriter: which data set of ProofWriter is read where there are several, by the end of its path.
+    """
+
+    data_dir: SourcePath
+    held_out_rows: int = 0
+    evaluation_tasks: tuple[str, ...] = ()
+    form: str = dataclasses.field(default="", metadata={"choices": ("", *formats.FORMS)})
+    commonsenseqa_dir: OptionalSourcePath = ""
+    proofwriter: str = "OWA/depth-5"
+
+    name = "reasoning"
+
+    def __post_init__(self) -> None:
+        if self.held_out_rows < 0:
+            raise UserError(f"Reasoning.held_out_rows = {self.held_out_rows}: must be >= 0")
+        if self.form not in ("", *formats.FORMS):
+            raise UserError(f"Reasoning.form = {self.form}: must be tsv, raw or empty")
+
+    @staticmethod
+    def known() -> tuple[str, ...]:
+        """The names of OPT-IML Bench's 14 reasoning sets (OPT-IML appendix A.1)."""
+        return sets.KNOWN
+
+    def settings(self) -> dict[str, object]:
+        """What decides the examples besides the files."""
+        return {
+            "held_out_rows": self.held_out_rows,
+            "evaluation_tasks": sorted(self.evaluation_tasks),
+            "form": self.form,
+            "proofwriter": self.proofwriter,
+        }
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        """Every task with a file below the folder, sorted; no file is opened."""
+        names, info = self._lister()
+        return tuple(map(info, names))
+
+    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
+        """As ``Source.survey``."""
+        return self.surveyed(*self._lister())
+
+    def unread(self) -> dict[Path, str]:
+        """The files below the folder that no task is made from, sorted, with the reason.
+
+        Raises:
+          UserError: as ``tasks``.
+        """
+        found = self._find()
+        unread = dict(found.unread)
+        for task, parts in found.parts.items():
+            sets.chosen(task, parts, self.proofwriter, unread)
+        return {path: unread[path] for path in sorted(unread)}
+
+    def _find(self) -> Found:
+        folder = directory(self.data_dir, "Reasoning.data_dir")
+        questions = None
+        if self.commonsenseqa_dir:
+            questions = directory(self.commonsenseqa_dir, "Reasoning.commonsenseqa_dir")
+        return sets.find(folder, kind=self.form, questions_root=questions)
+
+    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        """Names of the tasks, and what lists one."""
+        found = self._find().parts
+        if not found:
+            raise NothingFoundError(
+                f"{self.data_dir}: no file NAME_train.tsv (or .tsv.gz) and no raw file of a reasoning set; "
+                "bind the folder that has them"
+            )
+        if unknown := sorted(set(self.evaluation_tasks) - found.keys()):
+            known = ", ".join(sorted(found))
+            raise UserError(
+                f"Reasoning.evaluation_tasks: {self.data_dir} has no task {unknown[0]}; it has {known}"
+            )
+        return sorted(found), lambda task: self._info(task, self._chosen(task, found[task]))
+
+    def _chosen(self, task: str, parts: Sequence[Part]) -> dict[str, list[Part]]:
+        return sets.chosen(task, parts, self.proofwriter, {})
+
+    def _parts(self, task: TaskInfo) -> dict[str, list[Part]]:
+        parts = self._find().parts
+        if task.task not in parts:
+            raise UserError(f"{self.data_dir}: the files of {task.task} are gone; put them back")
+        return self._chosen(task.task, parts[task.task])
+
+    def _info(self, task: str, parts: Mapping[str, Sequence[Part]]) -> TaskInfo:
+        role = "evaluation" if task in self.evaluation_tasks or sets.EVALUATED.fullmatch(task) else "train"
+        if task in sets.EXCLUDED and role == "train":
+            role = "excluded"
+        files = (part for split in SPLITS for part in parts.get(split, ()))
+        paths = dict.fromkeys(path for part in files for path in (part.path, *part.others))
+        return TaskInfo(
+            benchmark=self.name,
+            task=task,
+            category=category_of(self.name, task),
+            role=role,
+            splits=self._splits(set(parts), role),
+            metric="rouge_l",
+            files=tuple(paths),
+        )
+
+    def _splits(self, named: set[str], role: str) -> tuple[str, ...]:
+        if role == "evaluation":
+            named = named - {"train"} or {"test"}
+        elif role == "train" and self.held_out_rows and "train" in named:
+            named = named | {"test"}
+        return tuple(split for split in SPLITS if split in named)
+
+    def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
+        """As ``Source.assigned``; splits follow the role as for the ``evaluation_tasks``.
+
+        A set that is only evaluated is never trained on, whatever ``trained`` says.
+        """
+        trained = trained and not sets.EVALUATED.fullmatch(task.task)
+        made = super().assigned(task, trained=trained, evaluated=evaluated)
+        return dataclasses.replace(made, splits=self._splits(set(self._parts(task)), made.role))
+
+    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
+        parts = self._parts(task)
+        if "train" in parts and (task.role == "train" or len(parts) > 1):
+            yield from self.examples(task, "train", skipped)
+
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are questions."""
+        parts = self._parts(task)
+        held_out = self.held_out_rows if task.role == "train" and "test" not in parts else 0
+        seen: set[str] = set()
+        if split in parts and not (split == "train" and held_out):
+            questions = _questions(parts[split])
+        elif task.role == "evaluation":  # only the training file was published, and it is not trained on
+            questions = _questions(parts["train"])
+        elif split == "test":
+            questions = itertools.islice(_questions(parts["train"]), held_out)
+        else:
+            questions = _questions(parts["train"])
+            seen = {question.text for question in itertools.islice(questions, held_out)}
+        reasoned = not sets.EVALUATED.fullmatch(task.task)
+        used: collections.Counter[str] = collections.Counter()
+        for question in questions:
+            used[question.identity] += 1
+            reason = question.problem(reasoned=reasoned)
+            if not reason and question.text in seen:
+                reason = "same input as a held-out instance"
+            if reason:
+                skipped[reason] += 1
+                continue
+            repeat = used[question.identity]
+            identity = question.identity if repeat == 1 else f"{question.identity}#{repeat}"
+            targets = question.targets()
+            solved = [(target,) for target in targets] if split == "train" else [targets]
+            for index, references in enumerate(solved, start=1):
+                yield Example(
+                    benchmark=self.name,
+                    task=task.task,
+                    example_id=identity if index == 1 else f"{identity}/{index}",
+                    split=split,
+                    instruction=INSTRUCTION,
+                    source=question.text,
+                    references=references,
+                )
+
+
+def _questions(parts: Sequence[Part]) -> Iterator[Question]:
+    return itertools.chain.from_iterable(part.questions() for part in parts)

@@ -1,0 +1,1 @@
+"""Public datasets that several benchmarks read: one adapter each."""

@@ -1,0 +1,215 @@
+"""BIG-Bench Hard (arXiv 2210.09261): 27 files of 23 tasks, answered in free text."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from iml_jax.bench.example import Demonstration, Example
+from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.formats import copies
+from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
+from iml_jax.bench.sources.formats.copies import Copies
+from iml_jax.bench.sources.formats.files import directory
+from iml_jax.bench.sources.formats.records import listed
+from iml_jax.bench.sources.suites.evaluation_only import CANARY, EvaluationSet, has_canary, packed, with_gz
+from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
+from iml_jax.storage.reading import encodable, read_text
+
+_PROMPTS = "cot-prompts"
+# What the authors' chain-of-thought prompts open every answer with, the asked question's too.
+LEAD = "Let's think step by step."
+# The names of the 27 files.
+TASKS = (
+    "boolean_expressions",
+    "causal_judgement",
+    "date_understanding",
+    "disambiguation_qa",
+    "dyck_languages",
+    "formal_fallacies",
+    "geometric_shapes",
+    "hyperbaton",
+    "logical_deduction_five_objects",
+    "logical_deduction_seven_objects",
+    "logical_deduction_three_objects",
+    "movie_recommendation",
+    "multistep_arithmetic_two",
+    "navigate",
+    "object_counting",
+    "penguins_in_a_table",
+    "reasoning_about_colored_objects",
+    "ruin_names",
+    "salient_translation_error_detection",
+    "snarks",
+    "sports_understanding",
+    "temporal_sequences",
+    "tracking_shuffled_objects_five_objects",
+    "tracking_shuffled_objects_seven_objects",
+    "tracking_shuffled_objects_three_objects",
+    "web_of_lies",
+    "word_sorting",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BigBenchHard(EvaluationSet):
+    """A clone of suzgunmirac/BIG-Bench-Hard: ``bbh/TASK.json``, ``cot-prompts/TASK.txt``, plain or ``.gz``.
+
+    The prompt is the authors' answer-only one: the first paragraphs of the prompt file as the instruction,
+    its three solved questions as demonstrations without their reasoning, then ``Q: ... A:``; the answer is
+    generated. Without the prompt files there is neither instruction nor demonstration. The canary strings of
+    both kinds of files stay out of prompts. Never trained on.
+
+    The chain-of-thought form is a benchmark of its own, ``bbh_cot``: the same instruction, the three
+    demonstrations with their reasoning, as published, then ``Q: ... A: Let's think step by step.``; right is
+    an answer that states what is right after its last "the answer is" (``data.stated``).
+
+    Attributes:
+      data_dir: the folder with TASK.json, or the one above (``bbh`` below it).
+      prompt_dir: the folder with TASK.txt; empty: ``cot-prompts`` in the same folder or the one above.
+      chain_of_thought: ask for the reasoning, and show it.
+    """
+
+    data_dir: SourcePath
+    prompt_dir: OptionalSourcePath = ""
+    chain_of_thought: bool = False
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """``bbh``, or ``bbh_cot`` for the chain-of-thought form: one mixture may evaluate both."""
+        return "bbh_cot" if self.chain_of_thought else "bbh"
+
+    def expected(self) -> tuple[str, ...]:
+        """As ``EvaluationOnly.expected``."""
+        return TASKS
+
+    def remedy(self, task: str) -> str:
+        """As ``Source.remedy``."""
+        return f"{self.data_dir}/bbh/{task}.json; clone github.com/suzgunmirac/BIG-Bench-Hard"
+
+    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        """Every file, sorted; no file is opened."""
+        found, _ = self._find()
+        prompts = self._prompts()
+        return sorted(found), lambda task: self._info(task, found[task], with_gz(prompts, f"{task}.txt"))
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        found, twins = self._find()
+        prompts = self._prompts()
+        for task in found:
+            twins |= packed(prompts, f"{task}.txt")
+        return twins
+
+    def _folder(self) -> Path:
+        root = directory(self.data_dir, "BigBenchHard.data_dir")
+        return root / "bbh" if (root / "bbh").is_dir() else root
+
+    def _prompts(self) -> Path:
+        """The folder of the prompt files."""
+        if self.prompt_dir:
+            return directory(self.prompt_dir, "BigBenchHard.prompt_dir")
+        folder = self._folder()
+        beside = (folder / _PROMPTS, folder.parent / _PROMPTS)
+        return next((place for place in beside if place.is_dir()), folder)
+
+    def _find(self) -> tuple[dict[str, Path], Copies]:
+        """Task -> its file; and copies."""
+        folder = self._folder()
+        found, twins = copies.once(
+            (
+                (path.name.removesuffix(".gz").removesuffix(".json"), path)
+                for path in entries(folder)
+                if path.name.endswith((".json", ".json.gz")) and path.is_file()
+            ),
+            "task",
+        )
+        if not found:
+            raise UserError(f"{folder}: no file TASK.json (or .json.gz); bind the folder bbh of the clone")
+        return found, twins
+
+    def _info(self, task: str, path: Path, prompt: Path | None) -> TaskInfo:
+        return TaskInfo(
+            benchmark=self.name,
+            task=task,
+            category="BBH chain of thought" if self.chain_of_thought else "BBH",
+            role="evaluation",
+            splits=("test",),
+            metric="stated_answer" if self.chain_of_thought else "exact_match",
+            files=(path,) if prompt is None else (path, prompt),
+        )
+
+    def settings(self) -> dict[str, object]:
+        """What decides the examples besides the files."""
+        return {"chain_of_thought": True} if self.chain_of_thought else {}
+
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``."""
+        reasoned = self.chain_of_thought
+        instruction, shown = "", tuple[Demonstration, ...]()
+        if len(task.files) > 1:
+            instruction, shown = read_prompt(task.files[1], reasoned=reasoned)
+        for record in listed(task.files[0], "examples", wanted="a file of BBH"):
+            text, answer = record.text("input"), record.text("target")
+            if reason := _unusable(text, answer):
+                skipped[reason] += 1
+                continue
+            yield Example(
+                benchmark=self.name,
+                task=task.task,
+                example_id=str(record.number - 1),
+                split=split,
+                instruction=instruction,
+                source=f"Q: {text}\nA: {LEAD}" if reasoned else f"Q: {text}\nA:",
+                references=(answer,),
+                demonstrations=shown,
+                completion=reasoned,
+            )
+
+
+def _unusable(text: str, answer: str) -> str:
+    if not text or not answer:
+        return "empty question or answer"
+    if has_canary(text, answer):
+        return CANARY
+    return "" if encodable(text, answer) else NOT_UNICODE
+
+
+def read_prompt(path: Path, *, reasoned: bool = False) -> tuple[str, tuple[Demonstration, ...]]:
+    """The instruction of a prompt file, and its solved questions.
+
+    The file: a line with the canary, one of dashes, the instruction, then ``Q:`` and ``A:`` paragraphs; each
+    answer ends in ``the answer is X.``.
+
+    Args:
+      path: the file.
+      reasoned: keep the reasoning: source and target of a demonstration are then the published text up to
+        "the answer is" and the rest of it, with the space between them taken out; else the target is ``X``.
+
+    Raises:
+      UserError: a question has no answer of that form; names the file and the question.
+    """
+    lines = read_text(path).replace("\r\n", "\n").split("\n")
+    rule = next((number for number, line in enumerate(lines[:10]) if re.fullmatch(r"-{3,}\s*", line)), -1)
+    kept = "\n".join(line for line in lines[rule + 1 :] if not has_canary(line))
+    head, *blocks = re.split(r"(?:\A|\n)Q: ?", kept)
+    shown = []
+    for number, block in enumerate(blocks, start=1):
+        question, parted, answer = block.partition("\nA:")
+        answer = answer.strip()
+        stated = re.search(r"(?s:.*)answer is ([^\n]+?)\.?$", answer) if parted else None
+        if stated is None or not question.strip():
+            raise UserError(
+                f"{path}: question {number} has no answer that ends in 'the answer is X.'; mend the prompt"
+            )
+        asked, at = f"Q: {question.strip()}\nA:", stated.start(1)
+        if reasoned:
+            shown.append(Demonstration(f"{asked} {answer[:at].rstrip()}", answer[at:]))
+        else:
+            shown.append(Demonstration(asked, stated[1].strip()))
+    return head.strip(), tuple(shown)

@@ -1,0 +1,237 @@
+"""The 14 tasks that OPT was evaluated on (OPT paper, figures 3 and 4; OPT-IML table 9), and HellaSwag."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from iml_jax.bench.categories import category_of
+from iml_jax.bench.example import Example
+from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.formats import copies
+from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
+from iml_jax.bench.sources.formats.copies import Copies
+from iml_jax.bench.sources.formats.files import directory
+from iml_jax.bench.sources.formats.records import Record
+from iml_jax.bench.sources.formats.rows import read_rows
+from iml_jax.bench.sources.shared_datasets.superglue import superglue_rows
+from iml_jax.bench.sources.suites.evaluation_only import (
+    EMPTY,
+    NO_LABEL,
+    EvaluationSet,
+    known_word,
+    split_files,
+)
+from iml_jax.bench.sources.suites.opt14_rows import READERS, Item
+from iml_jax.config.paths import SourcePath
+from iml_jax.errors import UserError
+from iml_jax.storage.folders import entries
+from iml_jax.storage.reading import encodable
+
+# Task -> other names of its folder.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "story_cloze": ("storycloze_2016",),
+    "piqa": ("physicaliqa",),
+    "arc_easy": ("arc_e",),
+    "arc_challenge": ("arc_c",),
+    "openbookqa": ("obqa", "openbookqa_main"),
+    "winograd": ("wsc273", "winograd_wsc"),
+    "winogrande": ("winogrande_xl", "winogrande_1.1"),
+    "boolq": (),
+    "cb": ("commitmentbank",),
+    "copa": (),
+    "rte": (),
+    "wic": (),
+    "wsc": ("wsc_fixed",),
+    "multirc": (),
+    "hellaswag": (),
+}
+# The same data in the known tasks of PromptSource, whose category is the task's kind.
+_KINDS = {
+    "story_cloze": "story_cloze/2016",
+    "piqa": "piqa",
+    "arc_easy": "ai2_arc/ARC-Easy",
+    "arc_challenge": "ai2_arc/ARC-Challenge",
+    "openbookqa": "openbookqa/main",
+    "winograd": "winograd_wsc/wsc273",
+    "winogrande": "winogrande/winogrande_xl",
+    "hellaswag": "hellaswag",
+    **{name: f"super_glue/{name}" for name in ("boolq", "cb", "copa", "rte", "wic", "multirc")},
+    "wsc": "super_glue/wsc.fixed",
+}
+QUESTION_METRIC = "question_accuracy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Opt14(EvaluationSet):
+    """A folder with a folder for each task (``boolq``, ``ARC-Easy``, ``wsc273`` ...) that holds its rows.
+
+    A file is a split (its name holds train, validation, dev, val or test) as JSON lines, CSV or Parquet,
+    plain or ``.gz``, with the columns of Hugging Face's datasets or of the task's own distribution. Evaluated
+    is the first of test, validation and train whose rows have labels. Demonstrations come from the first of
+    the others with labels, train before validation; where there is no other, from the evaluated rows
+    themselves, as GPT-3 does for Winograd, never the one asked. Every answer is an option. Never trained on.
+
+    Attributes:
+      data_dir: the folder of the tasks' folders.
+      hellaswag: evaluate HellaSwag as well; it is not among OPT-IML's 14.
+    """
+
+    data_dir: SourcePath
+    hellaswag: bool = False
+
+    header = True
+    name = "opt14"
+
+    def expected(self) -> tuple[str, ...]:
+        """As ``EvaluationOnly.expected``."""
+        return tuple(task for task in ALIASES if self.hellaswag or task != "hellaswag")
+
+    def remedy(self, task: str) -> str:
+        """As ``Source.remedy``."""
+        return f"{self.data_dir}/{task}/SPLIT.jsonl; save the rows of the Hugging Face dataset"
+
+    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+        """Every task with a folder, sorted; of each file the first row is read."""
+        found, _ = self._find()
+        return sorted(found), lambda task: self._info(task, found[task])
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        found, left = self._find()
+        for folder in found.values():
+            with contextlib.suppress(UserError):  # said where the task is listed
+                left |= split_files(folder)[1]
+        return left
+
+    def _find(self) -> tuple[dict[str, Path], Copies]:
+        """Task -> its folder; and the files of other folders of the same tasks."""
+        root = directory(self.data_dir, "Opt14.data_dir")
+        folders = [path for path in entries(root) if path.is_dir()]
+        named = [(task, path) for path in folders if (task := known_word(path.name, ALIASES))]
+        if not named:
+            raise UserError(f"{root}: no folder of {', '.join(ALIASES)}; bind the folder that holds them")
+        own = set(ALIASES)
+        found, twins = copies.once(named, "task", lambda path: (path.name not in own, *copies.by_name(path)))
+        left = Copies()
+        for task, folder in named:
+            if folder in twins:
+                left |= copies.below(folder, found[task], "task")
+        return found, left
+
+    def _info(self, task: str, folder: Path) -> TaskInfo:
+        files, _ = split_files(folder)
+        labelled = [
+            split for split in ("test", "validation", "train") if _labelled(task, files.get(split, ()))
+        ]
+        if not labelled:
+            raise UserError(
+                f"{folder}: no file SPLIT.jsonl (.csv, .parquet, .gz) whose rows have labels; put one there"
+            )
+        evaluated = labelled[0]
+        kept = [evaluated, *(split for split in reversed(labelled[1:]))]
+        return TaskInfo(
+            benchmark=self.name,
+            task=task,
+            category="OPT-14",
+            role="excluded" if task == "hellaswag" and not self.hellaswag else "evaluation",
+            splits=("test" if evaluated == "test" else "validation",),
+            metric=QUESTION_METRIC if task == "multirc" else "accuracy",
+            files=tuple(path for split in kept[:2] for path in files[split]),
+            kind=category_of("promptsource", _KINDS[task]),
+        )
+
+    def settings(self) -> dict[str, object]:
+        """What decides the examples besides the files."""
+        return {"prompts": 1}
+
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; MultiRC's rows are answers, told apart after the ``/`` of their id."""
+        yield from self._examples(task, _parts(task)[0], split, skipped)
+
+    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.demonstrations``."""
+        evaluated, *others = _parts(task)
+        if others:
+            yield from self._examples(task, others[0], "train", skipped)
+        else:
+            yield from self._examples(task, evaluated, task.splits[0], skipped)
+
+    def _examples(
+        self, task: TaskInfo, paths: Sequence[Path], split: str, skipped: collections.Counter[str]
+    ) -> Iterator[Example]:
+        for identity, item in _items(task.task, paths):
+            if reason := _unusable(item):
+                skipped[reason] += 1
+                continue
+            assert item.right is not None
+            yield Example(
+                benchmark=self.name,
+                task=task.task,
+                example_id=identity,
+                split=split,
+                instruction="",
+                source=item.source,
+                references=(item.options[item.right],),
+                options=item.options,
+                completion=item.completion,
+            )
+
+
+def _parts(task: TaskInfo) -> list[tuple[Path, ...]]:
+    """The files of the evaluated split, and of the one of the demonstrations where that is another."""
+    parts, _ = split_files(task.files[0].parent, task.files)
+    first = next(split for split, paths in parts.items() if task.files[0] in paths)
+    return [parts[first], *(paths for split, paths in parts.items() if split != first)]
+
+
+def _labelled(task: str, paths: Sequence[Path]) -> bool:
+    """Whether the first row of the files has a label; an unreadable one counts: reading will say why."""
+    try:
+        first = next(_items(task, paths), None)
+    except UserError:
+        return True
+    return first is not None and first[1].right is not None
+
+
+def _items(task: str, paths: Sequence[Path]) -> Iterator[tuple[str, Item]]:
+    """(id, question) of every row; an id is unique over the files."""
+    for number, path in enumerate(paths):
+        shard = f"{number}-" if len(paths) > 1 else ""
+        for identity, row in _records(task, path):
+            yield shard + identity, READERS[task](row)
+
+
+def _records(task: str, path: Path) -> Iterator[tuple[str, Record]]:
+    if task != "multirc":
+        for line, row in read_rows(path):
+            yield str(line), Record(f"{path}:{line}", line, row)
+        return
+    first = next(iter(read_rows(path)), None)
+    if first is not None and "passage" in first[1]:  # SuperGLUE's own: all questions of a passage in a row
+        for place, row in superglue_rows(path, "multirc"):
+            passage, question, one = place.split(".")  # line, question and answer
+            yield f"{passage}.{question}/{one}", Record(f"{path}:{passage}", int(passage), row)
+        return
+    # Hugging Face's rows: an answer each, those of a question one after the other.
+    asked, number, answer = ("", ""), 0, 0
+    for at, values in read_rows(path):
+        record = Record(f"{path}:{at}", at, values)
+        now = (record.text("paragraph"), record.text("question"))
+        number, answer = (number, answer + 1) if now == asked else (number + 1, 0)
+        asked = now
+        yield f"{number}/{answer}", record
+
+
+def _unusable(item: Item) -> str:
+    """Why a row yields no question; empty if it does."""
+    if not item.source:
+        return EMPTY if not item.completion else "nothing stands before the blank"
+    if item.right is None:
+        return NO_LABEL
+    if len(set(item.options)) != len(item.options) or len(item.options) < 2 or not all(item.options):
+        return "options missing or alike"
+    return "" if encodable(item.source, *item.options) else NOT_UNICODE

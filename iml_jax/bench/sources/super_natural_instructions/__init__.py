@@ -1,0 +1,1 @@
+"""Super-NaturalInstructions and its relatives."""

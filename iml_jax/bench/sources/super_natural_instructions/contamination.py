@@ -1,0 +1,22 @@
+"""Tasks of Super-NaturalInstructions that hold the questions of an evaluation benchmark."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from pathlib import Path
+
+TABLE = Path(__file__).with_name("contamination.tsv")
+
+
+@functools.cache
+def contaminated() -> dict[str, str]:
+    """Task -> the evaluation task whose questions it holds, as ``benchmark:task``.
+
+    The 57 subjects of MMLU and one task of BIG-bench are in the benchmark's own train split: whoever trains
+    on them cannot evaluate on MMLU or BIG-bench (OPT-IML section 2.3 asks for no shared data source). They
+    are what the names of its split lists say; overlaps that names do not show are for an n-gram search.
+    """
+    with TABLE.open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {row["task"]: row["holds"] for row in rows}

@@ -1,0 +1,1 @@
+"""UnifiedSKG: tasks over tables, databases and knowledge graphs."""

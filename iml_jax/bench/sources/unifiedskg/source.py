@@ -1,0 +1,253 @@
+"""UnifiedSKG: tasks over tables, databases and knowledge graphs as text to text (Xie et al. 2022)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from iml_jax.bench.categories import category_of
+from iml_jax.bench.example import SPLITS, Example
+from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
+from iml_jax.bench.sources.formats.files import directory
+from iml_jax.bench.sources.promptsource.shortening import shortened
+from iml_jax.bench.sources.unifiedskg import requests as skg_requests
+from iml_jax.bench.sources.unifiedskg import sql as skg_sql
+from iml_jax.bench.sources.unifiedskg import tables as skg_tables
+from iml_jax.bench.sources.unifiedskg import texts as skg_texts
+from iml_jax.bench.sources.unifiedskg import wikisql as skg_wikisql
+from iml_jax.bench.sources.unifiedskg.files import find, holds_items, plain, split_of
+from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Reader, Request, preprocessed
+from iml_jax.bench.sources.unifiedskg.linearise import cut
+from iml_jax.bench.sources.unifiedskg.prompts import FORMS, joined, keyword_prompt
+from iml_jax.bench.sources.unifiedskg.tasks import TASKS, SkgTask, by_name
+from iml_jax.config.paths import SourcePath
+from iml_jax.errors import UserError
+from iml_jax.storage.reading import encodable
+
+# Tasks whose original files are read; the others come as preprocessed items only.
+READERS: dict[str, Reader] = {
+    "cosql": skg_sql.cosql,
+    "dart": skg_texts.dart,
+    "e2e_nlg_cleaned": skg_texts.e2e,
+    "fetaqa": skg_tables.fetaqa,
+    "kvret": skg_requests.kvret,
+    "logic2text": skg_tables.logic2text,
+    "msr_sqa": skg_tables.msr_sqa,
+    "mtop": skg_requests.mtop,
+    "sparc": skg_sql.sparc,
+    "spider": skg_sql.spider,
+    "sql2text": skg_sql.sql2text,
+    "tab_fact": skg_tables.tab_fact,
+    "totto": skg_texts.totto,
+    "web_nlg": skg_texts.web_nlg,
+    "webqsp": skg_requests.webqsp,
+    "wikisql": skg_wikisql.wikisql,
+    "wikitq": skg_tables.wikitq,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class UnifiedSKG(Source):
+    """The authors' preprocessed items, or the original files of a task, made into the same items.
+
+    Items: ``TASK_SPLIT.json``, an array (or JSON lines) of objects with text_in, struct_in and seq_out, as
+    the authors publish them (folder ``end2end_data``). Original files: a folder named after the task, as its
+    authors publish it. SPLIT is train, eval (or dev, validation) or test; all files also as ``.gz``.
+
+    Attributes:
+      data_dir: the folder of the item files and of the tasks' folders.
+      form: ``opt_iml`` writes a keyword before each field, the request last; ``unifiedskg`` joins text and
+        structure as UnifiedSKG does, the request first.
+      structure_characters: a longer structure loses its end (whole rows of a table) and then ends in "...";
+        4096 is about as long as UnifiedSKG's 1,024 T5 tokens. 0 keeps all of it: then only prompts longer
+        than a row of tokens are cut, at their beginning, and counted (which takes the request first in the
+        form ``unifiedskg``: bound the structures there).
+      description: put UnifiedSKG's task description in front (form ``unifiedskg``).
+      database_values: show the values that a question names beside their columns, where the databases are.
+      evaluation_tasks: names of tasks that are evaluated and not trained on (OPT-IML table 13).
+    """
+
+    data_dir: SourcePath
+    form: str = dataclasses.field(default="opt_iml", metadata={"choices": FORMS})
+    structure_characters: int = 0
+    description: bool = False
+    database_values: bool = True
+    evaluation_tasks: tuple[str, ...] = ("dart", "multiwoz")
+
+    name = "unifiedskg"
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise UserError(f"UnifiedSKG.form = {self.form!r}: must be one of {', '.join(FORMS)}")
+        if self.description and self.form != "unifiedskg":
+            raise UserError("UnifiedSKG.description: only the form 'unifiedskg' has descriptions; unbind it")
+        if self.structure_characters < 0:
+            raise UserError(f"UnifiedSKG.structure_characters = {self.structure_characters}: must be >= 0")
+        if unknown := sorted(set(self.evaluation_tasks) - set(self.known())):
+            known = ", ".join(self.known())
+            raise UserError(f"UnifiedSKG.evaluation_tasks: no task {unknown[0]!r}; there are {known}")
+
+    def settings(self) -> dict[str, object]:
+        """What decides the examples besides the files."""
+        return {
+            "form": self.form,
+            "structure_characters": self.structure_characters,
+            "description": self.description,
+            "database_values": self.database_values,
+            "evaluation_tasks": sorted(self.evaluation_tasks),
+        }
+
+    @staticmethod
+    def known() -> tuple[str, ...]:
+        """The names of all tasks that UnifiedSKG has a loader for: the paper's 21, then the others."""
+        return tuple(task.name for task in sorted(TASKS, key=lambda task: (not task.paper, task.name)))
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        """Every task with a file in the folder, sorted; no file is opened."""
+        names, info = self._lister()
+        return tuple(map(info, names))
+
+    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
+        """As ``Source.survey``; an item file of no task of UnifiedSKG counts as a broken one."""
+        return self.surveyed(*self._lister())
+
+    def _lister(self) -> tuple[Sequence[str], Callable[[str], TaskInfo]]:
+        found, _ = find(directory(self.data_dir, "UnifiedSKG.data_dir"))
+
+        def info(task: str) -> TaskInfo:
+            files = found[task]
+            if isinstance(files, UserError):
+                raise files
+            return self._info(task, (*files.splits.values(), *self._side(files.side)))
+
+        return tuple(found), info
+
+    def set_aside(self) -> dict[Path, str]:
+        """As ``Source.set_aside``: copies."""
+        return find(directory(self.data_dir, "UnifiedSKG.data_dir"))[1]
+
+    def remedy(self, task: str) -> str:
+        """What files of a task belong where: items, or where they are read its original files."""
+        items = (
+            f"{self.data_dir}/{task}_SPLIT.json; the authors' preprocessed data, linked from "
+            "github.com/HKUNLP/UnifiedSKG"
+        )
+        return f"{items}, or the dataset's own files in {self.data_dir}/{task}" if task in READERS else items
+
+    def missing(self) -> dict[Path, str]:
+        """As ``Source.missing``: databases of schemas; without them no value is shown beside a column."""
+        found: dict[Path, str] = {}
+        for task in self.survey() if self.database_values else ():
+            files = task.files if isinstance(task, TaskInfo) else ()
+            schemas = [path for path in files if plain(path.name).endswith("tables.json")]
+            if schemas and not any(path.suffix == ".sqlite" for path in files):
+                found[schemas[0].parent / "database"] = "missing: no schema shows the values of its columns"
+        return found
+
+    def _side(self, side: Sequence[Path]) -> Sequence[Path]:
+        """Without databases that are not shown: tables.json has their schemas."""
+        schemas = any(plain(path.name).endswith("tables.json") for path in side)
+        if self.database_values or not schemas:
+            return side
+        return [path for path in side if path.suffix != ".sqlite"]
+
+    def _info(self, task: str, files: tuple[Path, ...]) -> TaskInfo:
+        role = "evaluation" if task in self.evaluation_tasks else "train"
+        return TaskInfo(
+            benchmark=self.name,
+            task=task,
+            category=category_of(self.name, task),
+            role=role,
+            splits=_splits(set(_split_files(task, files)), role),
+            metric=by_name()[task].metric,
+            files=files,
+        )
+
+    def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
+        """As ``Source.assigned``; splits follow the role as for the ``evaluation_tasks``."""
+        made = super().assigned(task, trained=trained, evaluated=evaluated)
+        return dataclasses.replace(made, splits=_splits(set(_split_files(task.task, task.files)), made.role))
+
+    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
+        files = _split_files(task.task, task.files)
+        if "train" in files and (task.role == "train" or len(files) > 1):
+            yield from self.examples(task, "train", skipped)
+
+    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+        """As ``Source.read_split``; the rows of ``skipped`` are questions, turns, sentences or statements."""
+        files = _split_files(task.task, task.files)
+        own = split if split in files else "train"  # an evaluation task with training rows only
+        request = Request(
+            path=files[own],
+            files=task.files,
+            training=split == "train",
+            database_values=self.database_values,
+        )
+        known = by_name()[task.task]
+        for identity, made in _outcomes(known, request):
+            outcome = _unusable(made, known) or made if isinstance(made, Item) else made
+            if isinstance(outcome, str):
+                skipped[outcome] += 1
+                continue
+            if 0 < self.structure_characters < len(outcome.struct_in):
+                skipped[shortened(f"a structure of more than {self.structure_characters} characters")] += 1
+            yield Example(
+                benchmark=self.name,
+                task=task.task,
+                example_id=identity,
+                split=split,
+                instruction="",
+                source=self._prompt(outcome, known),
+                references=outcome.references,
+                options=known.options,
+            )
+
+    def _prompt(self, item: Item, task: SkgTask) -> str:
+        struct_in = cut(item.struct_in, self.structure_characters)
+        if self.form == "opt_iml":
+            return keyword_prompt(task.keywords, item.text_in, struct_in)
+        return joined(item.text_in, struct_in, task.description if self.description else "")
+
+
+def _split_files(task: str, files: Sequence[Path]) -> dict[str, Path]:
+    """Split -> its file: the files that come before those that rows refer to."""
+    known = by_name()[task]
+    own = itertools.takewhile(lambda path: not known.is_side(plain(path.as_posix())), files)
+    return {split_of(path): path for path in own}
+
+
+def _splits(named: set[str], role: str) -> tuple[str, ...]:
+    if role == "evaluation":
+        named = named - {"train"} or {"test"}
+    return tuple(split for split in SPLITS if split in named)
+
+
+def _outcomes(task: SkgTask, request: Request) -> Iterator[Outcome]:
+    if holds_items(request.path):
+        return preprocessed(request)
+    if reader := READERS.get(task.name):
+        return reader(request)
+    raise UserError(
+        f"{request.path}: no 'seq_out' in its first records; of {task.name} only the preprocessed items that "
+        "UnifiedSKG's authors publish are read"
+    )
+
+
+def _unusable(item: Item, task: SkgTask) -> str | None:
+    """Why an item yields no example, or None."""
+    if not item.references:
+        return "no reference"
+    if not item.text_in.strip() and not item.struct_in.strip():
+        return "empty input"
+    if not encodable(item.text_in, item.struct_in, *item.references):
+        return NOT_UNICODE
+    if task.options and item.references[0] not in task.options:
+        return "target is not among the labels"
+    if item.references[0] == task.no_target:
+        return "no logical form of the question"
+    return None

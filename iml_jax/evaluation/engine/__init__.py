@@ -1,0 +1,1 @@
+"""Runs a model on prepared tasks: scoring, generation, resumption."""

@@ -1,0 +1,266 @@
+"""Puts questions to the model: what is computed together, and what becomes of every question.
+
+All that decides an answer lies in this module and what it imports (``DECIDING``): kept answers are used again
+only as long as that code is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
+
+from iml_jax.data import tokenizer as tokenizers
+from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.errors import UserError
+from iml_jax.evaluation.engine import generation, normalising, scoring
+from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.evaluation.engine.questions import Question
+from iml_jax.evaluation.metrics import answer_metrics as metrics
+from iml_jax.evaluation.metrics.results import Prediction
+from iml_jax.models.sizes import OptConfig
+
+if TYPE_CHECKING:
+    from iml_jax.evaluation.engine.runner import EvaluateConfig
+
+# Files and folders of this package; ``fingerprints.code`` of these is part of the kept answers' keys.
+DECIDING = (
+    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/storing.py", "data/tokenizer.py"),
+    "models",
+    *(
+        f"evaluation/{name}.py"
+        for name in (
+            *("answering", "batching", "forks", "generation", "metrics"),
+            *("normalising", "questions", "sampling", "scoring"),
+        )
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """The model that answers: parameters on the mesh, and its tokenizer."""
+
+    config: OptConfig
+    params: Any
+    mesh: jax.sharding.Mesh
+    tokenizer: tokenizers.Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Questions ``start`` to ``stop`` (exclusive) of those that are asked of one task."""
+
+    task: str
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """What became of one question.
+
+    Attributes:
+      prediction: the answer with its points; None for a question that was not put to the model.
+      unfinished: the answer was cut off at ``max_new_tokens``.
+      dropped: why the question was not put to the model; else empty.
+    """
+
+    prediction: Prediction | None
+    unfinished: bool = False
+    dropped: str = ""
+
+
+class Progress(Protocol):
+    """Takes the number of questions done, and lets a preempted process end."""
+
+    def advance(self, rows: int) -> None:
+        """``rows`` more questions are done."""
+
+
+def chunks(counts: Mapping[str, int], size: int) -> Iterator[list[Piece]]:
+    """Cuts the questions of all tasks, one task after the other, into chunks of ``size``; the last has fewer.
+
+    A chunk is answered as one: batches fill across its tasks, and what is computed together, and so its
+    rounding, depends on nothing but the chunk.
+
+    Args:
+      counts: task name -> number of its questions.
+      size: questions of a chunk.
+    """
+    chunk: list[Piece] = []
+    room = size
+    for name, count in counts.items():
+        start = 0
+        while start < count:
+            stop = min(count, start + room)
+            chunk.append(Piece(name, start, stop))
+            room -= stop - start
+            start = stop
+            if not room:
+                yield chunk
+                chunk, room = [], size
+    if chunk:
+        yield chunk
+
+
+def answer(
+    model: Model,
+    asked: Sequence[Question],
+    task_metrics: Mapping[str, str],
+    config: EvaluateConfig,
+    progress: Progress,
+) -> list[Answered]:
+    """Answers a chunk: options are scored, other answers written.
+
+    Args:
+      model: the model.
+      asked: the chunk's questions.
+      task_metrics: task name -> its metric.
+      config: the settings.
+      progress: every question is counted once.
+
+    Returns:
+      What became of each question, in their order.
+
+    Raises:
+      UserError: the model has no positions for an answer, or so many that it could read more of a prompt than
+        is stored.
+      Fault: the model's outputs are not finite.
+    """
+    found: dict[int, Answered] = {}
+    to_score: list[tuple[int, Question]] = []
+    to_write: list[tuple[int, Question]] = []
+    for number, question in enumerate(asked):
+        if question.cut and model.config.max_positions > LONGEST_ROW:
+            raise UserError(
+                f"{question.task}: of the prompt of {question.example_id!r:.80} the last {LONGEST_ROW + 2} "
+                f"tokens are stored, and the model has {model.config.max_positions} positions; "
+                "leave the task out"
+            )
+        reason = _unanswerable(question, model.config)
+        if reason:
+            found[number] = Answered(None, dropped=reason)
+        else:
+            (to_score if question.options else to_write).append((number, question))
+    if to_write:  # before the options are scored, which may take hours
+        generation.check(model.config, settings(config))
+    progress.advance(len(found))
+    found |= _score(model, to_score, task_metrics, config, progress)
+    found |= _write(model, to_write, task_metrics, config, progress)
+    return [found[number] for number in range(len(asked))]
+
+
+def settings(config: EvaluateConfig) -> GenerateConfig:
+    """How answers are written: one prefix for both kinds of questions."""
+    return dataclasses.replace(config.generate, prefix=config.prefix)
+
+
+def _unanswerable(question: Question, config: OptConfig) -> str:
+    """Why a question cannot be put to the model; empty if it can."""
+    if not question.references:
+        return "no_reference"
+    if question.options:
+        candidates = scoring.Candidates(question.prompt_ids, question.option_ids)
+        return "" if scoring.fits(candidates, config) else "option_too_long"
+    return "" if len(question.prompt_ids) else "empty_prompt"
+
+
+def _score(
+    model: Model,
+    asked: Sequence[tuple[int, Question]],
+    task_metrics: Mapping[str, str],
+    config: EvaluateConfig,
+    progress: Progress,
+) -> dict[int, Answered]:
+    candidates = [
+        scoring.Candidates(one.prompt_ids.tolist(), [o.tolist() for o in one.option_ids]) for _, one in asked
+    ]
+    place = (model.config, model.params, model.mesh)
+    found = scoring.score(
+        *place, candidates, config.batch_size, prefix=config.prefix,
+        advance=_in_questions(progress, [len(one.options) for one in candidates]),
+    )  # fmt: skip
+    apart: list[tuple[float, ...]] = [()] * len(asked)
+    if config.normalisation == "unconditional":
+        neutral = model.tokenizer.encode(config.neutral_prompt)
+        apart = normalising.after_neutral_prompt(
+            *place, candidates, config.batch_size, neutral=neutral, prefix=config.prefix,
+            advance=lambda rows: progress.advance(0),
+        )  # fmt: skip
+    answers = {}
+    for (number, question), likelihoods, without in zip(asked, found, apart, strict=True):
+        compared = normalising.normalise(
+            likelihoods, config.normalisation, texts=question.options, unconditional=without
+        )
+        wanted = {metrics.normalize(reference) for reference in question.references}
+        correct = {i for i, option in enumerate(question.options) if metrics.normalize(option) in wanted}
+        best, right = scoring.choose(compared, correct)
+        chosen = question.options[best]
+        metric = task_metrics[question.task]
+        graded = metric in metrics.GRADED
+        points = metrics.score(metric, chosen, question.references) if graded else 100.0 * right
+        one = _prediction(question, chosen, points, likelihoods.truncated_tokens, likelihoods.values)
+        if config.normalisation != "none":
+            one = dataclasses.replace(one, normalised=compared)
+        answers[number] = Answered(one)
+    return answers
+
+
+def _in_questions(progress: Progress, options: Sequence[int]) -> Callable[[int], None]:
+    """Counts questions where scoring counts their options, in the proportion of the two."""
+    total, done, told = sum(options), 0, 0
+
+    def advance(rows: int) -> None:
+        nonlocal done, told
+        done += rows
+        now = len(options) * done // total
+        progress.advance(now - told)
+        told = now
+
+    return advance
+
+
+def _write(
+    model: Model,
+    asked: Sequence[tuple[int, Question]],
+    task_metrics: Mapping[str, str],
+    config: EvaluateConfig,
+    progress: Progress,
+) -> dict[int, Answered]:
+    if not asked:
+        return {}
+    prompts = [question.prompt_ids.tolist() for _, question in asked]
+    # A drawn answer belongs to its question, whatever else is asked, before or after a kill.
+    numbers = [zlib.crc32(f"{q.task}\n{q.example_id}\n{q.template}".encode()) >> 1 for _, q in asked]
+    written = generation.write_answers(
+        model.config, model.params, model.mesh, prompts, settings(config),
+        decode=model.tokenizer.decode, numbers=numbers, advance=progress.advance,
+    )  # fmt: skip
+    answers = {}
+    for (number, question), one in zip(asked, written, strict=True):
+        text = (one.text or "").strip()
+        points = metrics.score(task_metrics[question.task], text, question.references)
+        found = _prediction(question, text, points, one.truncated_tokens, ())
+        answers[number] = Answered(found, unfinished=not one.finished)
+    return answers
+
+
+def _prediction(
+    question: Question, text: str, points: float, truncated: int, log_likelihoods: tuple[float, ...]
+) -> Prediction:
+    return Prediction(
+        task=question.task,
+        example_id=question.example_id,
+        template=question.template,
+        prompt=question.prompt,
+        prediction=text,
+        references=question.references,
+        options=question.options,
+        log_likelihoods=log_likelihoods,
+        score=points,
+        truncated_tokens=truncated + question.cut,
+    )

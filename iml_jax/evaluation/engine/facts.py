@@ -1,0 +1,73 @@
+"""What a result file says of how its numbers came about, for whoever reads or compares them later."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from typing import Any
+
+import jax
+
+from iml_jax.data.manifest import Manifest
+from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.models.sizes import OptConfig
+
+_PACKAGES = (
+    "iml_jax", "jax", "flax", "numpy", "rouge-score", "sacrebleu", "scikit-learn", "tokenizers",
+)  # fmt: skip
+PREFIX_POLICY = {
+    "none": "none: prompts start without </s>, as in training",
+    "eos": "eos: a </s> before every prompt, as in OPT's pre-training and transformers' tokenizer",
+}
+SCORING_POLICY = {
+    "none": "sum of log-likelihoods over a candidate's tokens and </s>, not normalised by length",
+    "per_token": "mean log-likelihood of a candidate's tokens and </s>",
+    "per_byte": "log-likelihood of a candidate's tokens and </s> by byte of its text",
+    "unconditional": "log-likelihood of a candidate's tokens and </s> less that after a neutral prompt",
+}
+
+
+def of_evaluation(  # noqa: PLR0917
+    model: OptConfig,
+    mesh: jax.sharding.Mesh,
+    manifest: Manifest,
+    generate: GenerateConfig,
+    prefix: str,
+    normalisation: str,
+) -> dict[str, Any]:
+    """JSON-able facts: model, mesh, prepared data, tokenizer, policies and versions.
+
+    Args:
+      model, mesh: what answered.
+      manifest: what was asked.
+      generate: how answers were written.
+      prefix, normalisation: keys of the policies above.
+    """
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "model": dataclasses.asdict(model),
+        "mesh": dict(mesh.shape),
+        "device": mesh.devices.flat[0].device_kind,
+        "manifest": manifest.name,
+        "vocabulary": {"fingerprint": manifest.vocabulary.fingerprint, "tokens": manifest.vocabulary.tokens},
+        "generate": {**dataclasses.asdict(generate), "stop": list(generate.stop)},
+        **of_measurement(manifest, generate, prefix, normalisation),
+        "versions": versions,
+    }
+
+
+def of_measurement(
+    manifest: Manifest, generate: GenerateConfig, prefix: str, normalisation: str
+) -> dict[str, Any]:
+    """The facts that two evaluations must share to be compared; known before the model is loaded."""
+    return {
+        "manifest_fingerprint": manifest.fingerprint,
+        "max_new_tokens": generate.max_new_tokens,
+        "prefix": PREFIX_POLICY[prefix],
+        "option_scoring": SCORING_POLICY[normalisation],
+    }

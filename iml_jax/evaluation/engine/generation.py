@@ -1,0 +1,397 @@
+"""Answers written token by token with a KV cache (OPT-IML paper, section 4.1).
+
+The device writes ``CHUNK`` tokens at a time without the host; between two chunks finished rows leave the
+batch and waiting prompts enter it (``models/decoding.py`` says how their keys and values find their place).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iml_jax.data.tokenizer import EOS, PAD
+from iml_jax.errors import Fault, UserError
+from iml_jax.evaluation.engine import batching
+from iml_jax.evaluation.engine.sampling import BROKEN, Sampling, pick
+from iml_jax.evaluation.engine.scoring import check_prefix
+from iml_jax.models import decoding
+from iml_jax.models.decoding import Prefill, Ring
+from iml_jax.models.sizes import OptConfig
+from iml_jax.parallel.rules import constrain
+from iml_jax.seeds import check_seed
+
+CHUNK = 16  # tokens written between two looks of the host
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerateConfig:
+    """How answers are written; gin name ``Generate``.
+
+    Attributes:
+      max_new_tokens: the longest answer, ``</s>`` included. A prompt loses tokens on the left where it
+        and the answer do not fit the model's positions together.
+      batch_size: prompts answered at once, rounded up to the mesh's batch axes.
+      temperature: 0 writes the likeliest token (greedy); above, tokens are drawn.
+      top_k, top_p: what is drawn from: the k likeliest tokens (0: all), and of these the likeliest that
+        together have probability p.
+      seed: of what is drawn; the same answers on any mesh and with any batch.
+      stop: texts that end an answer, which then ends before them.
+      prefix: ``none``, or ``eos``: a ``</s>`` before every prompt (see ``scoring.check_prefix``).
+    """
+
+    max_new_tokens: int = 256
+    batch_size: int = 32
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    prefix: str = "none"
+
+    def __post_init__(self) -> None:
+        check_seed("Generate.seed", self.seed)
+
+    @property
+    def sampling(self) -> Sampling:
+        """What concerns the choice of a token."""
+        return Sampling(self.temperature, self.top_k, self.top_p)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What was written.
+
+    Attributes:
+      ids: without ``</s>`` and without the stop text.
+      finished: ended in ``</s>`` or at a stop text, not at ``max_new_tokens``.
+      truncated_tokens: prompt tokens cut off on the left.
+      text: the answer as text, exactly up to the stop text; None if no ``decode`` was given.
+    """
+
+    ids: tuple[int, ...]
+    finished: bool
+    truncated_tokens: int
+    text: str | None = None
+
+
+def check(config: OptConfig, generate: GenerateConfig) -> None:
+    """Checks that the model has positions for an answer and at least one prompt token.
+
+    Raises:
+      UserError: it has not, or a setting is impossible.
+    """
+    check_settings(generate)
+    if (
+        generate.max_new_tokens + len(check_prefix(generate.prefix, "Generate.prefix"))
+        >= config.max_positions
+    ):
+        raise UserError(
+            f"Generate.max_new_tokens is {generate.max_new_tokens}, but the model has only "
+            f"{config.max_positions} positions for prompt and answer; lower Generate.max_new_tokens"
+        )
+
+
+def check_settings(generate: GenerateConfig) -> None:
+    """Checks what is impossible with any model, so that training finds it before its first update.
+
+    Raises:
+      UserError: a setting is impossible.
+    """
+    for name in ("max_new_tokens", "batch_size"):
+        if getattr(generate, name) < 1:
+            raise UserError(f"Generate.{name} is {getattr(generate, name)}; it must be at least 1")
+    generate.sampling.check("Generate")
+    if not all(generate.stop):
+        raise UserError("Generate.stop holds an empty text, which every answer begins with")
+
+
+def generate_greedily(
+    config: OptConfig,
+    params: Any,
+    mesh: jax.sharding.Mesh,
+    prompts: Sequence[Sequence[int]],
+    generate: GenerateConfig,
+    *,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> list[Answer]:
+    """``write_answers`` for a config that draws nothing and knows no stop text.
+
+    Raises:
+      UserError: as ``write_answers``, or the config is another.
+    """
+    check(config, generate)
+    if generate.temperature or generate.stop:
+        raise UserError("Generate.temperature and Generate.stop cannot be used here: answers are greedy")
+    return write_answers(config, params, mesh, prompts, generate, advance=advance)
+
+
+def write_answers(
+    config: OptConfig,
+    params: Any,
+    mesh: jax.sharding.Mesh,
+    prompts: Sequence[Sequence[int]],
+    generate: GenerateConfig,
+    *,
+    decode: Decode | None = None,
+    numbers: Sequence[int] | None = None,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> list[Answer]:
+    """One answer a prompt: token after token until ``</s>``, a stop text or ``max_new_tokens``.
+
+    Any real token may be written, ``<pad>`` and ``<s>`` too, as in transformers' ``generate``, whose greedy
+    ids these equal; padded vocabulary rows never win. Of equally likely tokens the lowest id wins.
+
+    Args:
+      config, params, mesh: the model; parameters stay where they are (a CPU works on a copy).
+      prompts: token ids, at least one each, without the prefix.
+      generate: length, batch, choice of tokens.
+      decode: ids to text; needed for stop texts.
+      numbers: the prompts' numbers, by which tokens are drawn; by default 0, 1, 2 ...
+      advance: called with the number of prompts done, once for all that ended together.
+
+    Raises:
+      UserError: the model has no positions for such answers, or a setting is impossible.
+      ValueError: a prompt is empty, or there are stop texts but no ``decode``.
+      Fault: a logit is not a number.
+    """
+    check(config, generate)
+    if generate.stop and decode is None:
+        raise ValueError("stop texts need a decode function")
+    prefix = check_prefix(generate.prefix, "Generate.prefix")
+    longest = config.max_positions - generate.max_new_tokens
+    kept = [[*prefix, *list(prompt)[-(longest - len(prefix)) :]] for prompt in prompts]
+    if not all(map(len, prompts)):
+        raise ValueError("a prompt must have at least one token")
+    rows = batching.row_count(mesh, min(generate.batch_size, max(1, len(prompts))))
+    answers: list[Answer | None] = [None] * len(prompts)
+    writer = _Writer(config, params, mesh, generate, decode)
+    with jax.set_mesh(mesh):
+        for length, pool in _pools([len(prompt) for prompt in kept], rows, longest):
+            named = [(index, kept[index], index if numbers is None else numbers[index]) for index in pool]
+            height = min(rows, batching.row_count(mesh, len(pool)))
+            for ended in writer.run(named, height, length):
+                for index, (ids, finished, text) in ended:
+                    cut = len(prompts[index]) + len(prefix) - len(kept[index])
+                    answers[index] = Answer(tuple(ids), finished, cut, text)
+                advance(len(ended))
+    return [answer for answer in answers if answer is not None]
+
+
+def _pools(sizes: Sequence[int], rows: int, longest: int) -> Iterator[tuple[int, list[int]]]:
+    """(padded prompt length, prompts), the longest first: prompts that share a ring, a batch or more."""
+    order = sorted(range(len(sizes)), key=lambda index: -sizes[index])
+    pool: list[int] = []
+    length = 0
+    for index in order:
+        own = batching.bucket(sizes[index], longest)
+        if pool and own < length and len(pool) >= rows:
+            yield length, pool
+            pool = []
+        if not pool:
+            length = own
+        pool.append(index)
+    if pool:
+        yield length, pool
+
+
+def cut_at_stop(ids: Sequence[int], stop: Sequence[str], decode: Decode) -> tuple[list[int], str] | None:
+    """The ids and the text before the first stop text, or None if there is none.
+
+    The text ends exactly there; the ids are the longest beginning whose text does.
+    """
+    text = decode(ids)
+    places = [place for place in (text.find(one) for one in stop) if place >= 0]
+    if not places:
+        return None
+    text = text[: min(places)]
+    size = len(ids)
+    while size and not text.startswith(decode(ids[:size])):
+        size -= 1
+    return list(ids[:size]), text
+
+
+@dataclasses.dataclass
+class _Row:
+    """A prompt that is being answered."""
+
+    index: int
+    number: int
+    prompt: list[int]
+    ids: list[int] = dataclasses.field(default_factory=list)
+
+
+class _Writer:
+    """Keeps a batch of rows busy."""
+
+    def __init__(
+        self,
+        config: OptConfig,
+        params: Any,
+        mesh: jax.sharding.Mesh,
+        generate: GenerateConfig,
+        decode: Decode | None,
+    ) -> None:
+        self.config, self.params, self.mesh = config, params, mesh
+        self.generate, self.decode = generate, decode
+        self.functions = _functions(
+            config, mesh, generate.sampling, generate.max_new_tokens, batching.on_cpu(mesh)
+        )
+        self.seed = np.uint32(generate.seed)
+        with jax.set_mesh(mesh):
+            self.weights = self.functions.prepare(params)
+
+    def run(
+        self, prompts: Sequence[tuple[int, list[int], int]], rows: int, length: int
+    ) -> Iterator[list[tuple[int, tuple[list[int], bool, str | None]]]]:
+        """Answers ``prompts``, (index, ids, number) each, in a ring for prompts of ``length`` at most.
+
+        Those that end with the same call of the device come together.
+        """
+        waiting = [_Row(index, number, ids) for index, ids, number in reversed(prompts)]
+        places: list[_Row | None] = [None] * rows
+        slots = length + -(-self.generate.max_new_tokens // CHUNK) * CHUNK
+        ring = self.functions.ring(rows, slots)
+        while waiting or any(places):
+            free = [place for place, row in enumerate(places) if row is None]
+            # A few rows alone would make the prefill's weights travel for little.
+            if waiting and (len(free) >= min(len(waiting), max(1, rows // 4))):
+                ring = self._enter(ring, places, free, waiting)
+            else:
+                ring, places = self._shrink(ring, places)
+                ring = self._write(ring, places)
+            ended = []
+            for place, row in enumerate(places):
+                if row is not None and (answer := self._ended(row)):
+                    places[place] = None
+                    ended.append((row.index, answer))
+            if ended:
+                yield ended
+
+    def _enter(self, ring: Ring, places: list[_Row | None], free: list[int], waiting: list[_Row]) -> Ring:
+        """Computes waiting prompts and puts them into free places, with their first token."""
+        rows = len(places)
+        wanted = min(len(free), len(waiting))
+        heights = (batching.row_count(self.mesh, max(1, rows // part)) for part in (4, 2, 1))
+        height = next(size for size in heights if size >= wanted)
+        entering = [waiting.pop() for _ in range(wanted)]
+        longest = max(len(row.prompt) for row in entering)
+        room = ring.valid.shape[1]
+        table = batching.right_aligned(
+            [row.prompt for row in entering], height, min(room, batching.bucket(longest, room))
+        )
+        numbers = np.zeros(height, np.int32)
+        numbers[: len(entering)] = [row.number for row in entering]
+        arrays = tuple(batching.on_mesh(self.mesh, array) for array in batching.as_inputs(table, PAD))
+        tokens, found = self.functions.prefill(self.params, arrays, numbers, self.seed)
+        source = np.full(rows, -1, np.int32)
+        for number, (place, row) in enumerate(zip(free, entering, strict=False)):
+            places[place], source[place] = row, number
+        ring = self.functions.insert(ring, found, source)
+        self._take(entering, np.asarray(tokens)[: len(entering), None])
+        return ring
+
+    def _shrink(self, ring: Ring, places: list[_Row | None]) -> tuple[Ring, list[_Row | None]]:
+        """A quarter of the rows, once that holds all that are left; by quarters, for few compilations."""
+        left = [place for place, row in enumerate(places) if row is not None]
+        height = batching.row_count(self.mesh, max(1, len(places) // 4))
+        if len(left) > height or height >= len(places):
+            return ring, places
+        kept = [*left, *(place for place, row in enumerate(places) if row is None)][:height]
+        return self.functions.keep(ring, np.array(kept, np.int32)), [places[place] for place in kept]
+
+    def _write(self, ring: Ring, places: Sequence[_Row | None]) -> Ring:
+        """A chunk of tokens for every row at work."""
+        state = np.zeros((4, len(places)), np.int32)  # token, its position, tokens so far, prompt's number
+        for place, row in enumerate(places):
+            if row is not None:
+                size = len(row.ids)
+                state[:, place] = (row.ids[-1], len(row.prompt) + size - 1, size, row.number)
+        alive = np.array([row is not None for row in places])
+        written, ring = self.functions.chunk(self.weights, ring, state, alive, self.seed)
+        table = np.asarray(written)
+        at_work = [place for place, row in enumerate(places) if row is not None]
+        self._take([row for row in places if row is not None], table[at_work])
+        return ring
+
+    def _take(self, rows: Sequence[_Row], table: np.ndarray) -> None:
+        """Appends what was written, up to ``</s>`` and the longest answer."""
+        for row, ids in zip(rows, table.tolist(), strict=True):
+            room = self.generate.max_new_tokens - len(row.ids)
+            row.ids += ids[: min(room, ids.index(EOS) + 1 if EOS in ids else room)]
+            if BROKEN in row.ids:
+                raise Fault("a logit is not finite: the model's parameters are damaged or hold NaN")
+
+    def _ended(self, row: _Row) -> tuple[list[int], bool, str | None] | None:
+        """(ids, finished, text) of an answer that has come to its end."""
+        finished = row.ids[-1] == EOS
+        ids = row.ids[:-1] if finished else row.ids
+        if self.generate.stop and self.decode is not None:
+            found = cut_at_stop(ids, self.generate.stop, self.decode)
+            if found:
+                return found[0], True, found[1]
+        if finished or len(row.ids) >= self.generate.max_new_tokens:
+            return ids, finished, None if self.decode is None else self.decode(ids)
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Functions:
+    """The compiled functions of one model, mesh and way of choosing tokens."""
+
+    prepare: Callable[..., Any]
+    ring: Callable[..., Ring]
+    prefill: Callable[..., tuple[jax.Array, Prefill]]
+    insert: Callable[..., Ring]
+    keep: Callable[..., Ring]
+    chunk: Callable[..., tuple[jax.Array, Ring]]
+
+
+@functools.lru_cache(maxsize=4)
+def _functions(
+    config: OptConfig, mesh: jax.sharding.Mesh, sampling: Sampling, new_tokens: int, unroll: bool
+) -> _Functions:
+    """One compilation a shape; ``mesh`` is the one in force, since compiled functions belong to it."""
+
+    def prefill(
+        params: Any, arrays: tuple[jax.Array, ...], numbers: jax.Array, seed: jax.Array
+    ) -> tuple[jax.Array, Prefill]:
+        hidden, found = decoding.prefill(config, params, *arrays)
+        logits = decoding.logits(config, params, hidden.T)
+        tokens = pick(logits, sampling, seed, numbers, jnp.zeros_like(numbers))
+        return constrain(tokens, ("length",)), found
+
+    def chunk(weights: Any, ring: Ring, state: Any, alive: Any, seed: Any) -> tuple[jax.Array, Ring]:
+        tokens, positions, counts, numbers = state
+
+        def unfinished(carry: tuple[Any, ...]) -> jax.Array:
+            return (carry[0] < CHUNK) & jnp.any(carry[3])
+
+        def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            done, tokens, written, alive, ring = carry
+            logits, ring = decoding.step(
+                config, weights, ring, tokens=tokens, positions=positions + done, alive=alive
+            )
+            tokens = jnp.where(alive, pick(logits, sampling, seed, numbers, counts + done), EOS)
+            written = jax.lax.dynamic_update_slice(written, tokens[:, None], (0, done))
+            done += 1
+            return done, tokens, written, alive & (tokens != EOS) & (counts + done < new_tokens), ring
+
+        start = jnp.full((tokens.shape[0], CHUNK), EOS, jnp.int32)
+        found = jax.lax.while_loop(unfinished, step, (jnp.int32(0), tokens, start, alive, ring))
+        return constrain(found[2], ("micro", "length")), found[4]  # whole: every process reads it
+
+    return _Functions(
+        prepare=jax.jit(functools.partial(decoding.unrolled, config)) if unroll else lambda params: params,
+        ring=jax.jit(functools.partial(decoding.empty_ring, config, unroll=unroll), static_argnums=(0, 1)),
+        prefill=jax.jit(prefill),
+        insert=jax.jit(decoding.insert, donate_argnums=0),
+        keep=jax.jit(decoding.keep_rows),
+        chunk=jax.jit(chunk, donate_argnums=1),
+    )

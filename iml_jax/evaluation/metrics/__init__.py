@@ -1,0 +1,1 @@
+"""What answers are worth: scores, intervals, levels, and the results that keep them."""

@@ -1,0 +1,1 @@
+"""What people read of results: HTML pages, plots, tables on a terminal."""

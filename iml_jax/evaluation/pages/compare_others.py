@@ -1,0 +1,90 @@
+"""Compared evaluations under the metrics that tasks' own benchmarks report; they enter no mean."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from iml_jax.evaluation.metrics import own_metrics
+from iml_jax.evaluation.metrics.intervals import CONFIDENCE
+from iml_jax.evaluation.pages.compare import Comparison, Shared
+
+DRAWS = 200
+MOST = 2000  # answers of a task; above, drawing them anew takes too long for a page
+# BLEU is slow; the other is over questions, which are told by their prompts and so cannot be drawn twice.
+NOT_DRAWN = ("bleu", "question_em")
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherLine:
+    """One task under one of its benchmark's metrics.
+
+    Attributes:
+      answers: shared ones.
+      scores: points of each evaluation over these.
+      intervals: of every evaluation but the first, the middle 95% of its difference to the first when the
+        examples are drawn anew (all templates of an example together); None where they are not drawn.
+    """
+
+    task: str
+    metric: str
+    answers: int
+    scores: tuple[float, ...]
+    intervals: tuple[tuple[float, float] | None, ...]
+
+
+def lines(found: Comparison) -> Iterator[OtherLine]:
+    """In the order of the comparison's tasks, each with its metrics."""
+    tasks = {task.name: task for task in found.sources[0].results.tasks}
+    for line in found.lines:
+        if line.kind != "task":
+            continue
+        task, shared = tasks[line.name], found.shared[line.name]
+        names = own_metrics.names(task.benchmark, task.task)
+        if not names:
+            continue
+        scores = _scores(task.benchmark, task.task, shared)
+        drawn = _drawn(task.benchmark, task.task, shared) if len(shared) <= MOST else {}
+        for name in names:
+            values = tuple(one[name] for one in scores)
+            intervals = tuple(
+                None if name in NOT_DRAWN or not drawn else _middle(drawn[name][:, model] - drawn[name][:, 0])
+                for model in range(1, len(values))
+            )
+            yield OtherLine(task.name, name, len(shared), values, intervals)
+
+
+def _scores(benchmark: str, task: str, shared: Sequence[Shared]) -> list[dict[str, float]]:
+    """Each evaluation's points by metric."""
+    return [
+        own_metrics.compute(benchmark, task, answers)
+        for answers in zip(*(one.answers for one in shared), strict=True)
+    ]
+
+
+def _drawn(benchmark: str, task: str, shared: Sequence[Shared]) -> dict[str, np.ndarray]:
+    """Metric -> [DRAWS, evaluations], each draw of the same examples for all evaluations."""
+    names = set(own_metrics.names(benchmark, task)) - set(NOT_DRAWN)
+    if not names:
+        return {}
+    by_example: dict[str, list[Shared]] = collections.defaultdict(list)
+    for one in shared:
+        by_example[one.answers[0].example_id].append(one)
+    examples = list(by_example.values())
+    random = np.random.default_rng(zlib.crc32(shared[0].answers[0].task.encode()))
+    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    for _ in range(DRAWS):
+        chosen = random.integers(len(examples), size=len(examples))
+        scores = _scores(benchmark, task, [one for index in chosen for one in examples[index]])
+        for name in names:
+            found[name].append([one[name] for one in scores])
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
