@@ -72,8 +72,8 @@ setup(
     package_dir={"iml_jax.gin": "gin"},
     package_data={
         "iml_jax.gin": ["*/*.gin"],
-        "iml_jax.bench": ["*.tsv", "known/*.tsv", "sources/*.tsv"],
-        "iml_jax.evaluation": ["*.css", "*.js", "*.tsv"],
+        "iml_jax.bench": ["*.tsv", "known/*.tsv", "sources/*/*.tsv"],
+        "iml_jax.evaluation": ["metrics/*.tsv", "pages/*.css", "pages/*.js"],
     },
     install_requires=CORE,
     extras_require={

@@ -18,7 +18,7 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
-from fixtures_prepared import make_prepared  # noqa: F401
+from support.fixtures_prepared import make_prepared  # noqa: F401
 
 jax.config.update("jax_num_cpu_devices", 8)
 

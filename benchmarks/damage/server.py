@@ -157,9 +157,9 @@ def _child(
         before()
         sys.argv = list(argv)
         if argv[0] == LM_EVAL:
-            from iml_jax.commands import lm_eval as harness_cli
+            from iml_jax.commands import lm_eval as lm_eval_command
 
-            status = harness_cli.main()
+            status = lm_eval_command.main()
         else:
             from iml_jax import cli
 

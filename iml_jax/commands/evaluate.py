@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iml_jax.errors import UserError
 from iml_jax.printing import show
 from iml_jax.storage import paths
 from iml_jax.storage.reading import read_text
@@ -82,9 +83,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     from iml_jax.checkpoints import in_use
     from iml_jax.checkpoints.metadata import model_of
     from iml_jax.data import manifest as manifests
-    from iml_jax.errors import UserError
-    from iml_jax.evaluation.engine import answering, exclusive, kept, runner, settings
-    from iml_jax.evaluation.engine.checkpoint import find_model, load_model
+    from iml_jax.evaluation.engine import answering, checkpoint, exclusive, kept, runner, settings
     from iml_jax.evaluation.metrics import levels, results
     from iml_jax.evaluation.pages import publish, report
     from iml_jax.parallel.mesh import MeshConfig
@@ -94,7 +93,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     evaluating = config.build("Evaluate")
     given = results.load(arguments.reference, predictions=True) if arguments.reference else None
     # Every mistake that can be known is told before the parameters are read.
-    saved = find_model(arguments.checkpoint)
+    saved = checkpoint.find_model(arguments.checkpoint)
     if saved.run is None and not arguments.output:
         raise UserError(f"{saved.place}: belongs to no run; say with --output FILE.json where the scores go")
     prepared = prepared_directory(saved, evaluating)
@@ -109,7 +108,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     if given is not None:
         runner.check_reference(evaluating, manifest, given, f"--reference {arguments.reference}")
     check = stack.enter_context(exclusive.held_result(places[0]))
-    loaded = load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
+    loaded = checkpoint.load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
     file, page = _places(arguments, loaded, suite, label)
     if file != places[0]:  # the newest checkpoint was damaged, or another one is the newest by now
         check = stack.enter_context(exclusive.held_result(file))
@@ -225,7 +224,6 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
       UserError: neither is there, or the run's was prepared anew since.
     """
     from iml_jax.data import manifest as manifests
-    from iml_jax.errors import UserError
 
     if evaluating.prepared_dir:
         return Path(evaluating.prepared_dir)

@@ -13,7 +13,9 @@ from typing import Any
 
 # The meta-datasets, as `iml prepare` and `iml tasks` take them.
 SOURCES: dict[str, str] = {
-    "SuperNaturalInstructions": "iml_jax.bench.sources.super_natural_instructions.source:SuperNaturalInstructions",
+    "SuperNaturalInstructions": (
+        "iml_jax.bench.sources.super_natural_instructions.source:SuperNaturalInstructions"
+    ),
     "PromptSource": "iml_jax.bench.sources.promptsource.source:PromptSource",
     "P3": "iml_jax.bench.sources.promptsource.p3:P3",
     "CrossFit": "iml_jax.bench.sources.crossfit.source:CrossFit",

@@ -20,7 +20,8 @@ TITLES = {
     PREFILL: "evaluation: reading prompts",
     DECODE: "evaluation: writing answers",
 }
-_NOT_COMPILED = ("bench", "commands", "__pycache__")  # parts of the package that no compiled step depends on
+# Parts of the package that no compiled step depends on.
+_NOT_COMPILED = ("bench", "commands", "evaluation/metrics", "evaluation/pages")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ def code_fingerprint() -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
-        if inside.parts[0] not in _NOT_COMPILED:
+        if not any(inside.is_relative_to(folder) for folder in _NOT_COMPILED):
             digest.update(str(inside).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -10,10 +10,10 @@ import unicodedata
 
 import numpy as np
 import pytest
-from fake_source import FakeSource, simple_rows, write_rows
-from fixtures_prepared import SyntheticTask, make_prepared  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fake_source import FakeSource, simple_rows, write_rows
+from support.fixtures_prepared import SyntheticTask, make_prepared  # noqa: F401
 
 from iml_jax import cli
 from iml_jax.bench import cache_folders, leakage, leakage_decisions, mixtures, ngrams, overlap, wording

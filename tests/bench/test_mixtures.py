@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from fake_source import FakeSource, simple_rows, write_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax.bench import mixtures
 from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordReader
-from fake_source import FakeSource, simple_rows, write_rows
+from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax.bench import cache_folders, caching, mixture_table, preparing
 from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
@@ -270,7 +270,7 @@ def test_empty_tasks_are_neither_trained_nor_evaluated(mixture, tmp_path):
 KILLED = """
     import sys
     sys.path[:0] = {path!r}
-    from fake_source import FakeSource
+    from support.fake_source import FakeSource
     from iml_jax.bench import preparing
     from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
     from iml_jax.data.tokenizer import VocabularyConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 
 import pytest
-from fake_source import FakeSource, simple_rows, write_rows
+from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax.bench import pooling, reading
 from iml_jax.bench.mixtures import ZERO_SHOT, PlannedTask, task_name

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_source import FakeSource, simple_rows, write_rows
-from fixtures_prepared import SyntheticTask, random_rows
+from support.fake_source import FakeSource, simple_rows, write_rows
+from support.fixtures_prepared import SyntheticTask, random_rows
 
 from iml_jax.bench import realised
 from iml_jax.bench.mixtures import MixtureConfig

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fake_source import FakeSource, simple_rows, write_rows
+from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax import cli
 from iml_jax.bench import mixtures, showing

@@ -6,7 +6,7 @@ import collections
 from pathlib import Path
 
 import pytest
-from fake_source import FakeSource, simple_rows, write_rows
+from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax import config as configuration
 from iml_jax.bench import known_tasks, mixtures, roles

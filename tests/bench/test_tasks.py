@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import seqio
-from fake_source import FakeSource, simple_rows, write_rows
+from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax.bench import mixtures, tasks
 from iml_jax.bench.sources.corpora.source import PretrainingText

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.saved_states import run  # noqa: F401
 
 from iml_jax.data import tokenizer as tokenizers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from test_huggingface import model, random_params
+from support.converted_models import model, random_params
 
 from iml_jax.checkpoints import huggingface
 from iml_jax.errors import UserError

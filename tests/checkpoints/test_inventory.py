@@ -8,13 +8,11 @@ import shutil
 
 import numpy as np
 import pytest
-from test_store import EVERY_STEP, MODEL, abstract, assert_equal, make_state, mesh, run, save
+from support.saved_states import EVERY_STEP, MODEL, abstract, assert_equal, make_state, mesh, save
 
 from iml_jax.checkpoints import inventory, locate, places, restore, verifying
 from iml_jax.checkpoints.store import CheckpointStore, restore_params
 from iml_jax.errors import Fault, UserError
-
-__all__ = ["run"]  # a fixture
 
 
 @pytest.fixture(scope="module")

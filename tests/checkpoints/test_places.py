@@ -8,7 +8,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_store import EVERY_STEP, metadata
+from support.saved_states import EVERY_STEP, metadata
 
 from iml_jax.checkpoints import locate, places
 from iml_jax.checkpoints.store import CheckpointStore

@@ -11,7 +11,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from test_store import EVERY_STEP, MODEL, abstract, assert_equal, make_state, mesh, save
+from support.saved_states import EVERY_STEP, MODEL, abstract, assert_equal, make_state, mesh, save
 
 from iml_jax.checkpoints.store import CheckpointStore
 
@@ -21,7 +21,9 @@ WRITER = textwrap.dedent(
     sys.path.insert(0, sys.argv[2])
     import jax
     jax.config.update("jax_num_cpu_devices", 8)
-    from test_store import *
+    from iml_jax.checkpoints.store import CheckpointStore
+    from iml_jax.errors import Fault
+    from support.saved_states import EVERY_STEP, save
     mode = sys.argv[3]
     with CheckpointStore(sys.argv[1], EVERY_STEP) as store:
         save(store, 1)
@@ -43,7 +45,7 @@ WRITER = textwrap.dedent(
 
 
 def start_writer(run: Path, mode: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", WRITER, str(run), str(Path(__file__).parent), mode]
+    command = [sys.executable, "-c", WRITER, str(run), str(Path(__file__).parents[1]), mode]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

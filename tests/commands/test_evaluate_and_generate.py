@@ -26,8 +26,8 @@ from iml_jax.storage import lease
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from prepared_questions import make_questions
-from random_opt import PRE_NORM, on_mesh, random_params
+from support.prepared_questions import make_questions
+from support.random_opt import PRE_NORM, on_mesh, random_params
 
 SHORT = ["--gin.Generate.max_new_tokens=5", "--gin.Generate.batch_size=4", "--gin.Evaluate.batch_size=8"]
 

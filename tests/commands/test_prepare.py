@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from fake_source import FakeSource, simple_rows, write_rows
+from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax import cli
 from iml_jax.bench import mixtures

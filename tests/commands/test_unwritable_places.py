@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_prepared import SyntheticTask, random_rows, write_prepared
+from support.fixtures_prepared import SyntheticTask, random_rows, write_prepared
 
 from iml_jax import cli
 from iml_jax.errors import UserError

@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 
 import pytest
-from config_dummies import Folder, Holder, Pair, Run, Strict, Toy, registry
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.config_dummies import Folder, Holder, Pair, Run, Strict, Toy, registry
 
 import gin
 from iml_jax.config import load, load_text

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tokenizer import PIECES, TEXTS
+from support.texts import PIECES, TEXTS
 
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.errors import UserError

@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from fixtures_prepared import SyntheticTask, random_rows
+from support.fixtures_prepared import SyntheticTask, random_rows
 
 from iml_jax.data import manifest as manifests
 from iml_jax.data.batch import Batch

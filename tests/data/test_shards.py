@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
-from fixtures_prepared import SyntheticTask, random_rows
+from support.fixtures_prepared import SyntheticTask, random_rows
 
 from iml_jax.data import manifest as manifests
 from iml_jax.data import shards

@@ -8,17 +8,13 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.texts import PIECES, TEXTS
 
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.errors import UserError
 
 transformers = pytest.importorskip("transformers")
 
-TEXTS = ["the cat sat on the mat. Answer: yes", "naïve café 日本語 🙂", "a\n\n b\t1234 don't"] * 40
-# Pieces that meet at every kind of border: spaces, specials, contractions, joined and split unicode.
-PIECES = [*tokenizers.SPECIALS, "<mask>", " ", "  ", "\n", "\t", "\r", "'s", "'LL", "0", "12"]
-PIECES += ["é", "e\u0301", "日本", "🙂", "👩\u200d💻", "\u2028", "\x00", "\x85", "\xa0", "\u200b"]
-PIECES += ["A", "the", "Ġ", "Ċ", "\ufeff", "\ufffd"]
 text = st.one_of(st.text(), st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3))).map("".join))
 
 

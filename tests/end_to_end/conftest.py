@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-from bad_input import refused, small_disk  # noqa: F401
-from conftest_commands import way  # noqa: F401
+from support.bad_input import refused, small_disk  # noqa: F401
+from support.command_runs import way  # noqa: F401

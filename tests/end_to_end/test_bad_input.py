@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_input import FAULT, MISTAKE, replacing
+from support.bad_input import FAULT, MISTAKE, replacing
 
 from iml_jax.data import tokenizer as tokenizers
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_input import FAULT, MISTAKE, replacing
-from fixtures_prepared import SyntheticTask, write_prepared
 from safetensors.numpy import load_file, save_file
+from support.bad_input import FAULT, MISTAKE, replacing
+from support.fixtures_prepared import SyntheticTask, write_prepared
 
 from iml_jax import cli
 from iml_jax.data import manifest as manifests

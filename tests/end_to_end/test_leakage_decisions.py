@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest_commands import iml
+from support.command_runs import iml
 
 from iml_jax import cli
 from iml_jax.data import manifest as manifests

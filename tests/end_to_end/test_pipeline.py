@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest_commands import MESH, SHORT, TASKS, TRAIN_STEPS, Way, iml, modification_times
+from support.command_runs import MESH, SHORT, TASKS, TRAIN_STEPS, Way, iml, modification_times
 
 from iml_jax.checkpoints.store import restore_params
 from iml_jax.data import manifest as manifests

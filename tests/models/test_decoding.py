@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from random_opt import POST_NORM, PRE_NORM, random_params
+from support.random_opt import POST_NORM, PRE_NORM, random_params
 
 from iml_jax.models import decoding, opt
 from iml_jax.parallel.mesh import MeshConfig, make_mesh, single_device

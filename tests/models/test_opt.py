@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_opt import torch_opt
+from support.torch_opt import torch_opt
 
 from iml_jax.errors import UserError
 from iml_jax.models import opt

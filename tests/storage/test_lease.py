@@ -22,7 +22,7 @@ from iml_jax.errors import Fault, UserError
 from iml_jax.storage import conditional, holders, lease
 from iml_jax.storage.conditional import ConditionalFile
 
-PROGRAM = Path(__file__).with_name("lease_process.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "lease_process.py"
 BEAT, TTL = 0.1, 0.7
 
 

@@ -12,13 +12,12 @@ import sys
 import time
 
 import pytest
-from test_loop import MODEL, data_state, losses, make_job, prepare, prepared, run
+from support.training_runs import MODEL, data_state, losses, make_job, run
 
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore
 from iml_jax.data.loader import LoaderConfig
 from iml_jax.training.optimizer import OptimizerConfig
 
-__all__ = ["prepare", "prepared"]  # fixtures
 pytestmark = pytest.mark.slow
 MANY = 100_000  # steps that no test waits for
 OPTIMIZER = OptimizerConfig(peak_learning_rate=1e-3, warmup_steps=2, total_steps=1000)

@@ -14,33 +14,17 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
-from test_loop import make_job, prepare, prepared, run  # noqa: F401
-from test_profiling import traced_steps
+from support.profiles import traced_steps
+from support.training_runs import make_job, run
+from support.watched_steps import QUIET, SHAPE, steps
 
 from iml_jax.checkpoints.store import CheckpointConfig
 from iml_jax.errors import UserError
-from iml_jax.models.sizes import OptConfig
 from iml_jax.training import goodput, monitor
 from iml_jax.training.flops import flops_per_step
 from iml_jax.training.loop import train
 from iml_jax.training.monitor import DATA, EVALUATION, SAVING, Monitor, SeeingConfig, TelemetryConfig, memory
 from iml_jax.training.profiling import ProfilerConfig
-from iml_jax.training.watchdog import WatchdogConfig
-
-SHAPE = (OptConfig(vocab_rows=100, vocab_tokens=100, hidden=8, layers=3, heads=2, ffn=32, embed_dim=8), 2, 16)
-QUIET = WatchdogConfig(seconds=0)
-
-
-def steps(watched, numbers):
-    """A loop like the training loop's, of a matrix product."""
-    update = jax.jit(lambda state, batch: (state @ batch, {"loss": batch.sum()}))
-    state = batch = jax.numpy.ones((4, 4)) / 4
-    for number in numbers:
-        with watched.phase(DATA):
-            pass
-        state, metrics = watched.step(number, update, state, batch)
-        metrics["loss"].block_until_ready()
-    return state
 
 
 @pytest.fixture
@@ -182,7 +166,7 @@ def test_the_first_step_says_how_long_its_program_took_and_whether_it_was_kept(w
 
 
 @pytest.mark.slow
-def test_a_run_that_dies_counts_what_it_does_again(prepared, tmp_path, capsys):  # noqa: F811
+def test_a_run_that_dies_counts_what_it_does_again(prepared, tmp_path, capsys):
     """Saved after step 4, dead after step 6, done again from 4: two of the steps were lost."""
 
     def evaluator(job, mesh):
@@ -218,7 +202,9 @@ port, process, folder = sys.argv[1:]
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(process), initialization_timeout=120)
 sys.path[:0] = %r
 from pathlib import Path
-from test_monitor import QUIET, SHAPE, ProfilerConfig, SeeingConfig, Monitor, steps
+from iml_jax.training.monitor import Monitor, SeeingConfig
+from iml_jax.training.profiling import ProfilerConfig
+from support.watched_steps import QUIET, SHAPE, steps
 with Monitor(SeeingConfig(watchdog=QUIET, profiler=ProfilerConfig(steps=2)), Path(folder)) as one:
     one.begin(first=0, last=6, shape=SHAPE, devices=jax.devices())
     if process == "1":

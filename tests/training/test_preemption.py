@@ -7,7 +7,16 @@ import os
 import signal
 
 import pytest
-from test_loop import STEPS, assert_same_checkpoints, losses, make_job, no_evaluation, prepare, prepared, run
+from support.training_runs import (
+    STEPS,
+    assert_same_checkpoints,
+    losses,
+    make_job,
+    no_evaluation,
+    prepare,
+    prepared,
+    run,
+)
 
 from iml_jax import cli
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore

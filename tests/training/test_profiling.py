@@ -7,6 +7,7 @@ import signal
 
 import jax
 import pytest
+from support.profiles import traced_steps
 
 from iml_jax.errors import UserError
 from iml_jax.training.profiling import STEP, Profiler, ProfilerConfig
@@ -40,14 +41,6 @@ def run(profiler, steps):
         with jax.profiler.StepTraceAnnotation(STEP, step_num=step):
             result = update(x)
         profiler.after(step, result)
-
-
-def traced_steps(folder) -> list[int]:
-    """Numbers of the steps in the one trace under ``folder``."""
-    (file,) = folder.glob("plugins/profile/*/*.xplane.pb")
-    planes = jax.profiler.ProfileData.from_file(str(file)).planes
-    events = [event for plane in planes for line in plane.lines for event in line.events]
-    return sorted(dict(event.stats)["step_num"] for event in events if event.name == STEP)
 
 
 def test_the_chosen_steps_are_traced(profiler_of, tmp_path, said):

@@ -10,18 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_prepared import SyntheticTask, random_rows, write_prepared
-from test_loop import assert_same_checkpoints
+from support.fixtures_prepared import SyntheticTask, random_rows, write_prepared
+from support.prepared_questions import make_questions
+from support.training_runs import assert_same_checkpoints
 
 from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.data import manifest as manifests
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from prepared_questions import make_questions
 
 pytestmark = pytest.mark.slow
 STEPS = 12

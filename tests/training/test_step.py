@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_opt import torch_names, torch_opt
+from support.torch_opt import torch_names, torch_opt
 
 from iml_jax.data.batch import Batch
 from iml_jax.errors import UserError

@@ -31,12 +31,13 @@ DECIDING = (
     *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/storing.py", "data/tokenizer.py"),
     "models",
     *(
-        f"evaluation/{name}.py"
+        f"evaluation/engine/{name}.py"
         for name in (
-            *("answering", "batching", "forks", "generation", "metrics"),
+            *("answering", "batching", "forks", "generation"),
             *("normalising", "questions", "sampling", "scoring"),
         )
     ),
+    "evaluation/metrics/answer_metrics.py",
 )
 
 

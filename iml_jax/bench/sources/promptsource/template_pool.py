@@ -22,7 +22,7 @@ from iml_jax.bench.sources.promptsource.rendering import Rendered
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
 from iml_jax.errors import Fault, UserError
 
-_ROOT = str(Path(worker.__file__).parents[3])  # where iml_jax lies
+_ROOT = str(Path(worker.__file__).parents[4])  # where iml_jax lies
 START = f"from {worker.__name__} import main; main()"
 _DRAINED = 256  # answers that are read and dropped rather than start another worker
 

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from support.config_dummies import Run, Toy, registry
+
+from iml_jax.config.registry import NAMES, Registry, attribute_docs, nearest
+
+
+def test_documents_are_read_by_field():
+    assert attribute_docs(Toy) == {
+        "size": "how many, in examples.",
+        "name": "its name",
+        "rate": "how often",
+        "seed": "of the draw, or ``0``.",
+    }
+
+
+def test_one_text_may_hold_for_several_fields():
+    @dataclasses.dataclass
+    class Axes:
+        """Axes.
+
+        Attributes:
+          data, fsdp: devices along it, at least 1, or -1.
+        """
+
+        data: int = 1
+        fsdp: int = 1
+
+    assert set(attribute_docs(Axes).values()) == {"devices along it, at least 1, or -1."}
+
+
+def test_section_after_attributes_is_not_part_of_it():
+    @dataclasses.dataclass
+    class Two:
+        """Two.
+
+        Attributes:
+          first: one.
+
+        Second: not an attribute.
+        """
+
+        first: int = 1
+        Second: int = 2
+
+    assert attribute_docs(Two) == {"first": "one."}
+
+
+def test_fields_tell_required_default_and_choices():
+    fields = registry().fields("Run")
+    assert [name for name, field in fields.items() if field.required] == ["run_dir"]
+    assert fields["mode"].choices == ("fast", "careful")
+    assert fields["shares"].default == {} and fields["limit"].hint == (int | None)
+
+
+def test_names_are_imported_on_first_use():
+    lazy = Registry({"Run": "config_dummies:Run", "Gone": "no_such_module:Nothing"})
+    assert lazy.names() == ("Run", "Gone")
+    assert lazy.type_of("Run") is Run
+    assert lazy.name_of(Run) == "Run" and lazy.name_of(Toy) is None
+    with pytest.raises(ModuleNotFoundError):
+        lazy.type_of("Gone")
+
+
+def test_name_of_recognises_a_class_before_its_first_use():
+    assert Registry({"Run": "config_dummies:Run"}).name_of(Run) == "Run"
+
+
+def test_only_dataclasses_can_stand_behind_a_name():
+    with pytest.raises(TypeError, match="not a dataclass"):
+        Registry({"Path": int}).type_of("Path")
+
+
+def test_init_false_fields_are_no_parameters():
+    @dataclasses.dataclass
+    class Half:
+        shown: int = 1
+        hidden: int = dataclasses.field(init=False, default=2)
+
+    assert list(Registry({"Half": Half}).fields("Half")) == ["shown"]
+
+
+@pytest.mark.parametrize(("word", "found"), [("Modle", "Model"), ("loader", "Loader"), ("zzz", None)])
+def test_nearest(word, found):
+    assert nearest(word, NAMES, quote="") == (f"; did you mean {found}?" if found else "")

@@ -1,0 +1,3 @@
+"""Prepared data for short training runs."""
+
+from support.training_runs import prepare, prepared  # noqa: F401
