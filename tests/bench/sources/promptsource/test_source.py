@@ -14,11 +14,11 @@ import yaml
 from iml_jax.bench import mixtures, unread
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig
-from iml_jax.bench.sources import shortening
 from iml_jax.bench.sources.base import OTHER_TASK
-from iml_jax.bench.sources.promptsource import PARTIAL, PromptSource, metric_of
-from iml_jax.bench.sources.promptsource_labels import UNLABELLED_SPLIT
-from iml_jax.bench.sources.templates import PromptTemplate
+from iml_jax.bench.sources.promptsource import shortening
+from iml_jax.bench.sources.promptsource.labels import UNLABELLED_SPLIT
+from iml_jax.bench.sources.promptsource.source import PARTIAL, PromptSource, metric_of
+from iml_jax.bench.sources.promptsource.templates import PromptTemplate
 from iml_jax.errors import UserError
 
 ROLES = "HF_name,subset,task_by_convention,do_train,do_eval,train_size\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from iml_jax.bench.sources.copies import TABLES
-from iml_jax.bench.sources.separated import csv_lines
+from iml_jax.bench.sources.formats.copies import TABLES
+from iml_jax.bench.sources.formats.separated import csv_lines
 from iml_jax.errors import Fault, UserError
 from iml_jax.storage.reading import open_binary, parse_json, read_text
 

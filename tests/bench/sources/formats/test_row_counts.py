@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from iml_jax.bench.sources.row_counts import RowCounter
+from iml_jax.bench.sources.formats.row_counts import RowCounter
 
 ROWS = [{"a": n, "b": "x\ny"} for n in range(5)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
