@@ -121,7 +121,7 @@ class TaskForm:
       task, patterns: its name, and its key among the patterns.
       datasets: names that its rows may be found under.
       specs: our split -> the slice of the dataset that FLAN uses.
-      derive: a name in ``flan_rows.DERIVATIONS``, or empty.
+      derive: a name in ``rows.DERIVATIONS``, or empty.
       inputs: the fields besides target and options.
       classes, shown: of fixed options, the dataset's names of its classes and FLAN's, else empty.
       option_field: of options that each row brings, where they are.

@@ -25,7 +25,7 @@ class Flan(Source):
     """Rows through the templates of their task, each row through all, or prompts that are rendered already.
 
     Rows are found under their TFDS name (``glue/rte/train.jsonl``, a TFDS or ``save_to_disk`` folder, see
-    ``datasets.locate``), and cut into splits as FLAN cuts them (``flan_splits``). Sets of sentence pairs
+    ``datasets.locate``), and cut into splits as FLAN cuts them (``splits``). Sets of sentence pairs
     ``NAME_translate/XX-YY`` that FLAN does not have are tasks ``NAME_translate_xxyy``, worded as its own are.
 
     Attributes:

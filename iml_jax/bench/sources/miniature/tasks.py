@@ -1,6 +1,6 @@
 """The tasks of the miniature in three formats: Super-NaturalInstructions, PromptSource and reasoning.
 
-Those of the five others are in ``miniature_more_tasks``.
+Those of the five others are in ``row_tasks``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """PromptSource: Jinja templates over dataset rows (OPT-IML paper, section 2.4; P3 is what they render to).
 
-Which templates are used: ``promptsource_filter`` says which ask for another task than their dataset's and
+Which templates are used: ``filter`` says which ask for another task than their dataset's and
 are left out. In evaluation OPT-IML also leaves out a template that does not apply to every example
 (appendix A.1; ``turk``, none of whose templates does, is excepted), so that all templates of a task are
 measured on the same examples. A row that no template applies to is no example of the split.

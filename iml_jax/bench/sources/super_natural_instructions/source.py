@@ -1,4 +1,4 @@
-"""Super-NaturalInstructions and its relatives: one JSON file a task (``super_natural_schemas``).
+"""Super-NaturalInstructions and its relatives: one JSON file a task (``schemas``).
 
 SAPT's copies are a folder a task with train/dev/test files.
 """
@@ -44,7 +44,7 @@ class SuperNaturalInstructions(Source):
       evaluation_instances: an evaluation task keeps so many first instances (the benchmark puts a balanced
         hundred first); 0 keeps all.
       decontaminate: tasks that hold the questions of MMLU or BIG-bench are excluded, whatever the split files
-        or the mixture say (``super_natural_contamination``).
+        or the mixture say (``contamination``).
     """
 
     data_dir: SourcePath

@@ -114,7 +114,7 @@ class T5(Source):
     """Rows of the datasets of T5's tasks, in T5's text-to-text forms.
 
     A dataset is found under its name (``glue/rte/train.jsonl``, a TFDS or a ``save_to_disk`` folder, see
-    ``datasets.locate``), or anywhere below the folder in a raw official form (see ``t5_files``). Parallel
+    ``datasets.locate``), or anywhere below the folder in a raw official form (see ``files``). Parallel
     text that belongs to no task of T5's gives tasks of its own, ``FOLDER_SOURCETARGET`` such as
     ``multi30k_ende``; so do rows of XSum. A dataset that is there under its name and in a raw form is read
     under its name.
