@@ -60,9 +60,8 @@ class Job:
         return cls(topology=topology, **fields)
 
 
-def code_fingerprint() -> str:
-    """sha256 over the package's Python files that a compiled step or its analysis depends on."""
-    root = Path(__file__).parent.parent
+def code_fingerprint(root: Path = Path(__file__).parent.parent) -> str:
+    """sha256 over the Python files of the package (``root``) that a compiled step or its analysis depends on."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)

@@ -92,6 +92,26 @@ def test_other_code_or_compiler_is_compiled_again(monkeypatch, tmp_path):
     assert worker.runs == 3
 
 
+def test_only_code_that_steps_depend_on_is_in_the_fingerprint(tmp_path):
+    files = (
+        "models/opt.py",
+        "training/step.py",
+        "evaluation/engine/scoring.py",
+        "evaluation/pages/report.py",
+    )
+    files += ("evaluation/metrics/levels.py", "bench/mixtures.py", "commands/train.py", "config/registry.py")
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one = 1\n")
+    changed = []
+    for name in files:
+        before = job.code_fingerprint(tmp_path)
+        (tmp_path / name).write_text("one = 1  # a comment\n")
+        if job.code_fingerprint(tmp_path) != before:
+            changed.append(name)
+    assert changed == [*files[:3], "config/registry.py"]
+
+
 def test_a_torn_file_is_compiled_again(monkeypatch, tmp_path):
     worker = Fake(monkeypatch, GOOD)
     run([JOB], tmp_path)
