@@ -61,7 +61,7 @@ class Job:
 
 
 def code_fingerprint(root: Path = Path(__file__).parent.parent) -> str:
-    """sha256 over the Python files of the package (``root``) that a compiled step or its analysis depends on."""
+    """sha256 over the package's (``root``) Python files that a compiled step or its analysis depends on."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
