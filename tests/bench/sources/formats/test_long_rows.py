@@ -366,7 +366,7 @@ def lower_limits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("iml_jax.storage.json_stream.LINE_LIMIT", LIMIT)
     patch.setattr("iml_jax.storage.reading.read_bounded_lines.__defaults__", (LIMIT,))
     for module in ("bounds", "xml_records"):
-        patch.setattr(f"iml_jax.bench.sources.{module}.LINE_LIMIT", LIMIT)
+        patch.setattr(f"iml_jax.bench.sources.formats.{module}.LINE_LIMIT", LIMIT)
     patch.setitem(separated.csv_lines.__kwdefaults__, "limit", LIMIT)
 
 
