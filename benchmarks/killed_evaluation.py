@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 RUN = (
-    "import sys; from iml_jax import cli; from iml_jax.evaluation import runner; "
+    "import sys; from iml_jax import cli; from iml_jax.evaluation.engine import runner; "
     "runner.CHUNK = int(sys.argv.pop(1)); sys.exit(cli.main(sys.argv[1:]))"
 )
 

@@ -27,7 +27,7 @@ PARKING = """
 import signal, sys, threading, time
 from iml_jax import cli
 from iml_jax.checkpoints.store import CheckpointStore
-from iml_jax.evaluation import progress, runner
+from iml_jax.evaluation.engine import progress, runner
 from iml_jax.parallel import preemption
 from iml_jax.training import loop
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent's shell made of it

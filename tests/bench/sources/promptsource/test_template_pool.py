@@ -105,7 +105,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     start = textwrap.dedent(
         f"""
         import os, signal
-        from iml_jax.bench.sources import sandbox, template_worker
+        from iml_jax.bench.sources.promptsource import sandbox, template_worker
         template_worker.SECONDS = 0.2 if "iter" in {code!r} else template_worker.SECONDS
         sandbox.highlight = lambda text: {code} if text == "die" else text
         template_worker.main()
@@ -158,7 +158,7 @@ def test_a_template_that_ends_its_worker_while_it_is_compiled_is_refused(
     start = textwrap.dedent(
         """
         import os
-        from iml_jax.bench.sources import template_worker
+        from iml_jax.bench.sources.promptsource import template_worker
         real = template_worker.Renderer
         template_worker.Renderer = lambda t, *more: os._exit(1) if t.name == "fatal" else real(t, *more)
         template_worker.main()
