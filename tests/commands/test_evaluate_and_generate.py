@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from support.prepared_questions import make_questions
+from support.random_opt import PRE_NORM, on_mesh, random_params
 
 from iml_jax import cli, config
 from iml_jax.checkpoints.metadata import make_metadata
@@ -24,10 +25,6 @@ from iml_jax.evaluation.metrics import results
 from iml_jax.evaluation.pages import publish
 from iml_jax.storage import lease
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from support.prepared_questions import make_questions
-from support.random_opt import PRE_NORM, on_mesh, random_params
 
 SHORT = ["--gin.Generate.max_new_tokens=5", "--gin.Generate.batch_size=4", "--gin.Evaluate.batch_size=8"]
 
