@@ -148,19 +148,22 @@ class Source(abc.ABC):
         Raises:
           UserError: a file is malformed; names the file, the place and the remedy.
         """
-        return usable(self.read_split(task, split, skipped), skipped)
+        return usable(self.read_split(task, split, skipped), skipped, named=getattr(self, "strict", False))
 
     @abc.abstractmethod
     def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``examples``, before the bounds are applied: what a source implements and nobody else calls."""
 
     def probe(self, task: TaskInfo, split: str) -> None:
-        """Reads the first example of a split, where a source can do so sooner than ``examples`` gives it.
+        """Reads the first example of a split as if the task were asked for by name.
+
+        A source may do so sooner than ``examples`` gives it.
 
         Raises:
           UserError: as ``examples``.
         """
-        next(iter(self.examples(task, split, collections.Counter())), None)
+        named = self.asked_for(task.task)
+        next(iter(named.examples(task, split, collections.Counter())), None)
 
     def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
         """Streams solved examples that few-shot prompts of the task may show: those of its train split.

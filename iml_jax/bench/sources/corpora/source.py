@@ -119,11 +119,6 @@ class _Corpus(Source):
                 raise
             yield "", "", f"{REST}: {error}"
 
-    def probe(self, task: TaskInfo, split: str) -> None:
-        """As ``Source.probe``; a malformed file is refused, whether its set is named or not."""
-        named = self.asked_for(task.task)
-        next(iter(named.examples(task, split, collections.Counter())), None)
-
     def asked_for(self, task: str) -> Source:
         """As ``Source.asked_for``."""
         return dataclasses.replace(self, sets=(task,))

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.exmix.formats import (
+from iml_jax.bench.sources import side_files
+from iml_jax.bench.sources.blocks import read_blocks
+from iml_jax.bench.sources.bounds import bounded_lines, drop, is_long, not_counted
+from iml_jax.bench.sources.exmix_formats import (
     NO_LABEL,
     NO_TEXT,
     Format,
@@ -21,9 +24,7 @@ from iml_jax.bench.sources.exmix.formats import (
     plain,
     text_of,
 )
-from iml_jax.bench.sources.formats.blocks import read_blocks
-from iml_jax.bench.sources.formats.bounds import bounded_lines, drop, is_long, not_counted
-from iml_jax.bench.sources.formats.rows import Row, located_rows, read_rows
+from iml_jax.bench.sources.rows import Row, located_rows, read_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import parse_json, read_bounded_lines
 
@@ -144,15 +145,18 @@ def _sentences(path: Path) -> Iterator[tuple[int, str, str]]:
         yield number, text_of(row, "sentence", place), text_of(row, "label", place)
 
 
+def _labels(path: Path) -> tuple[str, ...]:
+    return tuple(label for label in load_json(path, list) if isinstance(label, str))
+
+
 def _labelled(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     """O-LoRA's benchmark: a list of {sentence, label}; the labels are in labels.json or those seen.
 
     MNLI's label "-" marks a pair on which its annotators did not agree.
     """
     del split
-    if listed := files.beside("labels.json"):
-        options = tuple(label for label in load_json(listed, list) if isinstance(label, str))
-    else:
+    options = side_files.said(files.beside("labels.json"), _labels) or ()
+    if not options:
         with not_counted():
             labels = {label for file in files.rows for _, _, label in _sentences(file)}
         options = tuple(sorted(labels - {"", "-"}))

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.exmix.formats import (
+from iml_jax.bench.sources import side_files
+from iml_jax.bench.sources.bounds import Block, bounded_lines, drop
+from iml_jax.bench.sources.exmix_formats import (
     NO_LABEL,
     NO_TEXT,
     Format,
@@ -24,8 +26,7 @@ from iml_jax.bench.sources.exmix.formats import (
     spans_of,
     text_of,
 )
-from iml_jax.bench.sources.formats.bounds import Block, bounded_lines, drop
-from iml_jax.bench.sources.formats.rows import read_rows
+from iml_jax.bench.sources.rows import read_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines, read_lines
 
@@ -43,16 +44,20 @@ def _intent_rows(path: Path) -> Iterator[tuple[int, str, str]]:
 def _intents(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     """Banking77, HWU64: CSV with text and category; the intents are in categories.json or those seen."""
     del split
-    if listed := files.beside("categories.json"):
-        names = load_json(listed, list)
-        options = tuple(name for name in names if isinstance(name, str))
-        if not options or len(options) != len(names):
-            raise UserError(f"{listed}: must be a list of intent names; mend it")
-    else:
+    options = side_files.said(files.beside("categories.json"), _categories) or ()
+    if not options:
         seen = {intent for file in files.rows for _, _, intent in _intent_rows(file)}
         options = tuple(sorted(seen - {""}))
     for number, text, intent in _intent_rows(path):
         yield str(number), _classified(text, intent, options)
+
+
+def _categories(path: Path) -> tuple[str, ...]:
+    names = load_json(path, list)
+    options = tuple(name for name in names if isinstance(name, str))
+    if not options or len(options) != len(names):
+        raise UserError(f"{path}: must be a list of intent names; mend it")
+    return options
 
 
 def _classified(text: str, label: str, options: tuple[str, ...]) -> Item | str:
@@ -61,6 +66,16 @@ def _classified(text: str, label: str, options: tuple[str, ...]) -> Item | str:
     if not label:
         return NO_LABEL
     return Item(text, (label,), options) if label in options else "label is no choice"
+
+
+def _domains(path: Path) -> dict[str, None]:
+    """The intents of CLINC150's domains, in the order of the file."""
+    domains = load_json(path, dict)
+    if not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in domains.values()
+    ):
+        raise UserError(f"{path}: must map a domain to a list of intents; mend it")
+    return dict.fromkeys(itertools.chain(*domains.values()))
 
 
 _CLINC_SPLITS = {
@@ -81,17 +96,8 @@ def _clinc(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
             known = ", ".join(_CLINC_SPLITS)
             raise UserError(f"{path}: {name!r} must be one of {known}, a list of [text, intent]; mend it")
     seen = {intent for rows in content.values() for _, intent in rows}
-    if listed := files.beside("domains.json"):
-        domains = load_json(listed, dict)
-        if not all(
-            isinstance(names, list) and all(isinstance(name, str) for name in names)
-            for names in domains.values()
-        ):
-            raise UserError(f"{listed}: must map a domain to a list of intents; mend it")
-        named = dict.fromkeys(itertools.chain(*domains.values()))
-        options = (*named, *sorted(seen - named.keys()))  # "oos" is of no domain
-    else:
-        options = tuple(sorted(seen))
+    named = side_files.said(files.beside("domains.json"), _domains) or {}
+    options = (*named, *sorted(seen - named.keys()))  # "oos" is of no domain
     for name, rows in content.items():
         if _CLINC_SPLITS[name] == split:
             for number, (text, intent) in enumerate(rows, 1):
@@ -197,9 +203,10 @@ def _top(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 def _services(files: TaskFiles, path: Path) -> dict[str, str]:
     """Service -> description, from the schema beside the dialogues, where it is."""
     folder = path.parent.relative_to(files.folder).as_posix()
-    schema = files.beside(f"{folder}/schema.json")
-    if schema is None:
-        return {}
+    return side_files.said(files.beside(f"{folder}/schema.json"), _descriptions) or {}
+
+
+def _descriptions(schema: Path) -> dict[str, str]:
     place = str(schema)
     return {
         text_of(service, "service_name", place): text_of(service, "description", place)

@@ -151,16 +151,24 @@ class ExMix(Source):
     Attributes:
       data_dir: the folder of the datasets' folders.
       tasks_kept: all, or opt_iml: every task that OPT-IML Bench does not have of ExMix is excluded.
+      strict: refuse a malformed optional file (a list of labels, SGD's schema.json), which is otherwise done
+        without and counted; a task that a mixture names is read so.
     """
 
     data_dir: SourcePath
     tasks_kept: str = dataclasses.field(default="all", metadata={"choices": ("all", "opt_iml")})
+
+    strict: bool = dataclasses.field(default=False, kw_only=True)
 
     name = "exmix"
 
     def __post_init__(self) -> None:
         if self.tasks_kept not in ("all", "opt_iml"):
             raise UserError(f"ExMix.tasks_kept = {self.tasks_kept!r}: must be all or opt_iml")
+
+    def settings(self) -> dict[str, object]:
+        """What decides the examples besides the files."""
+        return {"strict": self.strict}
 
     @staticmethod
     def known() -> tuple[str, ...]:
@@ -228,6 +236,10 @@ class ExMix(Source):
             metric=found.row.format.metric,
             files=tuple(dict.fromkeys((*files, *found.files.side, *metadata))),
         )
+
+    def asked_for(self, task: str) -> Source:
+        """As ``Source.asked_for``."""
+        return dataclasses.replace(self, strict=True)
 
     def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.read_split``; the rows of ``skipped`` are utterances, turns, questions or sentences."""

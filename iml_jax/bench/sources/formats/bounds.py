@@ -26,10 +26,14 @@ NOT_UNICODE = "text that is not valid Unicode"
 
 @dataclasses.dataclass(frozen=True)
 class _Count:
-    """Where rows that readers leave out are counted, and which of them were: a file may be read twice."""
+    """Where rows that readers leave out are counted, and which of them were: a file may be read twice.
+
+    ``named``: the task that is read was asked for by name.
+    """
 
     counter: collections.Counter[str]
     seen: set[tuple[str, int]]
+    named: bool = False
 
 
 _counting: contextvars.ContextVar[_Count | None] = contextvars.ContextVar("counting", default=None)
@@ -67,10 +71,21 @@ def drop(path: Path, number: int) -> None:
       path: its file.
       number: its line or its number, as the reader has it.
     """
+    leave_out(path, number, LONG_ROW)
+
+
+def leave_out(path: Path, number: int, reason: str) -> None:
+    """As ``drop``, for another reason; ``number`` is 0 where it is the file as a whole."""
     count = _counting.get()
     if count is not None and (place := (str(path), number)) not in count.seen:
         count.seen.add(place)
-        count.counter[LONG_ROW] += 1
+        count.counter[reason] += 1
+
+
+def asked_by_name() -> bool:
+    """Whether examples are made of a task that was asked for by name (``Source.asked_for``)."""
+    count = _counting.get()
+    return count is not None and count.named
 
 
 @contextlib.contextmanager
@@ -136,14 +151,17 @@ class Block:
         return within
 
 
-def usable(examples: Iterator[Example], skipped: collections.Counter[str]) -> Iterator[Example]:
+def usable(
+    examples: Iterator[Example], skipped: collections.Counter[str], *, named: bool = False
+) -> Iterator[Example]:
     """The examples of a source without those above the bound or with halves of surrogate pairs.
 
     Args:
       examples: as ``Source.read_split`` gives them; rows that its readers leave out are counted here.
       skipped: receives, by reason, one count for each row that is left out.
+      named: the task was asked for by name (``asked_by_name``).
     """
-    count = _Count(skipped, set())
+    count = _Count(skipped, set(), named)
     while True:
         token = _counting.set(count)
         try:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -148,8 +149,9 @@ def has_options(prompt: Prompt) -> bool:
             return True
         described = files[0].parent / f"info.{split}.json"
         if _RECORDS.fullmatch(files[0].name) and is_there(described):
-            info = parse_json(read_text(described), described)
-            return isinstance(info, dict) and "answer_choices" in (info.get("features") or {})
+            with contextlib.suppress(UserError):  # the first row tells it as well
+                info = parse_json(read_text(described), described)
+                return isinstance(info, dict) and "answer_choices" in (info.get("features") or {})
         row = next((row for _, _, row in _rows(files[:1]) if not isinstance(row, LongRow)), None)
         return row is not None and bool(row.get("answer_choices"))
     return False

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import TaskInfo
-from iml_jax.bench.sources.formats.files import directory
-from iml_jax.bench.sources.formats.records import Record, csv_records, document
-from iml_jax.bench.sources.suites.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
+from iml_jax.bench.sources import side_files
+from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
+from iml_jax.bench.sources.files import directory
+from iml_jax.bench.sources.records import Record, csv_records, document
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries, is_there
@@ -51,10 +52,13 @@ class Raft(EvaluationSet):
     Attributes:
       data_dir: the folder of the tasks' folders, or the one above (``data`` below it).
       prompt_dir: the folder with prompt_construction_settings.jsonl; empty: below or beside data_dir.
+      strict: refuse a malformed prompt_construction_settings.jsonl, which is otherwise done without and
+        counted; a file of ``prompt_dir`` is refused in any case, a task that a mixture names is read so.
     """
 
     data_dir: SourcePath
     prompt_dir: OptionalSourcePath = ""
+    strict: bool = dataclasses.field(default=False, kw_only=True)
 
     header = True
     name = "raft"
@@ -62,6 +66,10 @@ class Raft(EvaluationSet):
     def expected(self) -> tuple[str, ...]:
         """As ``EvaluationOnly.expected``."""
         return tuple(_known())
+
+    def settings(self) -> dict[str, object]:
+        """What decides the examples besides the files."""
+        return {"strict": self.strict or bool(self.prompt_dir)}
 
     def remedy(self, task: str) -> str:
         """As ``Source.remedy``."""
@@ -132,6 +140,10 @@ class Raft(EvaluationSet):
         for example in self._rows(task, "train", skipped):
             yield dataclasses.replace(example, split=split)
 
+    def asked_for(self, task: str) -> Source:
+        """As ``Source.asked_for``."""
+        return dataclasses.replace(self, strict=True)
+
     def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.demonstrations``: the train rows."""
         yield from self._rows(task, "train", skipped)
@@ -177,8 +189,10 @@ class Raft(EvaluationSet):
     def _prompt(self, task: str, paths: Mapping[str, Path]) -> tuple[tuple[str, ...], str]:
         """The columns that a task's prompt shows, and its instruction."""
         settings = paths.get(_PROMPTS.partition(".")[0])
-        if settings is not None and task in (told := _settings(settings)):
-            return told[task]
+        if settings is not None:
+            told = _settings(settings) if self.prompt_dir else side_files.said(settings, _settings)
+            if told and task in told:
+                return told[task]
         if known := _known().get(task):
             return known.columns, known.instruction
         content = document(paths["task"])

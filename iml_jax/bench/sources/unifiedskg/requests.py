@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources.formats.bounds import bounded_lines, not_counted
-from iml_jax.bench.sources.unifiedskg import linearise
-from iml_jax.bench.sources.unifiedskg.files import plain, records, required, side_named
-from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct
+from iml_jax.bench.sources import side_files
+from iml_jax.bench.sources import skg_linearise as linearise
+from iml_jax.bench.sources.bounds import bounded_lines, not_counted
+from iml_jax.bench.sources.skg_files import plain, records, required, side_named
+from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import parse_json, read_text
 
@@ -65,10 +66,7 @@ def _entities(paths: Sequence[Path]) -> dict[str, str]:
     """Name -> the name in one word, in the order of the file."""
     joined: dict[str, str] = {}
     for path in paths:
-        content = parse_json(read_text(path), path, halves=True)
-        if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
-            raise UserError(f"{path}: expected kind of entity -> list of entities; fetch it again")
-        for names in content.values():
+        for names in (side_files.said(path, _kinds) or {}).values():
             for entry in names:
                 points = (
                     [entry.get(key) for key in ("address", "poi", "type")]
@@ -77,6 +75,14 @@ def _entities(paths: Sequence[Path]) -> dict[str, str]:
                 )
                 joined.update((str(name), str(name).replace(" ", "_")) for name in points if name is not None)
     return {name: word for name, word in joined.items() if name}
+
+
+def _kinds(path: Path) -> dict[str, list[Any]]:
+    """Kind of entity -> its entities, as kvret_entities.json has them."""
+    content = parse_json(read_text(path), path, halves=True)
+    if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
+        raise UserError(f"{path}: expected kind of entity -> list of entities; fetch it again")
+    return content
 
 
 def mtop(request: Request) -> Iterator[Outcome]:

@@ -69,6 +69,8 @@ class UnifiedSKG(Source):
       description: put UnifiedSKG's task description in front (form ``unifiedskg``).
       database_values: show the values that a question names beside their columns, where the databases are.
       evaluation_tasks: names of tasks that are evaluated and not trained on (OPT-IML table 13).
+      strict: refuse a malformed kvret_entities.json, which is otherwise done without and counted; a task that
+        a mixture names is read so.
     """
 
     data_dir: SourcePath
@@ -77,6 +79,8 @@ class UnifiedSKG(Source):
     description: bool = False
     database_values: bool = True
     evaluation_tasks: tuple[str, ...] = ("dart", "multiwoz")
+
+    strict: bool = dataclasses.field(default=False, kw_only=True)
 
     name = "unifiedskg"
 
@@ -98,6 +102,7 @@ class UnifiedSKG(Source):
             "structure_characters": self.structure_characters,
             "description": self.description,
             "database_values": self.database_values,
+            "strict": self.strict,
             "evaluation_tasks": sorted(self.evaluation_tasks),
         }
 
@@ -171,6 +176,10 @@ class UnifiedSKG(Source):
         """As ``Source.assigned``; splits follow the role as for the ``evaluation_tasks``."""
         made = super().assigned(task, trained=trained, evaluated=evaluated)
         return dataclasses.replace(made, splits=_splits(set(_split_files(task.task, task.files)), made.role))
+
+    def asked_for(self, task: str) -> Source:
+        """As ``Source.asked_for``."""
+        return dataclasses.replace(self, strict=True)
 
     def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""

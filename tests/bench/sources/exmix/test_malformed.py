@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.exmix_files import examples_of, write
+from exmix_files import examples_of, write
 
-from iml_jax.bench.sources.exmix.source import ExMix
+from iml_jax.bench.sources import side_files
+from iml_jax.bench.sources.exmix import ExMix
 from iml_jax.errors import UserError
 
 
@@ -108,3 +109,39 @@ def test_names_and_folders_that_do_not_fit(tmp_path: Path) -> None:
         ExMix(str(tmp_path)).tasks()
     with pytest.raises(UserError, match="must be all or opt_iml"):
         ExMix(str(tmp_path), tasks_kept="some")
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "side", "content"),
+    [
+        ("banking77", {"banking77/train.csv": "text,category\nx,y\n"}, "banking77/categories.json", "[5]"),
+        (
+            "clinc150",
+            {"clinc150/data_full.json": {"train": [["x", "y"]]}},
+            "clinc150/domains.json",
+            '{"a": 1}',
+        ),
+        (
+            "cl_benchmark/NLI/cb",
+            {"cl_benchmark/NLI/cb/train.json": [{"sentence": "s", "label": "y"}]},
+            "cl_benchmark/NLI/cb/labels.json",
+            "{",
+        ),
+    ],
+)
+def test_malformed_lists_of_labels_are_done_without(
+    tmp_path: Path, task: str, rows: dict[str, object], side: str, content: str
+) -> None:
+    """They are counted, and refused where the task was asked for by name."""
+    for name, value in rows.items():
+        write(tmp_path / name, value)
+    write(tmp_path / side, content)
+    source = ExMix(str(tmp_path))
+    (info,) = (info for info in source.tasks() if info.task == task)
+    skipped: collections.Counter[str] = collections.Counter()
+    (example,) = source.examples(info, "train", skipped)
+    assert example.references == ("y",)
+    ((reason, count),) = skipped.items()
+    assert count == 1 and reason.startswith(f"{side_files.UNUSED}: {tmp_path / side}")
+    with pytest.raises(UserError, match=Path(side).name):
+        list(source.asked_for(task).examples(info, "train", skipped))

@@ -13,7 +13,8 @@ import pytest
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
-from iml_jax.bench.sources.suites.raft import Raft
+from iml_jax.bench.sources import side_files
+from iml_jax.bench.sources.raft import Raft
 from iml_jax.bench.variants import FewShot
 from iml_jax.errors import UserError
 
@@ -94,8 +95,16 @@ def test_settings_of_the_baseline(tmp_path: Path) -> None:
         assert found[1].source == "ID: 1\nTweet: tweet 1\nmore\nLabel:"
         assert file in source.tasks()[0].files
     file.write_text(json.dumps(lines[0]))
-    with pytest.raises(UserError, match="two lines are expected"):
-        examples(Raft(str(tmp_path)))
+    message = "two lines are expected"
+    found, skipped = examples(Raft(str(tmp_path)))  # our own words
+    assert not found[1].instruction.startswith("Read it.")
+    ((reason, count),) = ((reason, count) for reason, count in skipped.items() if message in reason)
+    assert count == 1 and reason.startswith(side_files.UNUSED)
+    for source in (Raft(str(tmp_path)).asked_for("tweet_eval_hate"), Raft(str(tmp_path), str(file.parent))):
+        with pytest.raises(UserError, match=message):
+            examples(source)
+    with pytest.raises(UserError, match=message):  # a listing says that it is broken
+        Raft(str(tmp_path)).probe(Raft(str(tmp_path)).tasks()[0], "test")
     with pytest.raises(UserError, match=r"has no prompt_construction_settings\.jsonl"):
         Raft(str(tmp_path), prompt_dir=str(tmp_path / "data")).tasks()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources.unifiedskg import requests as skg_requests
-from iml_jax.bench.sources.unifiedskg.items import Item, Request
+from iml_jax.bench.sources import side_files, skg_requests
+from iml_jax.bench.sources.skg_items import Item, Request
+from iml_jax.bench.sources.unifiedskg import UnifiedSKG
 from iml_jax.errors import UserError
 
 
@@ -117,9 +119,24 @@ def test_malformed_dialogues(tmp_path: Path, row: Any, message: str) -> None:
         _kvret(tmp_path, [row])
 
 
+def test_malformed_entities_are_done_without(tmp_path: Path) -> None:
+    """They are counted, and refused where the task was asked for by name."""
+    turns = [{"turn": who, "data": {"utterance": "in New York"}} for who in ("driver", "assistant")]
+    (tmp_path / "kvret").mkdir()
+    _kvret(tmp_path / "kvret", [{"dialogue": turns, "scenario": {"kb": {"column_names": ["a"]}}}], ["x"])
+    source = UnifiedSKG(str(tmp_path))
+    (task,) = source.tasks()
+    skipped: collections.Counter[str] = collections.Counter()
+    (example,) = source.examples(task, "validation", skipped)
+    assert example.references == ("in new york",)
+    ((reason, count),) = skipped.items()
+    message = "expected kind of entity -> list"
+    assert count == 1 and reason.startswith(side_files.UNUSED) and message in reason
+    with pytest.raises(UserError, match=message):
+        list(source.asked_for("kvret").examples(task, "validation", skipped))
+
+
 def test_malformed_others(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected kind of entity -> list"):
-        _kvret(tmp_path, [], ["x"])
     files = _mtop(tmp_path, train="a\tb\n")
     with pytest.raises(UserError, match=r"train\.txt:1: 2 fields, MTOP has 8"):
         list(skg_requests.mtop(Request(files[0], files, training=True)))
