@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iml_jax.bench.sources.formats.bounds import LONG_ROW
+from iml_jax.bench.sources.formats.side_files import UNUSED
 from support.source_bases import BASES, build
 from support.source_reading import read_all
 
@@ -163,7 +164,9 @@ def main(root: Path) -> None:
         if "IML_BOMB_TIMES" in os.environ:
             print(f"{time.process_time() - began:.1f} s", base, name, file=sys.stderr)
         grown = (_resident("VmHWM") - before) >> 10
-        told = {"outcome": outcome, "message": message, "long": skipped[LONG_ROW], "MiB": grown}
+        unused = sum(count for reason, count in skipped.items() if reason.startswith(UNUSED))
+        told = {"outcome": outcome, "message": message, "long": skipped[LONG_ROW], "unused": unused}
+        told |= {"MiB": grown}
         print(json.dumps({"base": base, "name": name, **told}), flush=True)
 
 

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources import side_files
-from iml_jax.bench.sources.blocks import read_blocks
-from iml_jax.bench.sources.bounds import bounded_lines, drop, is_long, not_counted
-from iml_jax.bench.sources.exmix_formats import (
+from iml_jax.bench.sources.exmix.formats import (
     NO_LABEL,
     NO_TEXT,
     Format,
@@ -24,7 +21,10 @@ from iml_jax.bench.sources.exmix_formats import (
     plain,
     text_of,
 )
-from iml_jax.bench.sources.rows import Row, located_rows, read_rows
+from iml_jax.bench.sources.formats import side_files
+from iml_jax.bench.sources.formats.blocks import read_blocks
+from iml_jax.bench.sources.formats.bounds import bounded_lines, drop, is_long, not_counted
+from iml_jax.bench.sources.formats.rows import Row, located_rows, read_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import parse_json, read_bounded_lines
 

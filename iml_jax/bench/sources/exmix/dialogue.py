@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources import side_files
-from iml_jax.bench.sources.bounds import Block, bounded_lines, drop
-from iml_jax.bench.sources.exmix_formats import (
+from iml_jax.bench.sources.exmix.formats import (
     NO_LABEL,
     NO_TEXT,
     Format,
@@ -26,7 +24,9 @@ from iml_jax.bench.sources.exmix_formats import (
     spans_of,
     text_of,
 )
-from iml_jax.bench.sources.rows import read_rows
+from iml_jax.bench.sources.formats import side_files
+from iml_jax.bench.sources.formats.bounds import Block, bounded_lines, drop
+from iml_jax.bench.sources.formats.rows import read_rows
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines, read_lines
 

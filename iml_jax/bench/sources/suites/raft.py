@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources import side_files
 from iml_jax.bench.sources.base import Source, TaskInfo
-from iml_jax.bench.sources.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
-from iml_jax.bench.sources.files import directory
-from iml_jax.bench.sources.records import Record, csv_records, document
+from iml_jax.bench.sources.formats import side_files
+from iml_jax.bench.sources.formats.files import directory
+from iml_jax.bench.sources.formats.records import Record, csv_records, document
+from iml_jax.bench.sources.suites.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.errors import UserError
 from iml_jax.storage.folders import entries, is_there

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.sources import side_files
-from iml_jax.bench.sources import skg_linearise as linearise
-from iml_jax.bench.sources.bounds import bounded_lines, not_counted
-from iml_jax.bench.sources.skg_files import plain, records, required, side_named
-from iml_jax.bench.sources.skg_items import Item, Outcome, Request, distinct
+from iml_jax.bench.sources.formats import side_files
+from iml_jax.bench.sources.formats.bounds import bounded_lines, not_counted
+from iml_jax.bench.sources.unifiedskg import linearise
+from iml_jax.bench.sources.unifiedskg.files import plain, records, required, side_named
+from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct
 from iml_jax.errors import UserError
 from iml_jax.storage.reading import parse_json, read_text
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exmix_files import examples_of, write
+from support.exmix_files import examples_of, write
 
-from iml_jax.bench.sources import side_files
-from iml_jax.bench.sources.exmix import ExMix
+from iml_jax.bench.sources.exmix.source import ExMix
+from iml_jax.bench.sources.formats import side_files
 from iml_jax.errors import UserError
 
 

@@ -13,8 +13,8 @@ import pytest
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
-from iml_jax.bench.sources import side_files
-from iml_jax.bench.sources.raft import Raft
+from iml_jax.bench.sources.formats import side_files
+from iml_jax.bench.sources.suites.raft import Raft
 from iml_jax.bench.variants import FewShot
 from iml_jax.errors import UserError
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources import side_files, skg_requests
-from iml_jax.bench.sources.skg_items import Item, Request
-from iml_jax.bench.sources.unifiedskg import UnifiedSKG
+from iml_jax.bench.sources.formats import side_files
+from iml_jax.bench.sources.unifiedskg import requests as skg_requests
+from iml_jax.bench.sources.unifiedskg.items import Item, Request
+from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
 from iml_jax.errors import UserError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from iml_jax.bench.sources import bounds
+from iml_jax.bench.sources.formats import bounds
 from iml_jax.errors import UserError
 
 UNUSED = "optional file that is malformed and not used"
