@@ -57,7 +57,7 @@ def test_fields_tell_required_default_and_choices():
 
 
 def test_names_are_imported_on_first_use():
-    lazy = Registry({"Run": "config_dummies:Run", "Gone": "no_such_module:Nothing"})
+    lazy = Registry({"Run": "support.config_dummies:Run", "Gone": "no_such_module:Nothing"})
     assert lazy.names() == ("Run", "Gone")
     assert lazy.type_of("Run") is Run
     assert lazy.name_of(Run) == "Run" and lazy.name_of(Toy) is None
@@ -66,7 +66,7 @@ def test_names_are_imported_on_first_use():
 
 
 def test_name_of_recognises_a_class_before_its_first_use():
-    assert Registry({"Run": "config_dummies:Run"}).name_of(Run) == "Run"
+    assert Registry({"Run": "support.config_dummies:Run"}).name_of(Run) == "Run"
 
 
 def test_only_dataclasses_can_stand_behind_a_name():
