@@ -80,7 +80,7 @@ def setting(given: argparse.Namespace) -> tuple[Any, Any, Any]:
 
 def gradient(given: argparse.Namespace, config: Any, params: Any, batch: Any, dtype: str) -> dict[str, Any]:
     """Ours, of the mean loss, under transformers' names."""
-    from torch_opt import torch_names
+    from support.torch_opt import torch_names
 
     from iml_jax.parallel.mesh import MeshConfig, make_mesh
     from iml_jax.training import step
@@ -96,7 +96,7 @@ def gradient(given: argparse.Namespace, config: Any, params: Any, batch: Any, dt
 def by_torch(config: Any, params: Any, batch: Any) -> dict[str, Any]:
     """transformers' OPT in float64."""
     import torch
-    from torch_opt import torch_opt
+    from support.torch_opt import torch_opt
 
     model = torch_opt(config, params).double()
     logits = model(input_ids=torch.from_numpy(np.array(batch.inputs)).long()).logits

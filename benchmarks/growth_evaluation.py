@@ -72,8 +72,8 @@ def intervals(count: int, folder: Path) -> Callable[[], None]:
 def _prepare(folder: Path, tasks: int, prompts: int) -> None:
     """Every second task has options."""
     import numpy as np
-    from fixtures_prepared import SyntheticTask, write_prepared
-    from prepared_questions import record
+    from support.fixtures_prepared import SyntheticTask, write_prepared
+    from support.prepared_questions import record
 
     from iml_jax.data import manifest as manifests
     from iml_jax.data import tokenizer as tokenizers
@@ -109,7 +109,7 @@ def _prepare(folder: Path, tasks: int, prompts: int) -> None:
 
 def _evaluation(folder: Path, tasks: int, prompts: int) -> Callable[[], None]:
     import numpy as np
-    from random_opt import PRE_NORM, on_mesh, random_params
+    from support.random_opt import PRE_NORM, on_mesh, random_params
 
     from iml_jax.data import manifest as manifests
     from iml_jax.evaluation.engine.generation import GenerateConfig
@@ -133,7 +133,7 @@ def _evaluation(folder: Path, tasks: int, prompts: int) -> Callable[[], None]:
 
 def report(count: int, folder: Path) -> Callable[[], None]:
     """The command, from the files to the page."""
-    from compared_results import make_results
+    from support.compared_results import make_results
 
     from iml_jax import cli
     from iml_jax.evaluation.metrics import results
@@ -153,7 +153,7 @@ def generate(count: int, folder: Path) -> Callable[[], None]:
     """The command, its answers to a file by ``>``."""
     import jax
     import numpy as np
-    from random_opt import PRE_NORM, random_params
+    from support.random_opt import PRE_NORM, random_params
 
     from iml_jax import cli
     from iml_jax.checkpoints.metadata import make_metadata
@@ -201,7 +201,7 @@ def child(kind: str, count: int) -> dict[str, Any]:
     import iml_jax
 
     tests = Path(iml_jax.__file__).parents[1] / "tests"
-    sys.path += [str(tests), str(tests / "evaluation")]
+    sys.path.append(str(tests))
     with tempfile.TemporaryDirectory() as folder:
         work = KINDS[kind](count, Path(folder))
         if kind != "intervals":

@@ -20,8 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fixtures_prepared import SyntheticTask, write_prepared
 from measuring import clocks, rate, resident, steady, timed
+from support.fixtures_prepared import SyntheticTask, write_prepared
 
 from iml_jax.data.loader import LoaderConfig, make_loader
 from iml_jax.data.manifest import Manifest, load

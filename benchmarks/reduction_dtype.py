@@ -301,7 +301,7 @@ def errors_of_gradients(params: Any, held_out: np.ndarray) -> dict[str, dict[str
 
     It holds what bfloat16 costs in the forward and backward pass, whatever the sum.
     """
-    from torch_opt import torch_names
+    from support.torch_opt import torch_names
 
     ids = held_out[:ROWS]
     exact = gradient_precision.by_torch(MODEL, params, as_batch(jnp.asarray(ids)))
