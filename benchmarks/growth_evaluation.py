@@ -38,8 +38,8 @@ def intervals(count: int, folder: Path) -> Callable[[], None]:
     import numpy as np
 
     from iml_jax.evaluation.metrics import confidence
-    from iml_jax.evaluation.metrics.results import Prediction, Results, TaskScore, TemplateScore
     from iml_jax.evaluation.pages import report
+    from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 
     rng = np.random.default_rng(0)
     names = [f"bench:task{number}:zero_shot" for number in range(20)]
@@ -112,9 +112,9 @@ def _evaluation(folder: Path, tasks: int, prompts: int) -> Callable[[], None]:
     from support.random_opt import PRE_NORM, on_mesh, random_params
 
     from iml_jax.data import manifest as manifests
+    from iml_jax.evaluation import results
     from iml_jax.evaluation.engine.generation import GenerateConfig
     from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
-    from iml_jax.evaluation.metrics import results
 
     _prepare(folder, tasks, prompts)
     vocabulary = manifests.load(folder).vocabulary
@@ -136,7 +136,7 @@ def report(count: int, folder: Path) -> Callable[[], None]:
     from support.compared_results import make_results
 
     from iml_jax import cli
-    from iml_jax.evaluation.metrics import results
+    from iml_jax.evaluation import results
 
     files = [folder / f"{seed}.json" for seed in (1, 2)]
     for seed, file in enumerate(files, start=1):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from iml_jax.data.manifest import Manifest
     from iml_jax.evaluation.engine.checkpoint import LoadedModel, SavedModel
     from iml_jax.evaluation.engine.runner import EvaluateConfig
-    from iml_jax.evaluation.metrics.results import Results
+    from iml_jax.evaluation.results import Results
 
 HELP = "Score a checkpoint on held-out tasks, per task, category and level."
 CONFIGS = ("Evaluate", "Generate", "Mesh", "Model", "Distributed", "Compilation")
@@ -80,11 +80,11 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.ExitStack) -> None:
     import jax
 
-    from iml_jax.checkpoints import in_use
-    from iml_jax.checkpoints.metadata import model_of
+    from iml_jax.checkpoints import in_use, metadata
     from iml_jax.data import manifest as manifests
+    from iml_jax.evaluation import results
     from iml_jax.evaluation.engine import answering, checkpoint, exclusive, kept, runner, settings
-    from iml_jax.evaluation.metrics import levels, results
+    from iml_jax.evaluation.metrics import levels
     from iml_jax.evaluation.pages import publish, report
     from iml_jax.parallel.mesh import MeshConfig
 
@@ -100,7 +100,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     manifest = manifests.load(prepared)
     runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.place))
     suite = publish.suite_of(str(saved.metadata.get("manifest", "")), manifest)
-    model = dataclasses.replace(model_of(saved.metadata, str(saved.place)), **model_changes(config))
+    model = dataclasses.replace(metadata.model_of(saved.metadata, str(saved.place)), **model_changes(config))
     wanted = settings.settings_of(model, manifest, evaluating)
     label, differing = _label(arguments, saved, suite, manifest, wanted)
     places = _places(arguments, saved, suite, label)

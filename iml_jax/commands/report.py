@@ -14,8 +14,8 @@ from iml_jax.storage.writing import check_writable
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
-    from iml_jax.evaluation.metrics.results import Results
     from iml_jax.evaluation.pages.compare import Source
+    from iml_jax.evaluation.results import Results
 
 HELP = "Compare evaluations example by example: tables and one HTML page."
 CONFIGS = ()
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 
 def _size(files: list[Path]) -> int:
     """Bytes of what will be read; 0 for what is missing, which reading names."""
-    from iml_jax.evaluation.metrics import results
+    from iml_jax.evaluation import results
 
     predictions = [results.predictions_path(file) for file in files]
     return sum(path.stat().st_size for path in predictions if path.is_file())
@@ -107,7 +107,7 @@ def read_sources(files: list[Path], stage: Callable[[str], None]) -> list[Source
     Raises:
       UserError: one is damaged.
     """
-    from iml_jax.evaluation.metrics import results
+    from iml_jax.evaluation import results
     from iml_jax.evaluation.pages.compare import Source
 
     def load(number: int, file: Path) -> Results:

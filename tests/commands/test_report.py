@@ -11,7 +11,7 @@ import pytest
 
 from iml_jax import cli
 from iml_jax.commands import report
-from iml_jax.evaluation.metrics import results
+from iml_jax.evaluation import results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from support.compared_results import make_results

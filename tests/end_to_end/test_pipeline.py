@@ -12,7 +12,8 @@ from support.command_runs import MESH, SHORT, TASKS, TRAIN_STEPS, Way, iml, modi
 
 from iml_jax.checkpoints.store import restore_params
 from iml_jax.data import manifest as manifests
-from iml_jax.evaluation.metrics import levels, results
+from iml_jax.evaluation import results
+from iml_jax.evaluation.metrics import levels
 
 pytestmark = pytest.mark.slow
 

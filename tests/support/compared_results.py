@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from iml_jax.evaluation.metrics.levels import template_mean
-from iml_jax.evaluation.metrics.results import Prediction, Results, TaskScore, TemplateScore
+from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 
 EVIL = "</script><script>alert('x')</script> <img src=x onerror=alert(1)> & \"quoted\" $x_1$"
 OPTIONS = ("yes", "no", f"perhaps {EVIL}")

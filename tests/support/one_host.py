@@ -23,9 +23,9 @@ def main() -> None:
     jax.distributed.initialize(f"127.0.0.1:{port}", int(count), int(process), initialization_timeout=120)
 
     from iml_jax.data import manifest as manifests
+    from iml_jax.evaluation import results
     from iml_jax.evaluation.engine.generation import GenerateConfig
     from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
-    from iml_jax.evaluation.metrics import results
     from support.random_opt import PRE_NORM, on_mesh, random_params
 
     vocabulary = manifests.load(prepared).vocabulary

@@ -20,7 +20,7 @@ from iml_jax.evaluation.engine import generation, normalising, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.questions import Question
 from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics.results import Prediction
+from iml_jax.evaluation.results import Prediction
 from iml_jax.models.sizes import OptConfig
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from iml_jax.evaluation.engine.questions import Question
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import cautions, confidence, constant, levels, own_metrics
 from iml_jax.evaluation.metrics.intervals import Interval, Spread
-from iml_jax.evaluation.metrics.results import Prediction, Results, TaskScore, TemplateScore
+from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.models.fingerprint import fingerprint
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel import fingerprints

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from iml_jax.evaluation.metrics import confidence, grouping, intervals, levels
 from iml_jax.evaluation.metrics.intervals import Interval, Spread
 from iml_jax.evaluation.metrics.levels import Average, LevelScore, Weights
-from iml_jax.evaluation.metrics.results import Prediction, Results, TaskScore
+from iml_jax.evaluation.results import Prediction, Results, TaskScore
 
 
 @dataclasses.dataclass(frozen=True)

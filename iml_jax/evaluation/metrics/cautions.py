@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from iml_jax.data import positions
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import confidence
-from iml_jax.evaluation.metrics.results import Prediction, TaskScore
+from iml_jax.evaluation.results import Prediction, TaskScore
 
 ZERO = "0 points in every template"
 CONSTANT = "the best constant answer's points in every template"

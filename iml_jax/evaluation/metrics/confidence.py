@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics.intervals import DIFFERENCES, POINTS, Spread
-from iml_jax.evaluation.metrics.results import Prediction
+from iml_jax.evaluation.results import Prediction
 
 _ROUNDING = 1e-9
 Row = tuple[str, str, float]  # example_id, template, points

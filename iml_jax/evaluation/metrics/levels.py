@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from iml_jax.data import manifest
 from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics import grouping
-from iml_jax.evaluation.metrics.results import Results, TaskScore, TemplateScore
+from iml_jax.evaluation.results import Results, TaskScore, TemplateScore
 
 LEVELS = manifest.LEVELS[1:]
 TITLES = {

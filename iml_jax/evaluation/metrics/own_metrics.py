@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iml_jax.evaluation.metrics.corpus_metrics import CORPUS_METRICS
-from iml_jax.evaluation.metrics.results import Prediction
+from iml_jax.evaluation.results import Prediction
 
 _TABLE = Path(__file__).with_name("own_metrics.tsv")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from iml_jax.evaluation.metrics import confidence, intervals
 from iml_jax.evaluation.metrics.intervals import CONFIDENCE, Interval, Spread
-from iml_jax.evaluation.metrics.results import Prediction, Results
+from iml_jax.evaluation.results import Prediction, Results
 
 
 @dataclasses.dataclass(frozen=True)

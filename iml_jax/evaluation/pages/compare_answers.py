@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from iml_jax.data.manifest import LEVELS
 from iml_jax.evaluation.metrics.levels import TITLES
-from iml_jax.evaluation.metrics.results import Prediction
 from iml_jax.evaluation.pages.compare import Comparison, Shared
 from iml_jax.evaluation.pages.markup import attributes, cells, clip, name_of, table, text
+from iml_jax.evaluation.results import Prediction
 
 MOST_EXAMPLES = 1500  # on one page: a few megabytes, however many tasks there are
 PROMPT, ANSWER, OPTION = 900, 600, 160  # characters shown

@@ -16,9 +16,9 @@ from iml_jax.data import positions
 from iml_jax.evaluation.engine import exclusive
 from iml_jax.evaluation.metrics import averages, cautions, intervals, levels, paired
 from iml_jax.evaluation.metrics.levels import TITLES, LevelScore, Scores
-from iml_jax.evaluation.metrics.results import Prediction, Results, TaskScore
 from iml_jax.evaluation.pages import plots, wording
 from iml_jax.evaluation.pages.wording import Gains
+from iml_jax.evaluation.results import Prediction, Results, TaskScore
 from iml_jax.printing import printable
 from iml_jax.storage.writing import write_atomically
 

@@ -15,9 +15,9 @@ from support.prepared_questions import make_questions
 from support.random_opt import PRE_NORM, on_mesh, random_params
 
 from iml_jax.data import manifest as manifests
+from iml_jax.evaluation import results
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
-from iml_jax.evaluation.metrics import results
 
 ONE_HOST = Path(__file__).parents[2] / "support" / "one_host.py"
 

@@ -18,11 +18,12 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import storing
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.errors import UserError
+from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import answering, facts, questions, runner, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
 from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import averages, confidence, results
+from iml_jax.evaluation.metrics import averages, confidence
 from iml_jax.evaluation.pages import report
 
 CONFIG = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
@@ -402,7 +403,7 @@ def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
                 inside = [f"{place}/{alias.name}.py" for alias in node.names]
                 waiting += [one for one in (*inside, f"{place}.py") if (root / one).is_file()]
     records = {
-        "evaluation/metrics/results.py",
+        "evaluation/results.py",
         "evaluation/metrics/intervals.py",
         "data/manifest.py",
         "data/stated.py",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iml_jax.evaluation.metrics import averages, levels
-from iml_jax.evaluation.metrics.results import Prediction, TaskScore, TemplateScore
+from iml_jax.evaluation.results import Prediction, TaskScore, TemplateScore
 
 
 def task(key: str, variant: str, score: float, category: str, level: str = "fully_held_out") -> TaskScore:

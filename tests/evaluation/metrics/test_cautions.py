@@ -9,7 +9,7 @@ import pytest
 
 from iml_jax.data.positions import Positions
 from iml_jax.evaluation.metrics import cautions, confidence, constant
-from iml_jax.evaluation.metrics.results import Prediction, TaskScore, TemplateScore
+from iml_jax.evaluation.results import Prediction, TaskScore, TemplateScore
 
 LETTERS = ("a", "b", "c", "d")
 

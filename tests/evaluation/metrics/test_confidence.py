@@ -7,7 +7,7 @@ import pytest
 
 from iml_jax.evaluation.metrics import confidence
 from iml_jax.evaluation.metrics.intervals import Spread
-from iml_jax.evaluation.metrics.results import Prediction
+from iml_jax.evaluation.results import Prediction
 
 
 def made(task: str, points: np.ndarray, template: str = "", first: int = 0) -> list[Prediction]:

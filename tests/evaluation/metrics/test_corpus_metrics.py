@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from iml_jax.evaluation.metrics import corpus_metrics, own_metrics
-from iml_jax.evaluation.metrics.results import Prediction
+from iml_jax.evaluation.results import Prediction
 
 WORDS = ("the", "The", "a", "an", "cat", "dog", "cat.", "runs,", "it's", "über", "3.5", "mat", "sat", "on")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iml_jax.evaluation.metrics import corpus_metrics, drop_metrics
-from iml_jax.evaluation.metrics.results import Prediction
+from iml_jax.evaluation.results import Prediction
 
 WORDS = ("the", "The", "a", "Bears", "bears", "field-goal", "3", "3.0", "1,000", "1000", "it's", "U.S.", "-7")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from iml_jax.evaluation.metrics import levels
-from iml_jax.evaluation.metrics.results import TaskScore, TemplateScore
+from iml_jax.evaluation.results import TaskScore, TemplateScore
 
 HELD_OUT, PARTIAL, SUPERVISED = "fully_held_out", "partially_supervised", "fully_supervised"
 # The columns of tables 4, 7 and 16 to 20, with the level that they stand under.

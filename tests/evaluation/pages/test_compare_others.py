@@ -8,9 +8,9 @@ import pytest
 from support.compared_results import make_results
 
 from iml_jax.evaluation.metrics import own_metrics
-from iml_jax.evaluation.metrics.results import Results
 from iml_jax.evaluation.pages import compare_others, compare_page
 from iml_jax.evaluation.pages.compare import Comparison, Source, compare
+from iml_jax.evaluation.results import Results
 
 
 def _named(found: Results, benchmark: str, task: str) -> Results:

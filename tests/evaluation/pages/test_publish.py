@@ -9,10 +9,10 @@ from support.compared_results import make_results
 from support.prepared_questions import make_questions
 
 from iml_jax.data import manifest as manifests
+from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import settings
-from iml_jax.evaluation.metrics import results
-from iml_jax.evaluation.metrics.results import Results
 from iml_jax.evaluation.pages import publish
+from iml_jax.evaluation.results import Results
 
 
 def test_a_suite_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from iml_jax.data.positions import Positions
 from iml_jax.evaluation.metrics import cautions, levels
 from iml_jax.evaluation.metrics.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.metrics.levels import CategoryScore, LevelScore, Scores
-from iml_jax.evaluation.metrics.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.evaluation.pages import plots, report, wording
 from iml_jax.evaluation.pages.wording import Gains
+from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 
 EVIL = "<script>alert('x')</script> & \"quoted\" $x_1$"
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from support.compared_results import make_results
 
 from iml_jax.errors import UserError
-from iml_jax.evaluation.metrics import results
+from iml_jax.evaluation import results
 from iml_jax.evaluation.pages import report
 from iml_jax.storage.sealed import CHECKSUM
 
