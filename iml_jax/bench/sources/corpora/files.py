@@ -11,9 +11,7 @@ from iml_jax.bench.sources.corpora import dialogue_formats as formats
 from iml_jax.bench.sources.corpora import switchboard
 from iml_jax.bench.sources.corpora.dialogue_formats import Dialogues
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import SPLIT_NAMES
-from iml_jax.storage.folders import walk
 
 _SPLIT_OF = SPLIT_NAMES | {"val": "validation", "valid": "validation", "trn": "train", "tst": "test"}
 _SPLIT = re.compile(rf"(?i)(?<![a-z])({'|'.join(_SPLIT_OF)})(?![a-z])")
@@ -95,7 +93,7 @@ class CorpusFile:
 def find_texts(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
     """Plain texts and JSON lines below a folder, and the other files with why they are not read."""
     files: list[CorpusFile] = []
-    found, unread = _once(root)
+    found, unread = copies.files_below(root)
     for path, relative in found:
         name = relative.removesuffix(".gz")
         kind = "text" if name.endswith(".txt") else "json" if name.endswith((".jsonl", ".json")) else ""
@@ -113,7 +111,7 @@ def find_texts(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
 def find_dialogues(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
     """Dialogue files below a folder, and the other files with the reason why they are not read."""
     files: list[CorpusFile] = []
-    found, unread = _once(root)
+    found, unread = copies.files_below(root)
     for path, relative in found:
         whole = f"{root.name}/{relative}".removesuffix(".gz")
         if reason := _reason(f"/{whole}", ""):
@@ -128,15 +126,6 @@ def find_dialogues(root: Path) -> tuple[list[CorpusFile], dict[Path, str]]:
         else:
             unread[path] = "no known form of a dialogue set"
     return _without_twins(files, unread), unread
-
-
-def _once(root: Path) -> tuple[list[tuple[Path, str]], Copies]:
-    """(path, path relative to the root with "/") of every file, in the order of names; and copies."""
-    every = (place / name for place, _, names in walk(root) for name in names)
-    named, twins = copies.once(
-        ((path.with_name(path.name.removesuffix(".gz")), path) for path in every), "file"
-    )
-    return [(path, path.relative_to(root).as_posix()) for path in named.values()], twins
 
 
 def split_of(relative: str) -> str:

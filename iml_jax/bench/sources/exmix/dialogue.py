@@ -56,7 +56,7 @@ def _categories(path: Path) -> tuple[str, ...]:
     names = load_json(path, list)
     options = tuple(name for name in names if isinstance(name, str))
     if not options or len(options) != len(names):
-        raise UserError(f"{path}: must be a list of intent names; mend it")
+        raise UserError(f"{path}: must be a list of intent names; fix it")
     return options
 
 
@@ -74,7 +74,7 @@ def _domains(path: Path) -> dict[str, None]:
     if not all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in domains.values()
     ):
-        raise UserError(f"{path}: must map a domain to a list of intents; mend it")
+        raise UserError(f"{path}: must map a domain to a list of intents; fix it")
     return dict.fromkeys(itertools.chain(*domains.values()))
 
 

@@ -64,6 +64,13 @@ def once(
     return read, copies
 
 
+def files_below(root: Path) -> tuple[list[tuple[Path, str]], Copies]:
+    """(path, path relative to the root with "/") of every file, in the order of names; and packed copies."""
+    every = (place / name for place, _, names in walk(root) for name in names)
+    named, twins = once(((path.with_name(_bare(path.name)), path) for path in every), "file")
+    return [(path, path.relative_to(root).as_posix()) for path in named.values()], twins
+
+
 def why(copy: Path, read: Path, what: str) -> str:
     """Why a copy is not read.
 

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.reasoning.formats import RAW, RAW_FORMS, SPLIT, SPLIT_OF, TSV, Form, Part, tsv
 from iml_jax.errors import UserError
-from iml_jax.storage.folders import walk
 
 # The 14 sets of OPT-IML Bench (OPT-IML appendix A.1), as FLAN v2 spells those that it has.
 KNOWN = (
@@ -76,7 +74,7 @@ def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> F
     parts: dict[str, list[Part]] = collections.defaultdict(list)
     unread: dict[Path, str] = {}
     helpers: list[Path] = []
-    every, twins = _once(root)
+    every, twins = copies.files_below(root)
     for path, relative in every:
         bare = f"/{root.name}/{relative}".removesuffix(".gz")
         if _COMMONSENSE_QA.fullmatch(bare) and not re.search(r"(?i)/v1\.0/", bare):
@@ -88,7 +86,7 @@ def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> F
     if questions_root is not None:
         helpers = [
             path
-            for path, name in _once(questions_root)[0]
+            for path, name in copies.files_below(questions_root)[0]
             if _BOUND_COMMONSENSE_QA.fullmatch(f"/{name.removesuffix('.gz')}")
         ]
     for own in parts.values():
@@ -97,13 +95,6 @@ def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> F
     unread |= twins
     unread |= {path: "CommonsenseQA, and nothing that explains it" for path in helpers if path not in used}
     return Found(dict(parts), {path: unread[path] for path in sorted(unread) if path not in used})
-
-
-def _once(root: Path) -> tuple[list[tuple[Path, str]], Copies]:
-    """(path, path relative to the root with "/") of every file, in the order of names; and packed copies."""
-    every = (folder / file for folder, _, files in walk(root) for file in files)
-    named, twins = copies.once(((_bare(path), path) for path in every), "file")
-    return [(path, path.relative_to(root).as_posix()) for path in named.values()], twins
 
 
 def _tsv_part(path: Path, relative: str) -> Part | None:
