@@ -54,6 +54,7 @@ TEST = [
     "pytest-xdist>=3.6",  # both cores
     "accelerate>=1",  # imported by lm_eval's PyTorch model, the other side of the harness test
     "hypothesis>=6.100",  # property tests
+    "import-linter>=2.5",  # the layers of the package, against the real imports
     "ruff>=0.12",  # lint and format
     "mypy>=1.15",  # type checker
     "types-PyYAML",  # stubs for mypy

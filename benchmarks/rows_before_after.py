@@ -29,7 +29,7 @@ import iml_jax
 from iml_jax import config
 from iml_jax.bench import mixtures, unread
 from iml_jax.bench.sources.base import BrokenTask
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 made = {}
 bound = config.load([flag.partition("=")[2] for flag in sys.argv[1:] if flag.startswith("--gin_file=")],

@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from iml_jax import __version__, extras, interrupts, printing
+from iml_jax import __version__
 from iml_jax.commands import COMMANDS, Command
-from iml_jax.errors import Fault, Preempted, UserError
+from iml_jax.foundation import extras, interrupts, printing
+from iml_jax.foundation.errors import Fault, Preempted, UserError
+from iml_jax.foundation.libtpu import calm_libtpu
+from iml_jax.foundation.process import DONE, FAULT, MISTAKE, PREEMPTED, check_encoding, simulate_devices
+from iml_jax.foundation.suggestions import nearest
 from iml_jax.storage import paths
-from iml_jax.storage.reading import encodable
 
-DONE, FAULT, MISTAKE, PREEMPTED = 0, 1, 2, 143
 _OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # never the program's doing
 
 
@@ -89,17 +91,6 @@ def _say(message: str, status: int) -> int:
     return status
 
 
-def check_encoding(arguments: Sequence[str]) -> None:
-    """Refuses arguments that are not text: no prompt, setting or path of a run's records can hold them.
-
-    Raises:
-      UserError: one is not valid in the encoding of the locale, or holds half of a surrogate pair.
-    """
-    for argument in arguments:
-        if not encodable(argument):
-            raise UserError(f"argument {argument!r} is not valid Unicode; rename the file, or type it again")
-
-
 def _dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -113,7 +104,7 @@ def _dispatch(arguments: list[str]) -> None:
             f"{name}: the command comes first: iml COMMAND {name}; commands: {', '.join(COMMANDS)}"
         )
     if name not in COMMANDS:
-        from iml_jax.config.registry import nearest
+        from iml_jax.foundation.suggestions import nearest
 
         near = nearest(name, COMMANDS, quote="")
         raise UserError(f"no command {name!r}{near or ';'} commands: {', '.join(COMMANDS)}")
@@ -207,8 +198,6 @@ def _count(text: str) -> int:
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        from iml_jax.config.registry import nearest
-
         word = unknown[0].partition("=")[0]
         flags = [flag for action in parser._actions for flag in action.option_strings]
         near = nearest(word, flags, quote="") if word.startswith("-") else ""
@@ -239,30 +228,12 @@ def split_gin_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, flags
 
 
-def simulate_devices(count: int) -> None:
-    """Makes the CPU appear as ``count`` devices; must precede the first use of a device.
-
-    Raises:
-      UserError: a backend is running already, with another number of devices.
-    """
-    import jax
-
-    try:
-        jax.config.update("jax_platforms", "cpu")
-        if jax.config.jax_num_cpu_devices != count:  # type: ignore[attr-defined]
-            jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError as error:
-        raise UserError(f"--cpu_devices={count}: {error}") from error
-
-
 def quiet(verbose: bool) -> None:
     """Keeps the libraries' logs and warnings off the terminal unless ``verbose``."""
     import logging
     import warnings
 
     from absl import logging as absl_logging
-
-    from iml_jax.planning.environment import calm_libtpu
 
     level = logging.INFO if verbose else logging.WARNING
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from support.fixtures_prepared import make_prepared  # noqa: F401
 
+import iml_jax.commands  # noqa: F401  registers the gin names
+
 jax.config.update("jax_num_cpu_devices", 8)
 
 

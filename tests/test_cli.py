@@ -12,7 +12,7 @@ import pytest
 
 from iml_jax import __version__, cli
 from iml_jax.commands import COMMANDS, Command
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,9 +10,9 @@ from typing import NoReturn
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from iml_jax import extras
-from iml_jax.config.registry import nearest
-from iml_jax.errors import UserError
+from iml_jax.foundation import extras
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.suggestions import nearest
 
 _FLAG = "--pipeline_options"
 _HERE = ("direct", "bundle", "fnapi", "prism", "dataflow", "dask", "interactive")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from iml_jax.data.manifest import SplitEntry
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.decoding import decode
 from iml_jax.storage.reading import open_binary, read_json
 from iml_jax.storage.writing import write_atomically

@@ -23,7 +23,7 @@ from iml_jax.bench.tasks import SEVERAL, SINGLE, TOKENIZED, PromptedSource, buil
 from iml_jax.data.manifest import FileEntry, SplitEntry
 from iml_jax.data.records import serialise_example
 from iml_jax.data.storing import CUT, stored, stored_question
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.writing import write_atomically
 
 SHARD_EXAMPLES = 50_000

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from iml_jax import extras
 from iml_jax.bench import cache_folders, known_tasks, leakage_decisions, ngrams, overlap, wording
 from iml_jax.bench.leakage_decisions import Decision
 from iml_jax.bench.ngrams import Index
 from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.config.paths import OptionalPath, RequiredPath
 from iml_jax.data import manifest as manifests
-from iml_jax.errors import UserError
+from iml_jax.foundation import extras
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import lease
 from iml_jax.storage.writing import check_writable, write_atomically
 

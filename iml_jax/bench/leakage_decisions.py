@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from iml_jax.bench.roles import Use
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_lines
 
 COLUMNS = ("train task", "evaluation task", "side", "reason")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-from iml_jax.printing import one_line
+from iml_jax.foundation.printing import one_line
 
 BENCHMARK, TASK, SPLIT, FILE = KINDS = ("benchmark", "task", "split", "file")
 

@@ -15,8 +15,8 @@ from iml_jax.bench.remedies import remedy
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.nothing import NothingFoundError
-from iml_jax.errors import UserError
-from iml_jax.printing import one_line
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import one_line
 from iml_jax.storage.reading import regular_file
 
 PRESENT, MISSING, BROKEN = STATES = ("present", "missing", "broken")

@@ -20,8 +20,8 @@ from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
 from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of
 from iml_jax.config.registry import fields_of
 from iml_jax.data.storing import LONGEST_ROW
-from iml_jax.errors import UserError
-from iml_jax.seeds import check_seed
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.seeds import check_seed
 from iml_jax.storage import paths
 
 ZERO_SHOT = ZeroShot()

@@ -20,7 +20,7 @@ from iml_jax.bench.ngrams import Ids, Index, StreamBuilder, Words
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import FileEntry, Manifest, TaskEntry
 from iml_jax.data.shards import RecordList, ShardPool
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 _BATCH = 512  # training examples looked up at once
 

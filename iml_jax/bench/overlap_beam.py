@@ -17,7 +17,7 @@ from iml_jax.bench import beam_options, overlap
 from iml_jax.bench.ngrams import Index, Words
 from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.data.manifest import FileEntry
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 _ARRAYS = ("stream", "starts", "keys", "ends", "places", "filter", "wording")
 _Element = tuple[str, int, FileEntry]  # task, number of the shard's first record in its split, shard

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from iml_jax import extras
 from iml_jax.bench import cache_folders, mixture_table, mixtures, unread
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, PrepareConfig
 from iml_jax.bench.reading import prompted_rows
@@ -25,7 +24,8 @@ from iml_jax.bench.realised import caps_and_rates, without_examples
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
-from iml_jax.errors import UserError
+from iml_jax.foundation import extras
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import lease, ownership
 from iml_jax.storage.reading import read_json
 from iml_jax.storage.sealed import fingerprint_of

@@ -11,7 +11,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 K = TypeVar("K", bound=Hashable)
 H = TypeVar("H", bound=Hashable)

@@ -14,7 +14,7 @@ from iml_jax.bench.reading import prompted_rows
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.manifest import Manifest
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.base import Source, TaskInfo
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 PUBLISHED, OPT_IML, OPT_IML_MAX = ROLES = ("published", "opt_iml", "opt_iml_max")
 # They are no tasks: their whole text is target, and no benchmark lists them.

@@ -19,7 +19,7 @@ from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.data import positions
 from iml_jax.data.positions import Positions
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 POSITION_ROWS = 2000  # rows of a split whose right options are counted by position
 _WINDOW = 40  # prompts read for each one shown: the first ones are often one row in all its templates

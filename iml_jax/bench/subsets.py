@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.base import TaskInfo
-from iml_jax.errors import UserError
-from iml_jax.seeds import check_seed
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.seeds import check_seed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.formats.copies import PACKED
 from iml_jax.bench.sources.formats.row_counts import RowCounter
 from iml_jax.bench.sources.nothing import NothingFoundError
-from iml_jax.errors import UserError
-from iml_jax.printing import one_line
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import one_line
 from iml_jax.storage import paths
 from iml_jax.storage.folders import entries, walk
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import draw, stable_hash
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 DEFAULT_SEPARATORS = ("\n\n\n",)
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

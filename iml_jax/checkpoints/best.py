@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orbax.checkpoint as ocp
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import sealed
 
 FILE = "best.json"

@@ -22,7 +22,7 @@ from iml_jax.checkpoints.model_card import model_card
 from iml_jax.checkpoints.tensors import DTYPES, TensorFiles, write_safetensors
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.tokenizer import EOS, PAD, Tokenizer
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.storage import lease, paths
 from iml_jax.storage.reading import read_json

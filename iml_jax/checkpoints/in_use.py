@@ -18,7 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from iml_jax.checkpoints import locate
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.hosts import first_host_does
 from iml_jax.storage import holders, lease
 from iml_jax.storage.conditional import ConditionalFile

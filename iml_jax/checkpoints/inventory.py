@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import xxhash
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.reading import open_binary, read_json
 
 FILE = "inventory.json"

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import POSITION_OFFSET, OptConfig
 
 PREFIX = "model.decoder."

@@ -9,7 +9,7 @@ from typing import Any
 
 from iml_jax.checkpoints import best, inventory, places
 from iml_jax.checkpoints.metadata import check_metadata
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage import paths
 from iml_jax.storage.reading import read_json
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from iml_jax.checkpoints.layout import flatten, unflatten
 from iml_jax.checkpoints.tensors import cast
-from iml_jax.errors import Fault
+from iml_jax.foundation.errors import Fault
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import single_device

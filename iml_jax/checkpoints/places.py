@@ -13,7 +13,7 @@ import fnmatch
 import os
 from pathlib import Path
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 _DEEPEST = 120  # bytes of the longest name that Orbax makes below the run directory
 _PATH_BYTES, _NAME_BYTES = 4095, 255  # PATH_MAX less its final zero, and NAME_MAX, of Linux

@@ -16,7 +16,7 @@ from iml_jax.checkpoints import layout, locate
 from iml_jax.checkpoints.metadata import check_same_model, model_of
 from iml_jax.checkpoints.quiet import silence_orbax
 from iml_jax.checkpoints.verifying import read_newest
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 
 CACHE_BYTES = 1 << 28  # of decoded chunks, for parameters whose chunks hold several layers

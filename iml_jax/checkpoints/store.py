@@ -26,7 +26,7 @@ from iml_jax.checkpoints import best, in_use, inventory, locate, places
 from iml_jax.checkpoints.metadata import check_same_model, model_of
 from iml_jax.checkpoints.restore import leaf_name, one_line, read_state, restore_params
 from iml_jax.checkpoints.verifying import Damaged, Say, read_verified, say
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import first_host_says
 from iml_jax.storage import paths

@@ -17,8 +17,8 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from iml_jax import extras
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation import extras
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.reading import open_binary, read_json
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"

@@ -12,7 +12,7 @@ from typing import TypeVar
 import jax
 
 from iml_jax.checkpoints import in_use, inventory, locate
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.hosts import first_host_does, gather_json
 from iml_jax.storage import paths
 

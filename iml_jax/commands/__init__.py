@@ -6,6 +6,8 @@ import dataclasses
 import importlib
 from types import ModuleType
 
+from iml_jax.commands import registry  # noqa: F401  gin files may use its names from here on
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:

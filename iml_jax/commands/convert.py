@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iml_jax import extras
-from iml_jax.printing import show
+from iml_jax.foundation import extras
+from iml_jax.foundation.printing import show
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       UserError: source or out are not what they must be, or a tensor does not fit.
       Fault: the logits differ, or something cannot be read or written.
     """
-    from iml_jax.errors import UserError
+    from iml_jax.foundation.errors import UserError
     from iml_jax.parallel import compilation
 
     if not 0 < arguments.max_shard_gb < 1e6:

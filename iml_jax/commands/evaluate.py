@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iml_jax.errors import UserError
-from iml_jax.printing import show
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import show
 from iml_jax.storage import paths
 from iml_jax.storage.reading import read_text
 
 if TYPE_CHECKING:
-    import jax
-
     from iml_jax.config import Config
     from iml_jax.data.manifest import Manifest
     from iml_jax.evaluation.engine.checkpoint import LoadedModel, SavedModel
@@ -62,11 +60,11 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       Fault: something cannot be read or written, or the outputs are not finite.
       Preempted: SIGTERM came; answered chunks are kept, and the same command resumes from there.
     """
-    from iml_jax.errors import Preempted
-    from iml_jax.parallel import compilation, distributed, fingerprints, preemption
+    from iml_jax.foundation.errors import Preempted
+    from iml_jax.parallel import compilation, distributed, environment_check, preemption
 
     with distributed.joined(config.build("Distributed")), preemption.listening():
-        fingerprints.check_hosts(lambda: config.resolved(SAVED))
+        environment_check.check_hosts(lambda: config.resolved(SAVED))
         compilation.use_cache(config.build("Compilation"))
         try:
             with contextlib.ExitStack() as stack:
@@ -100,7 +98,9 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     manifest = manifests.load(prepared)
     runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.place))
     suite = publish.suite_of(str(saved.metadata.get("manifest", "")), manifest)
-    model = dataclasses.replace(metadata.model_of(saved.metadata, str(saved.place)), **model_changes(config))
+    model = dataclasses.replace(
+        metadata.model_of(saved.metadata, str(saved.place)), **checkpoint.model_changes(config)
+    )
     wanted = settings.settings_of(model, manifest, evaluating)
     label, differing = _label(arguments, saved, suite, manifest, wanted)
     places = _places(arguments, saved, suite, label)
@@ -108,7 +108,9 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     if given is not None:
         runner.check_reference(evaluating, manifest, given, f"--reference {arguments.reference}")
     check = stack.enter_context(exclusive.held_result(places[0]))
-    loaded = checkpoint.load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
+    loaded = checkpoint.load_model(
+        arguments.checkpoint, checkpoint.make_mesh(config), checkpoint.model_changes(config)
+    )
     file, page = _places(arguments, loaded, suite, label)
     if file != places[0]:  # the newest checkpoint was damaged, or another one is the newest by now
         check = stack.enter_context(exclusive.held_result(file))
@@ -186,21 +188,6 @@ def _places(
     assert model.run is not None
     file = publish.result_file(model.run, model.step, suite, label)
     return file, publish.report_file(model.run, suite, model.step, label)
-
-
-def make_mesh(config: Config) -> jax.sharding.Mesh:
-    """``Mesh`` as bound; unbound, parameters and rows cut over all devices."""
-    from iml_jax.parallel.mesh import MeshConfig
-    from iml_jax.parallel.mesh import make_mesh as build
-
-    return build(config.build("Mesh") if config.bound("Mesh") else MeshConfig(data=1, fsdp=-1, tensor=1))
-
-
-def model_changes(config: Config) -> dict[str, Any]:
-    """The fields of ``Model`` that are bound; a vocabulary size of 0 leaves the checkpoint's."""
-    model = config.build("Model")
-    changes = {name: getattr(model, name) for name in config.bound("Model")}
-    return {name: value for name, value in changes.items() if value != 0 or not name.startswith("vocab_")}
 
 
 def run_config(model: LoadedModel | SavedModel) -> Config | None:

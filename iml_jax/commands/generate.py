@@ -79,11 +79,10 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 
 def _generate(arguments: argparse.Namespace, config: Config) -> None:
     from iml_jax.checkpoints import locate
-    from iml_jax.commands.evaluate import make_mesh, model_changes
     from iml_jax.data import tokenizer as tokenizers
-    from iml_jax.errors import UserError
     from iml_jax.evaluation.engine.answer_file import AnswerFile
-    from iml_jax.evaluation.engine.checkpoint import load_model
+    from iml_jax.evaluation.engine.checkpoint import load_model, make_mesh, model_changes
+    from iml_jax.foundation.errors import UserError
 
     if bool(arguments.prompt) == bool(arguments.input):
         raise UserError("give either --prompt TEXT (it may be repeated) or --input FILE")
@@ -131,7 +130,7 @@ def _continue(  # noqa: PLR0917
     """
     import jax
 
-    from iml_jax.errors import Fault, UserError
+    from iml_jax.foundation.errors import Fault, UserError
     from iml_jax.models.fingerprint import fingerprint
     from iml_jax.parallel.hosts import gather_json
     from iml_jax.storage import lease
@@ -208,7 +207,7 @@ def _answer(  # noqa: PLR0917
 
 
 def _print(records: list[dict[str, Any]], bare: bool) -> None:
-    from iml_jax import printing
+    from iml_jax.foundation import printing
 
     for record in records:
         if not bare:
@@ -234,7 +233,7 @@ def _count_prompts(arguments: argparse.Namespace) -> int:
     Raises:
       UserError: there is none, one is empty, or the file cannot be read.
     """
-    from iml_jax.errors import UserError
+    from iml_jax.foundation.errors import UserError
 
     total = 0
     for prompt in _prompts(arguments):
@@ -264,7 +263,7 @@ def read_prompts(path: Path) -> Iterator[str]:
 
 
 def _from_json(line: str, path: Path, number: int) -> str:
-    from iml_jax.errors import UserError
+    from iml_jax.foundation.errors import UserError
     from iml_jax.storage.reading import parse_json
 
     record = parse_json(line, path, number)

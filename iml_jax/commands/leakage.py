@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from iml_jax.printing import show
+from iml_jax.foundation.printing import show
 
 HELP = "Audit a prepared directory for 13-gram overlap between training and evaluation tasks."
 CONFIGS = ("Leakage",)

@@ -8,9 +8,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from iml_jax import cli, extras, printing
-from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.engine import harness_args
+from iml_jax.foundation import extras, printing, process
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.writing import check_writable
 
 # What lm_eval raises for a wrong flag, an unknown task or a task file that is not one.
@@ -41,24 +41,24 @@ def main() -> int:
     """
     printing.tolerate_any_text()
     try:
-        cli.check_encoding(sys.argv[1:])
+        process.check_encoding(sys.argv[1:])
         _simulate()
         register()
         _evaluate()
     except Fault as error:
-        return _say(str(error), cli.FAULT)
+        return _say(str(error), process.FAULT)
     except UserError as error:
-        return _say(str(error), cli.MISTAKE)
+        return _say(str(error), process.MISTAKE)
     except ModuleNotFoundError as error:
         told = extras.told(error)
         if told is None:
             raise
-        return _say(told, cli.MISTAKE)
+        return _say(told, process.MISTAKE)
     except _MISTAKES as error:
         if not _refused_by_lm_eval(error) or "DEBUG" in sys.argv:
             raise
-        return _say(f"lm_eval: {error} (--verbosity DEBUG shows where)", cli.MISTAKE)
-    return cli.DONE
+        return _say(f"lm_eval: {error} (--verbosity DEBUG shows where)", process.MISTAKE)
+    return process.DONE
 
 
 def _say(message: str, status: int) -> int:
@@ -100,7 +100,7 @@ def _simulate() -> None:
         count = sys.argv.pop(1).partition("=")[2]
         if not count.isdecimal() or not 1 <= int(count) <= 1024:
             raise UserError(f"--cpu_devices={count}: not a number of devices from 1 to 1024")
-        cli.simulate_devices(int(count))
+        process.simulate_devices(int(count))
 
 
 if __name__ == "__main__":

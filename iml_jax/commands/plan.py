@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iml_jax.printing import show
+from iml_jax.foundation.printing import show
 from iml_jax.storage import paths
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
       Fault: a compiler broke, or a file cannot be written.
       Preempted: SIGTERM came; the workers are ended, what they finished is kept.
     """
-    from iml_jax import interrupts
+    from iml_jax.foundation import interrupts
 
     with interrupts.ended("ended by SIGTERM; what was compiled is kept"):
         _plan(arguments, config)
 
 
 def _plan(arguments: argparse.Namespace, config: Config) -> None:
-    from iml_jax.errors import Fault, UserError
+    from iml_jax.foundation.errors import Fault, UserError
     from iml_jax.parallel.mesh import AXES, mesh_shape
     from iml_jax.planning import compiling, planner, room, search, showing, topology
     from iml_jax.planning.job import TITLES, TRAIN
@@ -132,7 +132,7 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
 def _search(
     arguments: argparse.Namespace, planned: planner.Setting, place: Topology, compiler: compiling.Compiler
 ) -> None:
-    from iml_jax.errors import UserError
+    from iml_jax.foundation.errors import UserError
     from iml_jax.planning import planner, search, showing
     from iml_jax.planning.job import TRAIN
 

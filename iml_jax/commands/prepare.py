@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from iml_jax.config.registry import PROMPTS, SOURCES
-from iml_jax.printing import show
+from iml_jax.commands.registry import PROMPTS, SOURCES
+from iml_jax.foundation.printing import show
 from iml_jax.storage.reading import read_text
 
 HELP = "Turn task files into a directory of tokenised, cached tasks and a mixture table."

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iml_jax.errors import UserError
-from iml_jax.printing import show
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import show
 from iml_jax.storage import paths
 from iml_jax.storage.writing import check_writable
 

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from iml_jax.config.registry import PROMPTS, SOURCES
-from iml_jax.errors import UserError
-from iml_jax.printing import one_line, show
+from iml_jax.commands.registry import PROMPTS, SOURCES
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import one_line, show
 from iml_jax.storage import paths
 
 HELP = "List the tasks that the sources offer, with category, role and metric."

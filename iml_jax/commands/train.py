@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iml_jax.printing import show
+from iml_jax.foundation.printing import show
 from iml_jax.storage import paths
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, config: Config) -> None:
     """Trains and, as ``Train`` says, evaluates; prints where the run and its report lie."""
-    from iml_jax.parallel import compilation, distributed, fingerprints, preemption
+    from iml_jax.parallel import compilation, distributed, environment_check, preemption
 
     # Joins before anything asks for a device.
     with distributed.joined(config.build("Distributed")), preemption.listening():
-        fingerprints.check_hosts(lambda: config.resolved(SAVED))
+        environment_check.check_hosts(lambda: config.resolved(SAVED))
         compilation.use_cache(config.build("Compilation"))
         _train(arguments, config)
 
@@ -107,7 +107,7 @@ def check_not_moved(gin_files: Sequence[str], run_dir: str) -> None:
     from iml_jax import config
     from iml_jax.checkpoints import locate
     from iml_jax.config import files
-    from iml_jax.errors import UserError
+    from iml_jax.foundation.errors import UserError
     from iml_jax.training.run_directory import CONFIG
 
     for name in gin_files:

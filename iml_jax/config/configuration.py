@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.config import files, paths, rendering
-from iml_jax.config.registry import REGISTRY, Field, Registry, nearest
+from iml_jax.config.registry import REGISTRY, Field, Registry
 from iml_jax.config.statements import (
     REQUIRED_MACRO,
     MacroUse,
@@ -20,7 +20,8 @@ from iml_jax.config.statements import (
     read_text,
 )
 from iml_jax.config.values import MismatchError, accepts_text, convert, describe, literal
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.suggestions import nearest
 from iml_jax.storage import paths as storage_paths
 
 Key = tuple[tuple[str, ...], str, str]  # scope, name, field

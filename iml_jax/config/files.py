@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import iml_jax
-from iml_jax.config.registry import nearest
 from iml_jax.config.statements import Statement, read_file
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.suggestions import nearest
 from iml_jax.storage import paths
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Annotated, Any
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import paths
 
 

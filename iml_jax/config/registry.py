@@ -1,67 +1,14 @@
-"""The names that gin files may use, and the fields behind each."""
+"""Gin names and the dataclasses behind them, with their fields."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import inspect
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-# The meta-datasets, as `iml prepare` and `iml tasks` take them.
-SOURCES: dict[str, str] = {
-    "SuperNaturalInstructions": (
-        "iml_jax.bench.sources.super_natural_instructions.source:SuperNaturalInstructions"
-    ),
-    "PromptSource": "iml_jax.bench.sources.promptsource.source:PromptSource",
-    "P3": "iml_jax.bench.sources.promptsource.p3:P3",
-    "CrossFit": "iml_jax.bench.sources.crossfit.source:CrossFit",
-    "Flan": "iml_jax.bench.sources.flan.source:Flan",
-    "ExMix": "iml_jax.bench.sources.exmix.source:ExMix",
-    "T5": "iml_jax.bench.sources.t5.source:T5",
-    "Reasoning": "iml_jax.bench.sources.reasoning.source:Reasoning",
-    "UnifiedSKG": "iml_jax.bench.sources.unifiedskg.source:UnifiedSKG",
-    "Mmlu": "iml_jax.bench.sources.suites.mmlu:Mmlu",
-    "BigBenchHard": "iml_jax.bench.sources.suites.bbh:BigBenchHard",
-    "BigBench": "iml_jax.bench.sources.suites.bigbench:BigBench",
-    "Raft": "iml_jax.bench.sources.suites.raft:Raft",
-    "Opt14": "iml_jax.bench.sources.suites.opt14:Opt14",
-    "PretrainingText": "iml_jax.bench.sources.corpora.source:PretrainingText",
-    "Dialogue": "iml_jax.bench.sources.corpora.source:Dialogue",
-    "Miniature": "iml_jax.bench.sources.miniature.source:Miniature",
-}
-# The variants of prompts, as `Mixture.train_prompts` and `Mixture.evaluation_prompts` take them.
-PROMPTS: dict[str, str] = {
-    "ZeroShot": "iml_jax.bench.variants:ZeroShot",
-    "FewShot": "iml_jax.bench.variants:FewShot",
-    "MetaICL": "iml_jax.bench.variants:MetaICL",
-}
-# Gin name -> module:class. Modules are imported only when a name is bound, built or shown.
-NAMES: dict[str, str] = {
-    "Model": "iml_jax.models.sizes:OptConfig",
-    "Mesh": "iml_jax.parallel.mesh:MeshConfig",
-    "Compilation": "iml_jax.parallel.compilation:CompilationConfig",
-    "Distributed": "iml_jax.parallel.distributed:DistributedConfig",
-    "Optimizer": "iml_jax.training.optimizer:OptimizerConfig",
-    "Loader": "iml_jax.data.loader:LoaderConfig",
-    "Checkpoints": "iml_jax.checkpoints.store:CheckpointConfig",
-    "Train": "iml_jax.training.loop:TrainConfig",
-    "Telemetry": "iml_jax.training.monitor:TelemetryConfig",
-    "Profiler": "iml_jax.training.profiling:ProfilerConfig",
-    "Watchdog": "iml_jax.training.watchdog:WatchdogConfig",
-    "Evaluate": "iml_jax.evaluation.engine.runner:EvaluateConfig",
-    "Generate": "iml_jax.evaluation.engine.generation:GenerateConfig",
-    "Prepare": "iml_jax.bench.mixtures:PrepareConfig",
-    "Mixture": "iml_jax.bench.mixtures:MixtureConfig",
-    "Subset": "iml_jax.bench.subsets:Subset",
-    **PROMPTS,
-    "Leakage": "iml_jax.bench.leakage:LeakageConfig",
-    "Vocabulary": "iml_jax.data.tokenizer:VocabularyConfig",
-    **SOURCES,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +35,19 @@ class Field:
 class Registry:
     """Gin names and the dataclasses they stand for, imported on first use."""
 
-    def __init__(self, entries: Mapping[str, str | type]) -> None:
+    def __init__(self, entries: Mapping[str, str | type] | None = None) -> None:
         """``entries`` maps a gin name to ``module:Class`` or to the class itself."""
-        self._entries = dict(entries)
+        self._entries = dict(entries or {})
+
+    def register(self, entries: Mapping[str, str | type]) -> None:
+        """Adds names.
+
+        Raises:
+          ValueError: a name stands for another class already.
+        """
+        for name, entry in entries.items():
+            if self._entries.setdefault(name, entry) != entry:
+                raise ValueError(f"{name} is registered already, as {self._entries[name]!r}")
 
     def names(self) -> tuple[str, ...]:
         """All gin names, in the order of registration."""
@@ -130,7 +87,8 @@ class Registry:
         return fields_of(self.type_of(name))
 
 
-REGISTRY = Registry(NAMES)
+# The application's names, which the layer above fills (``commands/registry.py``).
+REGISTRY = Registry()
 
 
 def fields_of(kind: type) -> dict[str, Field]:
@@ -193,10 +151,3 @@ def attribute_docs(kind: type) -> dict[str, str]:
             each = len(keys) > 1 and len(texts) == len(keys)
             docs.update(zip(keys, texts if each else [text.strip()] * len(keys), strict=True))
     return {name: text for name, text in docs.items() if name in names}
-
-
-def nearest(name: str, candidates: Iterable[str], quote: str = '"') -> str:
-    """``; did you mean "X"?`` for the closest candidate, or an empty string if none is close."""
-    spelling = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(name.lower(), spelling, n=1, cutoff=0.6)
-    return f"; did you mean {quote}{spelling[close[0]]}{quote}?" if close else ""

@@ -25,7 +25,7 @@ from gin.config_parser import (
     parse_binding_key,
 )
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import reading
 
 REQUIRED_MACRO = "gin.REQUIRED"

@@ -11,9 +11,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from iml_jax.config.paths import rule_of as path_rule
-from iml_jax.config.registry import nearest
 from iml_jax.config.statements import MacroUse, Reference, Unparsed
-from iml_jax.storage.reading import encodable
+from iml_jax.foundation.printing import encodable
+from iml_jax.foundation.suggestions import nearest
 
 _SEQUENCES = (tuple, list, collections.abc.Sequence, collections.abc.Iterable, frozenset, set)
 _MAPPINGS = (dict, collections.abc.Mapping)

@@ -16,7 +16,7 @@ from typing import Any
 import tokenizers
 from tokenizers import models
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_json
 
 CONFIG, WHOLE = "tokenizer_config.json", "tokenizer.json"

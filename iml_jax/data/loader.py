@@ -21,8 +21,8 @@ from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool, read_split
 from iml_jax.data.storing import LONGEST_ROW
 from iml_jax.data.stream_state import checked
-from iml_jax.errors import UserError
-from iml_jax.seeds import check_seed
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.seeds import check_seed
 
 __all__ = ["Loader", "LoaderConfig", "make_loader", "merge_states", "read_split"]
 

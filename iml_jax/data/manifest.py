@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.decoding import decode
 from iml_jax.storage.reading import read_json
 from iml_jax.storage.sealed import fingerprint_of

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 Features = dict[str, np.ndarray | list[bytes]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.data.manifest import Manifest
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import sealed
 
 FILE_NAME = "sampled_counts.json"

@@ -19,7 +19,7 @@ from array_record.python import array_record_module
 
 from iml_jax.data.manifest import FileEntry, TaskEntry
 from iml_jax.data.records import Features, parse_example
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import open_binary, regular_file
 
 _AGAIN = "run `iml prepare` again"

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.decoding import decode
 
 # Of examples, rows and batches. Above it the order of a mixture, which is computed in float64, is not exact.

@@ -16,7 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from iml_jax.config.paths import OptionalPath
 from iml_jax.data import added_tokens
 from iml_jax.data.added_tokens import WHOLE, AddedToken
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_json, read_lines
 from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import write_atomically

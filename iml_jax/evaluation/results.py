@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from iml_jax.data.manifest import LEVELS
 from iml_jax.data.positions import Positions
-from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics.intervals import DIFFERENCES, Spread
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import sealed
 from iml_jax.storage.decoding import decode
 from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json, read_json

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models import recomputed
 from iml_jax.models.attention import MASKED, Visibility, within_rows
 from iml_jax.models.blocked_attention import ATTENTION

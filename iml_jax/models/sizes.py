@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 VOCAB_ROWS = 50272  # 50,265 tokens, padded to a multiple of 8
 MAX_POSITIONS = 2048

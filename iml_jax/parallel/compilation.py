@@ -15,7 +15,7 @@ import filelock
 import jax
 
 from iml_jax.config.paths import OptionalPath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.paths import absolute, check_local
 
 _LOCK = ".lockfile"  # JAX's name for it; it locks each read and write of a cache with a limit on its size

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import jax
 from jax._src.clusters import ClusterEnv  # has no public name
 
-from iml_jax.errors import Fault, Preempted, UserError
+from iml_jax.foundation.errors import Fault, Preempted, UserError
 from iml_jax.parallel.hosts import HostsDiffer, runtime
 from iml_jax.parallel.lost_hosts import MARGIN, Watch, abort_is_a_line, line_of
 

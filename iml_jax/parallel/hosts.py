@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 AGREEMENT_SECONDS = 300  # hosts load their libraries and files at different speeds
 _SHOWN = 3  # differences in one message

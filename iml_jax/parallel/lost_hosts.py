@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from iml_jax.printing import one_line
+from iml_jax.foundation.printing import one_line
 
 MARGIN = 30  # seconds by which JAX's own limit lies above ours
 PATIENCE = 5.0  # seconds that a failing host waits until the others have heard of it

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import mesh_utils
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from iml_jax.errors import Fault, Preempted
+from iml_jax.foundation.errors import Fault, Preempted
 from iml_jax.parallel.hosts import runtime
 
 NOTICE, LEAVE = "iml/preemption/notice", "iml/preemption/leave"  # in the coordination service

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 Names = tuple[str, ...]
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from iml_jax import extras
-from iml_jax.errors import Fault, UserError
-from iml_jax.planning import environment, worker
+from iml_jax.foundation import extras, libtpu
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.planning import job as jobs
+from iml_jax.planning import worker
 from iml_jax.planning.job import Job
 from iml_jax.storage import sealed
 
@@ -66,7 +66,7 @@ class Compiler:
         Raises:
           Fault: the cache cannot be written.
         """
-        fingerprint, known = jobs.code_fingerprint(), jobs.versions()
+        fingerprint, known = jobs.code_fingerprint(), jobs.compiler_versions()
         missing = []
         for index, (_, job) in enumerate(waiting):
             place = self._place(jobs.key(job, fingerprint, known))
@@ -116,7 +116,7 @@ class Compiler:
         with tempfile.TemporaryDirectory(prefix="iml-plan-") as folder:
             asked, answer, log = (Path(folder, name) for name in ("job.json", "result.json", "log.txt"))
             asked.write_text(job.to_json(), encoding="utf-8")
-            own = environment.of_worker()
+            own = libtpu.of_worker()
             began = time.monotonic()
 
             def still() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from iml_jax.foundation import versions
 from iml_jax.planning.topology import Topology
 
 TRAIN, SCORE, PREFILL, DECODE = "train", "score", "prefill", "decode"
@@ -60,25 +60,15 @@ class Job:
         return cls(topology=topology, **fields)
 
 
-def code_fingerprint(root: Path = Path(__file__).parent.parent) -> str:
-    """sha256 over the package's (``root``) Python files that a compiled step or its analysis depends on."""
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        if not any(inside.is_relative_to(folder) for folder in _NOT_COMPILED):
-            digest.update(str(inside).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+def code_fingerprint(package: Path = versions.PACKAGE) -> str:
+    """sha256 over the package's Python files that a compiled step or its analysis depends on."""
+    hashes = versions.code_hashes(without=_NOT_COMPILED, package=package)
+    return hashlib.sha256(json.dumps(dict(hashes)).encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
+def compiler_versions() -> dict[str, str]:
     """The versions of the compiler and of what feeds it; libtpu may be missing."""
-    found = {}
-    for name in ("jax", "jaxlib", "libtpu", "flax", "optax"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
+    return versions.package_versions(versions.COMPILER)
 
 
 def key(job: Job, fingerprint: str, known: Mapping[str, str]) -> str:

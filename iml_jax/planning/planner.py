@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.planning import efficiency, roofline, room, theory
 from iml_jax.planning.job import DECODE, PREFILL, SCORE, TRAIN, Job
 from iml_jax.planning.topology import KINDS, Topology

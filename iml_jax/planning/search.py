@@ -9,7 +9,7 @@ from typing import Any
 
 from jax.sharding import AbstractMesh
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import REMAT_POLICIES, count_params
 from iml_jax.parallel.mesh import AXES, MeshConfig
 from iml_jax.planning import room, theory

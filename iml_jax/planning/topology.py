@@ -10,8 +10,8 @@ import dataclasses
 import math
 import re
 
-from iml_jax.config.registry import nearest
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.suggestions import nearest
 from iml_jax.parallel.chips import CHIPS, Chip
 
 LARGEST_SLICES = 64

@@ -22,7 +22,7 @@ from typing import Any
 
 def main(arguments: list[str]) -> int:
     """Compiles, analyses and writes the result."""
-    from iml_jax.errors import UserError
+    from iml_jax.foundation.errors import UserError
     from iml_jax.planning.job import Job
 
     folder = Path(arguments[1]).absolute().parent

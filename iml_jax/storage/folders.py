@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 COMPANIONS = frozenset(
     {"__MACOSX", "__pycache__", "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "lost+found"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json
 
 _BLOCK = 1 << 16  # bytes read at once from the end

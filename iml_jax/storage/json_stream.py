@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import LINE_LIMIT, check_depth, open_binary, strict_decoder
 
 _CHUNK = 1 << 16

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 # As a path, ``gs://b`` is a folder ``gs:`` here: a run would look saved and be gone with the machine.
 _BUCKET = re.compile(r"(gs|s3|az|hdfs):/")

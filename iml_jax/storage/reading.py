@@ -7,7 +7,7 @@ ours has just written (messages between processes, a value taken through JSON) i
 Text is Unicode that UTF-8 can hold. Only JSON's ``\\uD83D`` can bring half of a surrogate pair, which no
 file, stream or tokenizer takes: ``parse_json`` refuses it. In a row of data, which it would be wrong to stop
 for, it is let through (``halves=True``), and the row is dropped and counted where an example is made of it
-(``encodable``). Command-line arguments are held to the same rule in ``cli.py``.
+(``encodable``). Command-line arguments are held to the same rule in ``foundation/process.py``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.foundation.printing import encodable
 
 # Longest line and largest whole file held in memory, in bytes; public task files stay far below (about 60
 # MB). A text takes up to four times its bytes in memory, so that a file and what it is parsed into stay below
@@ -47,16 +48,6 @@ _LARGE_NUMBER = re.compile(
 )  # the parser looks closer only where one of these is
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps half of a pair
-
-
-def encodable(*texts: str) -> bool:
-    """Whether UTF-8 can hold every text: none has half of a surrogate pair."""
-    try:
-        for text in texts:
-            text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import errno
 import os
 from pathlib import Path
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 # Another place or other rights are the remedy; what else an operating system says is a fault.
 _NOT_THERE = (

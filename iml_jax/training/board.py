@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from iml_jax.errors import Fault
+from iml_jax.foundation.errors import Fault
 
 _VERSION = "brain.Event:2"  # of the event format; TensorBoard purges only events of this version
 _FLUSH_SECONDS = 60.0  # at most between an event and its flush, while events come

@@ -20,15 +20,15 @@ from iml_jax.data import sampled
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.batch import Batch
 from iml_jax.data.loader import Loader, LoaderConfig, make_loader, merge_states
-from iml_jax.errors import Fault, Preempted, UserError
 from iml_jax.evaluation.engine.runner import EvaluateConfig
 from iml_jax.evaluation.pages import publish
+from iml_jax.foundation.errors import Fault, Preempted, UserError
+from iml_jax.foundation.seeds import check_seed
 from iml_jax.models.sizes import OptConfig
-from iml_jax.parallel import fingerprints, preemption
+from iml_jax.parallel import environment_check, preemption
 from iml_jax.parallel.hosts import agree, gather_json, place_rows, row_spans
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.parallel.rules import check_axis
-from iml_jax.seeds import check_seed
 from iml_jax.storage import ownership
 from iml_jax.training import resuming, telemetry
 from iml_jax.training.monitor import DATA, EVALUATION, INITIALISING, RESTORING, SAVING, Monitor, SeeingConfig
@@ -280,7 +280,7 @@ def _train(  # noqa: PLR0917
         # Every host must see one directory; a local disk each would be found only at a restart.
         seen = {"newest checkpoint": str(latest), "begun": str(bool(previous))}
         found = {"fingerprint": manifest.fingerprint}
-        agree({"device": fingerprints.devices(), "manifest": found, f"{run_dir}:": seen})
+        agree({"device": environment_check.devices(), "manifest": found, f"{run_dir}:": seen})
         if latest is None and refused:
             raise _none_usable(store, refused)
         changes = on_resume(previous, latest, manifest)

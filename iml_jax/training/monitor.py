@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import jax
 
-from iml_jax.errors import Preempted, UserError
+from iml_jax.foundation.errors import Preempted, UserError
+from iml_jax.foundation.printing import show
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import gather_json
-from iml_jax.printing import show
 from iml_jax.training import flops, goodput, stragglers
 from iml_jax.training.profiling import STEP, Profiler, ProfilerConfig
 from iml_jax.training.timeline import OTHER, STARTUP, Timeline

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 MOMENT_DTYPES = ("float32", "bfloat16")
 DECAYED = ("matrices", "all")

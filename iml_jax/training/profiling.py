@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from iml_jax.config.paths import OptionalPath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 FOLDER = "profile"
 STEP = "train"  # the name under which xprof finds the steps

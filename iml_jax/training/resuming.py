@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.config import Config
-from iml_jax.config.registry import REGISTRY, nearest
+from iml_jax.config.registry import REGISTRY
 from iml_jax.config.rendering import shown_default
 from iml_jax.config.values import literal
 from iml_jax.data.manifest import Manifest
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.suggestions import nearest
 from iml_jax.storage.reading import parse_json, read_lines, read_text
 from iml_jax.storage.writing import write_atomically
 from iml_jax.training.run_directory import CONFIG

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import platform
 import subprocess
@@ -16,33 +15,27 @@ import jax
 
 from iml_jax.checkpoints.in_use import TRAINING_LEASE
 from iml_jax.data.tokenizer import Tokenizer
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation import versions
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.hosts import first_host_does
 from iml_jax.storage import lease, ownership
 from iml_jax.storage.reading import read_json, read_text
 from iml_jax.storage.writing import check_writable, write_atomically
 
 CONFIG = "config.gin"
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "iml_jax")
 
 
 def environment() -> dict[str, object]:
     """Versions, devices, host and command line of this process."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     return {
-        "python": platform.python_version(),
+        "python": versions.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
         "command": sys.argv,
         "commit": _commit(),
         "devices": [str(device) for device in jax.devices()],
         "processes": jax.process_count(),
-        "packages": versions,
+        "packages": versions.package_versions(versions.TRAINING),
     }
 
 

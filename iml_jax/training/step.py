@@ -13,7 +13,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from iml_jax.data.batch import Batch
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models import initial, opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import check_axis, check_divisible, constrain, partition_spec, shardings

@@ -12,7 +12,7 @@ from typing import Any, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from iml_jax.printing import printable, show
+from iml_jax.foundation.printing import printable, show
 from iml_jax.storage import journal
 from iml_jax.training import stragglers
 from iml_jax.training.board import Board

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 STALLED = 1  # exit status: a fault, not the user's mistake
 

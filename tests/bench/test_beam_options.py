@@ -8,7 +8,7 @@ import pytest
 
 from iml_jax import cli
 from iml_jax.bench import beam_options
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @pytest.mark.parametrize(

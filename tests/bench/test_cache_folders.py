@@ -6,7 +6,7 @@ import pytest
 
 from iml_jax.bench import cache_folders
 from iml_jax.data.manifest import FileEntry, SplitEntry
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 NAME = "b:t:zero_shot"
 

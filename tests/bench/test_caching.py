@@ -10,7 +10,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from iml_jax.bench import caching
 from iml_jax.data.records import serialise_example
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def test_records_equal_seqios(tmp_path):

@@ -20,7 +20,7 @@ from iml_jax.bench import cache_folders, leakage, leakage_decisions, mixtures, n
 from iml_jax.bench.leakage import LeakageConfig
 from iml_jax.bench.ngrams import Index, StreamBuilder, Words
 from iml_jax.data import tokenizer as bpe
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import lease
 
 VOCABULARY = ["the", "a", "Straße", "КОТ", "naïve", "数据", "x1", "42", "Of", "is", "ÉTÉ", "dog"]

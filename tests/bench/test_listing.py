@@ -13,7 +13,7 @@ from iml_jax.bench import known_tasks, listing
 from iml_jax.bench.listing import BROKEN, MISSING, PRESENT, UNKNOWN, Listed
 from iml_jax.bench.sources import LAYOUT, default_sources
 from iml_jax.config import configuration
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 TASK = "task391_causal_relationship"
 TEMPLATES = """\

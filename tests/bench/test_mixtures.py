@@ -15,7 +15,7 @@ from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import FewShot, MetaICL, ZeroShot
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 common = settings(max_examples=200, deadline=None, database=None)
 info = TaskInfo("fake", "t", "Misc", "train", ("train",), "accuracy", ())

@@ -25,8 +25,8 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.storing import LONGEST_ROW
 from iml_jax.data.tokenizer import VocabularyConfig
-from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.engine import questions
+from iml_jax.foundation.errors import Fault, UserError
 
 VOCABULARY = VocabularyConfig(size=300)
 

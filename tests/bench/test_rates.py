@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from iml_jax.bench import rates
 from iml_jax.data.mixing import MixtureOrder
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 common = settings(max_examples=200, deadline=None, database=None)
 TASKS = st.lists(

@@ -11,7 +11,7 @@ from iml_jax.bench import pooling, reading
 from iml_jax.bench.mixtures import ZERO_SHOT, PlannedTask, task_name
 from iml_jax.bench.reading import Room
 from iml_jax.bench.variants import FewShot, MetaICL
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def planned(folder, rows, cap=0, variant=ZERO_SHOT, **fields):

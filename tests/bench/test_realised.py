@@ -16,7 +16,7 @@ from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.loader import LoaderConfig, make_loader
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import sealed
 
 

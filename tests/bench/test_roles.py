@@ -15,7 +15,7 @@ from iml_jax.bench.sources.promptsource.source import PromptSource
 from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
 from iml_jax.bench.variants import FewShot
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 # One task of each use, by the tables themselves.
 TRAINED = "task001_quoref_question_generation"

@@ -14,7 +14,7 @@ from iml_jax.bench import mixtures, showing
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.variants import FewShot, ZeroShot
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @pytest.fixture

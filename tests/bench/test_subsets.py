@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.subsets import Subset, category_order
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 INFO = TaskInfo("b", "", "", "train", ("train",), "rouge_l", ())
 

@@ -14,7 +14,7 @@ from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.taxonomy import FULLY_HELD_OUT, FULLY_SUPERVISED, PARTIALLY_SUPERVISED
 from iml_jax.config import files
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 SUITES = {
     "mmlu": (0, 5),

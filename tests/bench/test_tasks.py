@@ -12,8 +12,8 @@ from support.fake_source import FakeSource, simple_rows, write_rows
 from iml_jax.bench import mixtures, tasks
 from iml_jax.bench.sources.corpora.source import PretrainingText
 from iml_jax.data import tokenizer as bpe
-from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics import answer_metrics as ours
+from iml_jax.foundation.errors import UserError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.variants import FewShot, MetaICL, ZeroShot, shot_probabilities
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 EXAMPLE = Example("promptsource", "glue/qqp", "1", "train", "", "Same?", ("yes",))
 

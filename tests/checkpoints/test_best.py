@@ -10,7 +10,7 @@ import pytest
 from iml_jax.checkpoints import best, locate
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import OptConfig
 
 MODEL = OptConfig(

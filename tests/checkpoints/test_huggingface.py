@@ -19,7 +19,7 @@ from support.converted_models import model, random_params
 from iml_jax import cli
 from iml_jax.checkpoints import huggingface, layout
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import OptConfig
 
 TEXTS = [

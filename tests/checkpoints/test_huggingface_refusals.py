@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from support.converted_models import model, random_params
 
 from iml_jax.checkpoints import huggingface
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import OptConfig
 
 

@@ -12,7 +12,7 @@ from support.saved_states import EVERY_STEP, MODEL, abstract, assert_equal, make
 
 from iml_jax.checkpoints import inventory, locate, places, restore, verifying
 from iml_jax.checkpoints.store import CheckpointStore, restore_params
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from iml_jax.checkpoints import layout
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import OptConfig
 
 PRE = OptConfig(

@@ -8,7 +8,7 @@ import pytest
 
 from iml_jax.checkpoints import huggingface, layout, parity
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.errors import Fault
+from iml_jax.foundation.errors import Fault
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
 

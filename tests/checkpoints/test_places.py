@@ -12,7 +12,7 @@ from support.saved_states import EVERY_STEP, metadata
 
 from iml_jax.checkpoints import locate, places
 from iml_jax.checkpoints.store import CheckpointStore
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 WORK = ["a b", "a[b", "a]b", "a]b[", "[[", "a[]b", "x[1/y]", "{a,b}", "%20", "#", "a:b", "gs:x", "~", "$HOME"]
 WORK += ["\u00fc\u4e2d\u0301", "a\nb\x1b[c", "'\"", "-a", "x" * 255, "\U0001f600"]

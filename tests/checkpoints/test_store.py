@@ -28,7 +28,7 @@ from support.saved_states import (
 from iml_jax.checkpoints import layout, locate, restore
 from iml_jax.checkpoints import store as store_module
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 
 def test_a_state_comes_back_bit_for_bit_on_another_mesh(run):

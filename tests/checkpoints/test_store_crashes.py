@@ -22,7 +22,7 @@ WRITER = textwrap.dedent(
     import jax
     jax.config.update("jax_num_cpu_devices", 8)
     from iml_jax.checkpoints.store import CheckpointStore
-    from iml_jax.errors import Fault
+    from iml_jax.foundation.errors import Fault
     from support.saved_states import EVERY_STEP, save
     mode = sys.argv[3]
     with CheckpointStore(sys.argv[1], EVERY_STEP) as store:

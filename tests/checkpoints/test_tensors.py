@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from iml_jax.checkpoints.tensors import TensorFiles, cast, write_safetensors
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 VALUES = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float32)}
 

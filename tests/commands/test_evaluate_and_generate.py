@@ -19,10 +19,10 @@ from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.commands import generate
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.errors import UserError
 from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import checkpoint, exclusive, generation
 from iml_jax.evaluation.pages import publish
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import lease
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
 

@@ -8,8 +8,8 @@ import pytest
 
 from iml_jax import cli
 from iml_jax.bench.sources.miniature.source import Miniature, write_miniature
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine import exclusive
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import lease
 
 IN_USE = r"is in use: host .*, pid \d+, since"

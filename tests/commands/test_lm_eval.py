@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from iml_jax.commands import lm_eval as lm_eval_command
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine import harness_args
+from iml_jax.foundation.errors import UserError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 LM_EVAL = pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm_eval is not installed")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from iml_jax.commands import COMMANDS
-from iml_jax.config.registry import NAMES
+from iml_jax.commands.registry import NAMES
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from iml_jax.commands import train
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def test_a_run_that_was_moved(tmp_path: Path) -> None:

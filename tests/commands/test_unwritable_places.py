@@ -12,7 +12,7 @@ import pytest
 from support.fixtures_prepared import SyntheticTask, random_rows, write_prepared
 
 from iml_jax import cli
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.training.run_directory import check_run
 
 TINY = ("--gin_file=models/opt_tiny.gin", "--gin.Loader.batch_size=4")

@@ -13,7 +13,7 @@ from support.config_dummies import Folder, Holder, Pair, Run, Strict, Toy, regis
 import gin
 from iml_jax.config import load, load_text
 from iml_jax.config.configuration import Config
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def text_config(text: str) -> Config:

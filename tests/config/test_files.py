@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from iml_jax.config import files
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @pytest.fixture

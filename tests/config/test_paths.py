@@ -11,9 +11,9 @@ import pytest
 
 from iml_jax import cli, config
 from iml_jax.commands import COMMANDS
+from iml_jax.commands.registry import REGISTRY, SOURCES
 from iml_jax.config import paths
-from iml_jax.config.registry import REGISTRY, SOURCES
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import paths as storage_paths
 
 LOOKS_LIKE_A_PATH = re.compile(r"(^|_)(dir|directory|folder|checkpoint|files?|paths?|drop|table)$")

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 from support.config_dummies import Run, Toy, registry
 
-from iml_jax.config.registry import NAMES, Registry, attribute_docs, nearest
+from iml_jax.commands.registry import NAMES
+from iml_jax.config.registry import Registry, attribute_docs
+from iml_jax.foundation.suggestions import nearest
 
 
 def test_documents_are_read_by_field():

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from iml_jax import config
+from iml_jax.commands.registry import NAMES, REGISTRY
 from iml_jax.config import files
-from iml_jax.config.registry import NAMES, REGISTRY
 from iml_jax.config.rendering import render
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 GIN = files.gin_folders()[0]
 SHIPPED = sorted(str(file.relative_to(GIN)) for file in GIN.rglob("*.gin"))

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from iml_jax.config.statements import MacroUse, Reference, Unparsed, read_file, read_flag, read_text
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def refuse(text: str) -> str:

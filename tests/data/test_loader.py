@@ -16,7 +16,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data.batch import Batch
 from iml_jax.data.loader import LoaderConfig, make_loader, merge_states
 from iml_jax.data.packing import training_example
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 CONFIG = LoaderConfig(batch_size=8, virtual_shards=4, seed=5, packing_bins=3, prefetch=2)
 LENGTH = 64

@@ -10,7 +10,7 @@ import pytest
 from iml_jax.bench import example
 from iml_jax.bench.sources import base
 from iml_jax.data import manifest as manifests
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage import writing
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iml_jax.data.records import parse_example, serialise_example
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FLOAT = st.floats(width=32, allow_nan=False)

@@ -9,7 +9,7 @@ from support.fixtures_prepared import SyntheticTask, random_rows
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.loader import LoaderConfig, make_loader, merge_states
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 CONFIG = LoaderConfig(batch_size=8, virtual_shards=4, seed=3, packing_bins=3, prefetch=0)
 

@@ -15,7 +15,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import shards
 from iml_jax.data.loader import LoaderConfig, make_loader
 from iml_jax.data.shards import RecordList, ShardPool, read_split
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.texts import PIECES, TEXTS
 
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 transformers = pytest.importorskip("transformers")
 

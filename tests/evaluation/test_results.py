@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 from support.compared_results import make_results
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation import results
 from iml_jax.evaluation.pages import report
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.sealed import CHECKSUM
 
 OTHERS = (None, True, -1, 10**300, 1.5, "text", [], {}, [[]], {"a": 1}, ["x"], "\x1b[31m", 1e308)

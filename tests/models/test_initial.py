@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import SingleDeviceSharding
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models import initial, layers, opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh

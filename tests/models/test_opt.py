@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.torch_opt import torch_opt
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig, count_params
 from iml_jax.parallel.mesh import single_device

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models import products
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import SIZES, OptConfig, count_params
 
 # Counted from OPT's table 1 (V*d + 2050*d + L*(12d^2 + 13d) + 2d); 350M from its own shape.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.attention import attend, attend_dense, dense_mask, within_rows
 from iml_jax.models.sizes import OptConfig
 from iml_jax.models.splash_attention import block_tables

@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.parallel import compilation
 from iml_jax.parallel.compilation import CompilationConfig, use_cache
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.parallel.mesh import AXES, MeshConfig, make_mesh, mesh_shape, single_device
 
 

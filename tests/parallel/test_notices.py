@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from iml_jax.errors import Fault
+from iml_jax.foundation.errors import Fault
 from iml_jax.parallel import preemption
 
 

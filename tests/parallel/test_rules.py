@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.parallel.mesh import MeshConfig, make_mesh, single_device
 from iml_jax.parallel.rules import (
     RULES,

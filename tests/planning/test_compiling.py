@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import Fault, UserError
-from iml_jax.planning import compiling, environment, job, topology
+from iml_jax.foundation import libtpu
+from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.planning import compiling, job, topology
 
 JOB = job.Job("train", topology.parse("cpu:8"), {"hidden": 8}, {}, {"data": 1}, 4, 8)
 
@@ -87,7 +88,7 @@ def test_other_code_or_compiler_is_compiled_again(monkeypatch, tmp_path):
     run([JOB], tmp_path)
     monkeypatch.setattr(job, "code_fingerprint", lambda: "changed")
     run([JOB], tmp_path)
-    monkeypatch.setattr(job, "versions", lambda: {"libtpu": "9"})
+    monkeypatch.setattr(job, "compiler_versions", lambda: {"libtpu": "9"})
     run([JOB], tmp_path)
     assert worker.runs == 3
 
@@ -192,20 +193,20 @@ def test_libtpu_is_calmed_only_without_a_chip(tmp_path, monkeypatch):
     (device / "device").write_text("0x0062\n")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "vendor").write_text("0x8086\n")
-    assert environment.chips_on_bus(tmp_path) == 1
+    assert libtpu.chips_on_bus(tmp_path) == 1
     (device / "device").write_text("0x0001\n")
-    assert environment.chips_on_bus(tmp_path) == 0
+    assert libtpu.chips_on_bus(tmp_path) == 0
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     variables = {"TPU_WORKER_ID": "3"}
-    monkeypatch.setattr(environment, "chips_on_bus", lambda: 1)
-    environment.calm_libtpu(variables)
+    monkeypatch.setattr(libtpu, "chips_on_bus", lambda: 1)
+    libtpu.calm_libtpu(variables)
     assert variables == {"TPU_WORKER_ID": "3"}
-    monkeypatch.setattr(environment, "chips_on_bus", lambda: 0)
-    environment.calm_libtpu(variables)
+    monkeypatch.setattr(libtpu, "chips_on_bus", lambda: 0)
+    libtpu.calm_libtpu(variables)
     assert variables["TPU_SKIP_MDS_QUERY"] == "1" and variables["TPU_WORKER_ID"] == "3"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     empty: dict[str, str] = {}
-    environment.calm_libtpu(empty)
+    libtpu.calm_libtpu(empty)
     assert empty == {}
 
 

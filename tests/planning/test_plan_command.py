@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax import cli, extras
+from iml_jax import cli
+from iml_jax.foundation import extras
 from iml_jax.planning import job
 
 TINY = """

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.parallel.chips import CHIPS
 from iml_jax.planning import topology
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, walk
 
 ODD = (".a", "._b.json", ".DS_Store", "Thumbs.db", "desktop.ini")

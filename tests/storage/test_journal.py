@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import journal
 
 

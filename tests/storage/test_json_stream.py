@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import json_stream
 from iml_jax.storage.json_stream import TOO_LONG, elements, open_json
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import pytest
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage import conditional, holders, lease
 from iml_jax.storage.conditional import ConditionalFile
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import ownership, writing
 
 

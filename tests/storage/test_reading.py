@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import reading
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import sealed
 
 RECORD = {"b": [1, 2.5, None, {"x": "ü\u2028\x1b"}], "a": True, 3: "three"}

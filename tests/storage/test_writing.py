@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage import writing
 from iml_jax.storage.writing import check_writable, write_atomically
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import Source, TaskInfo
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

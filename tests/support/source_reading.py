@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iml_jax.bench.example import SPLITS, Demonstration, Example
 from iml_jax.bench.sources.base import METRICS, ROLES, BrokenTask, Source, TaskInfo
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 REFUSED, SKIPPED, READ = "refused", "skipped", "read"
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from iml_jax.errors import Fault
+from iml_jax.foundation.errors import Fault
 from iml_jax.training.board import Board
 
 

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.training import goodput
 from iml_jax.training.goodput import IDLE, LEDGER, REDONE, STEPS, SUMMARY, Ledger, Totals, read
 from iml_jax.training.timeline import Account

@@ -32,7 +32,7 @@ from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.loader import LoaderConfig
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.mesh import MeshConfig
 from iml_jax.storage import holders, lease
 from iml_jax.training.loop import complete, train

@@ -19,7 +19,7 @@ from support.training_runs import make_job, run
 from support.watched_steps import QUIET, SHAPE, steps
 
 from iml_jax.checkpoints.store import CheckpointConfig
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.training import goodput, monitor
 from iml_jax.training.flops import flops_per_step
 from iml_jax.training.loop import train

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.training.optimizer import OptimizerConfig, learning_rate, make_optimizer
 
 CONFIG = OptimizerConfig(peak_learning_rate=3e-4, warmup_steps=6, total_steps=20, end_learning_rate=1e-5)

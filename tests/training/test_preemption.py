@@ -20,7 +20,7 @@ from support.training_runs import (
 
 from iml_jax import cli
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore
-from iml_jax.errors import Preempted
+from iml_jax.foundation.errors import Preempted
 from iml_jax.parallel import preemption
 from iml_jax.training import loop
 from iml_jax.training.optimizer import OptimizerConfig

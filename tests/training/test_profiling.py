@@ -9,7 +9,7 @@ import jax
 import pytest
 from support.profiles import traced_steps
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.training.profiling import STEP, Profiler, ProfilerConfig
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from iml_jax import config
+from iml_jax.commands.registry import REGISTRY
 from iml_jax.commands.train import SAVED
-from iml_jax.config.registry import REGISTRY
 from iml_jax.data.manifest import Manifest, VocabularyEntry
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.training import resuming
 from iml_jax.training.resuming import Change, Rule
 

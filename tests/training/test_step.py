@@ -11,7 +11,7 @@ import pytest
 from support.torch_opt import torch_names, torch_opt
 
 from iml_jax.data.batch import Batch
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh

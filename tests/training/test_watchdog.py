@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.training.watchdog import Watchdog, WatchdogConfig
 
 

@@ -11,9 +11,8 @@ from typing import ClassVar
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.formats.bounds import usable
-from iml_jax.errors import UserError
-from iml_jax.printing import one_line
-from iml_jax.storage.reading import encodable
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable, one_line
 
 ROLES = ("train", "evaluation", "excluded")
 METRICS = (

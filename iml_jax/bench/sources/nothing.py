@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 class NothingFoundError(UserError):

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from iml_jax.errors import Fault, UserError
-from iml_jax.printing import json_line
+from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.foundation.printing import json_line
 from iml_jax.storage import sealed
 from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json
 from iml_jax.storage.writing import check_writable

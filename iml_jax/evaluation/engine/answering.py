@@ -15,18 +15,18 @@ import jax
 
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.storing import LONGEST_ROW
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine import generation, normalising, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.questions import Question
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.results import Prediction
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import OptConfig
 
 if TYPE_CHECKING:
     from iml_jax.evaluation.engine.runner import EvaluateConfig
 
-# Files and folders of this package; ``fingerprints.code`` of these is part of the kept answers' keys.
+# Files and folders of this package; ``versions.code_hashes`` of these is part of the kept answers' keys.
 DECIDING = (
     *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/storing.py", "data/tokenizer.py"),
     "models",

@@ -13,8 +13,10 @@ from iml_jax.checkpoints import locate
 from iml_jax.checkpoints.metadata import model_of
 from iml_jax.checkpoints.restore import read_params
 from iml_jax.checkpoints.verifying import read_newest
+from iml_jax.config import Config
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
+from iml_jax.parallel import mesh as meshes
 from iml_jax.parallel import rules
 
 
@@ -53,6 +55,20 @@ class SavedModel:
     def step(self) -> int:
         """Updates done."""
         return int(self.metadata["updates"])
+
+
+def make_mesh(config: Config) -> jax.sharding.Mesh:
+    """``Mesh`` as bound; where it is unbound, parameters and rows are sharded over all devices."""
+    return meshes.make_mesh(
+        config.build("Mesh") if config.bound("Mesh") else meshes.MeshConfig(data=1, fsdp=-1, tensor=1)
+    )
+
+
+def model_changes(config: Config) -> dict[str, Any]:
+    """The fields of ``Model`` that are bound; a vocabulary size of 0 leaves the checkpoint's."""
+    model = config.build("Model")
+    changes = {name: getattr(model, name) for name in config.bound("Model")}
+    return {name: value for name, value in changes.items() if value != 0 or not name.startswith("vocab_")}
 
 
 def find_model(path: str | Path) -> SavedModel:

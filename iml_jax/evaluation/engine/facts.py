@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from typing import Any
 
 import jax
 
 from iml_jax.data.manifest import Manifest
 from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.foundation import versions
 from iml_jax.models.sizes import OptConfig
 
-_PACKAGES = (
-    "iml_jax", "jax", "flax", "numpy", "rouge-score", "sacrebleu", "scikit-learn", "tokenizers",
-)  # fmt: skip
 PREFIX_POLICY = {
     "none": "none: prompts start without </s>, as in training",
     "eos": "eos: a </s> before every prompt, as in OPT's pre-training and transformers' tokenizer",
@@ -43,12 +40,6 @@ def of_evaluation(  # noqa: PLR0917
       generate: how answers were written.
       prefix, normalisation: keys of the policies above.
     """
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     return {
         "model": dataclasses.asdict(model),
         "mesh": dict(mesh.shape),
@@ -57,7 +48,7 @@ def of_evaluation(  # noqa: PLR0917
         "vocabulary": {"fingerprint": manifest.vocabulary.fingerprint, "tokens": manifest.vocabulary.tokens},
         "generate": {**dataclasses.asdict(generate), "stop": list(generate.stop)},
         **of_measurement(manifest, generate, prefix, normalisation),
-        "versions": versions,
+        "versions": versions.package_versions(versions.SCORING),
     }
 
 

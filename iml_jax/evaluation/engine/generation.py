@@ -16,15 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from iml_jax.data.tokenizer import EOS, PAD
-from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.engine import batching
 from iml_jax.evaluation.engine.sampling import BROKEN, Sampling, pick
 from iml_jax.evaluation.engine.scoring import check_prefix
+from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.foundation.seeds import check_seed
 from iml_jax.models import decoding
 from iml_jax.models.decoding import Prefill, Ring
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import constrain
-from iml_jax.seeds import check_seed
 
 CHUNK = 16  # tokens written between two looks of the host
 Decode = Callable[[Sequence[int]], str]

@@ -20,10 +20,10 @@ from tqdm import tqdm
 from iml_jax.checkpoints import locate
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.tokenizer import EOS
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine import generation, harness_args, scoring
 from iml_jax.evaluation.engine.checkpoint import load_model
 from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.foundation.errors import UserError
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.storage import paths
 

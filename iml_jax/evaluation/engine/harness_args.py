@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from iml_jax.config.registry import nearest
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.suggestions import nearest
 
 TEXTS = ("checkpoint", "prefix", "compute_dtype", "tokenizer")
 NUMBERS = ("data", "fsdp", "tensor")

@@ -15,9 +15,9 @@ from typing import Any
 
 import jax
 
-from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.engine.answering import Answered, Piece
 from iml_jax.evaluation.results import PREDICTIONS_CHECKSUM, predictions_of_lines
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.hosts import gather_json
 from iml_jax.storage import reading, sealed
 from iml_jax.storage.writing import write_atomically

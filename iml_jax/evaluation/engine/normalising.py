@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine import scoring
 from iml_jax.evaluation.engine.scoring import Candidates, Likelihoods
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import OptConfig
 
 KINDS = ("none", "per_token", "per_byte", "unconditional")

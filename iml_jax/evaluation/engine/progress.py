@@ -13,8 +13,8 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from iml_jax.foundation.printing import printable, show
 from iml_jax.parallel import preemption
-from iml_jax.printing import printable, show
 
 LINES = 10  # in a log, one for every tenth of the whole ...
 SECONDS = 60.0  # ... and where a tenth takes longer, one after so many seconds

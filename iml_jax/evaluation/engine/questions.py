@@ -14,7 +14,7 @@ from iml_jax.data.manifest import Manifest, TaskEntry
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool
 from iml_jax.data.storing import CUT
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -16,7 +16,6 @@ from iml_jax.config.paths import OptionalPath
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.manifest import Manifest, TaskEntry
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine import answering, facts, generation, normalising, questions, scoring, settings
 from iml_jax.evaluation.engine.answering import Answered
 from iml_jax.evaluation.engine.generation import GenerateConfig
@@ -27,9 +26,10 @@ from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import cautions, confidence, constant, levels, own_metrics
 from iml_jax.evaluation.metrics.intervals import Interval, Spread
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
+from iml_jax.foundation import versions
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.fingerprint import fingerprint
 from iml_jax.models.sizes import OptConfig
-from iml_jax.parallel import fingerprints
 
 # Questions answered together (``answering.chunks``), and at most what a killed evaluation loses.
 CHUNK = 4096
@@ -290,7 +290,7 @@ def _key(facts_of_all: Sequence[object], entry: TaskEntry, split: str, config: E
     for name in ("batch_size", "prefix", *greedy):
         del chosen["generate"][name]
     asked = dataclasses.asdict(entry.splits[split])
-    program = dict(fingerprints.code(*answering.DECIDING))
+    program = versions.code_hashes(*answering.DECIDING)
     return key_of([program, *facts_of_all, entry.name, entry.metric, split, asked, chosen])
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 BROKEN = -1  # in place of a token where the logits hold NaN
 REMOVED = -1e30

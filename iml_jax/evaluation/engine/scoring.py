@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from iml_jax.data.tokenizer import EOS
-from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.engine import batching, forks
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
 

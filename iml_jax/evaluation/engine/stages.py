@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.markup import escape
 
-from iml_jax.printing import one_line, show
+from iml_jax.foundation.printing import one_line, show
 
 
 class Stages:

@@ -13,9 +13,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from iml_jax.data import manifest
-from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics import grouping
 from iml_jax.evaluation.results import Results, TaskScore, TemplateScore
+from iml_jax.foundation.errors import UserError
 
 LEVELS = manifest.LEVELS[1:]
 TITLES = {

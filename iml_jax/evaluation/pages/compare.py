@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics import confidence, grouping, levels, paired
 from iml_jax.evaluation.metrics.paired import Difference, Row
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
+from iml_jax.foundation.errors import UserError
 
 # What may differ between two evaluations that measured the same thing; all else is said loudly.
 HARMLESS = {

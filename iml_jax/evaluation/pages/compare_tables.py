@@ -9,7 +9,7 @@ from rich.text import Text
 from iml_jax.evaluation.metrics import intervals
 from iml_jax.evaluation.metrics.levels import TITLES
 from iml_jax.evaluation.pages.compare import Comparison, Line, config_changes
-from iml_jax.printing import printable
+from iml_jax.foundation.printing import printable
 
 MOST_DIFFERENT = 10
 MOST_PARAMETERS = 12

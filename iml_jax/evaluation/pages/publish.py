@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.data.manifest import Manifest
-from iml_jax.errors import UserError
 from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import settings
 from iml_jax.evaluation.metrics import levels
 from iml_jax.evaluation.pages import report
 from iml_jax.evaluation.results import Results
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.writing import check_writable
 
 FOLDER = "evaluation"

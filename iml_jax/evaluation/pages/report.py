@@ -19,7 +19,7 @@ from iml_jax.evaluation.metrics.levels import TITLES, LevelScore, Scores
 from iml_jax.evaluation.pages import plots, wording
 from iml_jax.evaluation.pages.wording import Gains
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
-from iml_jax.printing import printable
+from iml_jax.foundation.printing import printable
 from iml_jax.storage.writing import write_atomically
 
 CSS = Path(__file__).with_name("report.css")

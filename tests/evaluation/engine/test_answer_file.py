@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine.answer_file import AnswerFile
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import LINE_LIMIT
 
 SETTINGS = {"Generate.max_new_tokens": 5, "Generate.stop": ("x",), "weights": "abc"}

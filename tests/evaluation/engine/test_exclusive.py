@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation import pages
 from iml_jax.evaluation.engine import exclusive
+from iml_jax.foundation.errors import UserError
 
 
 def test_second_evaluation_is_refused_and_a_patient_one_waits(tmp_path: Path) -> None:

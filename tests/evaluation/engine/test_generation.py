@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from support.random_opt import FAMILIES, PRE_NORM, in_transformers, on_mesh, random_params
 
-from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.engine import batching
 from iml_jax.evaluation.engine.generation import GenerateConfig, cut_at_stop, generate_greedily, write_answers
+from iml_jax.foundation.errors import Fault, UserError
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from iml_jax import cli
 from iml_jax.checkpoints.metadata import make_metadata
 from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytest.importorskip("lm_eval", reason="lm_eval is not installed (the extra `harness`)")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.errors import Fault
 from iml_jax.evaluation.engine.answering import Answered, Piece, chunks
 from iml_jax.evaluation.engine.kept import Asked, KeptAnswers, folder_of, key_of
 from iml_jax.evaluation.results import Prediction
+from iml_jax.foundation.errors import Fault
 
 ASKED = {"a:b:zero_shot": Asked("k", 4), "a/b": Asked("k", 5), "c": Asked("k", 2)}
 CHUNKS = list(chunks({name: one.count for name, one in ASKED.items()}, 3))

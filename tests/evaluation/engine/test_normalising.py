@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support.random_opt import PRE_NORM, on_mesh, random_params
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine import normalising, scoring
 from iml_jax.evaluation.engine.scoring import Candidates, Likelihoods
+from iml_jax.foundation.errors import UserError
 
 FOUND = Likelihoods((-6.0, -4.0), 0, (3, 1), (False, False))
 

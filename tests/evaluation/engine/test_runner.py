@@ -17,7 +17,6 @@ from support.random_opt import PRE_NORM, on_mesh, random_params
 from iml_jax.data import manifest as manifests
 from iml_jax.data import storing
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.errors import UserError
 from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import answering, facts, questions, runner, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
@@ -25,6 +24,7 @@ from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import averages, confidence
 from iml_jax.evaluation.pages import report
+from iml_jax.foundation.errors import UserError
 
 CONFIG = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
 
@@ -304,7 +304,7 @@ def test_killed_and_continued_it_is_the_same(
     evaluate(model[0], params, mesh, prepared, CONFIG, say=said.append, keep=keep)
     assert len(calls) == 7
     with monkeypatch.context() as patched:
-        patched.setattr(runner.fingerprints, "code", lambda *folders: {"models/opt.py": "another"})
+        patched.setattr(runner.versions, "code_hashes", lambda *folders: {"models/opt.py": "another"})
         said.clear()
         evaluate(model[0], params, mesh, prepared, CONFIG, say=said.append, keep=keep)
         assert said[0] == f"{keep}: 6 file(s) of other weights, questions or settings are not used"
@@ -409,7 +409,7 @@ def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
         "data/stated.py",
     }
     records.add("data/positions.py")
-    in_key = runner.fingerprints.code(*answering.DECIDING)
+    in_key = runner.versions.code_hashes(*answering.DECIDING)
     assert in_key.keys() >= seen - records
     assert {file for file in in_key if not file.startswith("models/")} <= seen
 

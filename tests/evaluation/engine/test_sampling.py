@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine.sampling import BROKEN, Sampling, filtered, pick
+from iml_jax.foundation.errors import UserError
 
 CASES = [(0.7, 0, 1.0), (1.0, 5, 1.0), (1.3, 0, 0.8), (0.5, 40, 0.9), (2.0, 200, 0.3), (1.0, 1, 0.5)]
 

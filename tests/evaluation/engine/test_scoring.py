@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from support.random_opt import FAMILIES, PRE_NORM, in_transformers, on_mesh, random_params
 
-from iml_jax.errors import Fault, UserError
 from iml_jax.evaluation.engine import scoring
 from iml_jax.evaluation.engine.scoring import Candidates
+from iml_jax.foundation.errors import Fault, UserError
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from iml_jax.data import manifest
-from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics import levels
 from iml_jax.evaluation.results import Results, TaskScore, TemplateScore
+from iml_jax.foundation.errors import UserError
 
 
 def task(

@@ -10,11 +10,11 @@ import pytest
 from support.compared_results import make_results
 
 from iml_jax.data.positions import Positions
-from iml_jax.errors import UserError
 from iml_jax.evaluation import results
 from iml_jax.evaluation.metrics import cautions
 from iml_jax.evaluation.metrics.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.results import Results, TaskScore, TemplateScore
+from iml_jax.foundation.errors import UserError
 
 TASK = TaskScore(
     name="a:x:zero_shot", benchmark="a", task="x", category="X", level="fully_held_out", metric="accuracy",

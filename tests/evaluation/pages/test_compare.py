@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from support.compared_results import make_results
 
-from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics import levels
 from iml_jax.evaluation.pages.compare import Comparison, Source, compare, config_changes, flat_facts
 from iml_jax.evaluation.results import Results
+from iml_jax.foundation.errors import UserError
 
 
 def compared(*found: Results) -> Comparison:

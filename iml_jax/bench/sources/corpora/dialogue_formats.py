@@ -12,7 +12,7 @@ from typing import Any
 from iml_jax.bench.sources.formats.bounds import Block
 from iml_jax.bench.sources.formats.records import Record, csv_records, json_records
 from iml_jax.bench.sources.formats.xml_records import xml_records
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import parse_json, read_bounded_lines
 
 REPEATED = "the same dialogue from the other side"

@@ -18,8 +18,9 @@ from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import json_records
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable, read_bounded_lines
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
+from iml_jax.storage.reading import read_bounded_lines
 
 REST = "rest of a file from a malformed place on"
 

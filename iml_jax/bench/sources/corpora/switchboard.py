@@ -9,7 +9,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.corpora.dialogue_formats import Dialogues, Talk
 from iml_jax.bench.sources.formats.bounds import Block
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines
 
 _DISCOURSE = re.compile(r"\s*\S+\s+(?P<speaker>[AB])\.\d+\s+utt\d+:(?P<said>.*)")

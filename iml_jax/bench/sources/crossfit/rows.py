@@ -12,8 +12,9 @@ from pathlib import Path
 
 from iml_jax.bench.sources.formats.bounds import LONG_ROW, NOT_UNICODE, is_long
 from iml_jax.bench.sources.formats.rows import located_rows
-from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable, open_binary, read_bounded_lines
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
+from iml_jax.storage.reading import open_binary, read_bounded_lines
 
 FILE = re.compile(
     r"(?P<task>[^:]+)_(?P<shots>\d{1,9})_(?P<seed>\d{1,9})_(?P<split>train|dev|test)\.(?P<form>tsv|jsonl)(\.gz)?"

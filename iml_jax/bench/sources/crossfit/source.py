@@ -22,7 +22,7 @@ from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import SPLIT_NAMES, directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import parse_json, read_text
 

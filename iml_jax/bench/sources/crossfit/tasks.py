@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from iml_jax.bench.sources.formats.rows import table_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 TABLE = Path(__file__).with_name("instructions.tsv")
 CLASSIFICATION = "classification"

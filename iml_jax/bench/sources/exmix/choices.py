@@ -25,7 +25,7 @@ from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.formats.blocks import read_blocks
 from iml_jax.bench.sources.formats.bounds import bounded_lines, drop, is_long, not_counted
 from iml_jax.bench.sources.formats.rows import Row, located_rows, read_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import parse_json, read_bounded_lines
 
 # The leaderboard sets of Rainbow, by the columns of their choices: the columns shown before these, the index

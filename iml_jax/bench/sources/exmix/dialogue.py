@@ -27,7 +27,7 @@ from iml_jax.bench.sources.exmix.formats import (
 from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.formats.bounds import Block, bounded_lines, drop
 from iml_jax.bench.sources.formats.rows import read_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines, read_lines
 
 _INTENT = re.compile(r"\[IN:\w+")

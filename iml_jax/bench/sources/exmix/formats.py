@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.formats.records import json_records
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import open_json
 from iml_jax.storage.reading import parse_json, read_text
 

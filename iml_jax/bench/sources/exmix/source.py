@@ -25,9 +25,9 @@ from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.repeats import without_repeats
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import walk
-from iml_jax.storage.reading import encodable
 
 TABLE = Path(__file__).with_name("tasks.tsv")
 FORMATS: dict[str, Format] = {**exmix_choices.FORMATS, **exmix_dialogue.FORMATS, **exmix_texts.FORMATS}

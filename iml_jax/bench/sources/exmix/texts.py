@@ -20,7 +20,7 @@ from iml_jax.bench.sources.exmix.formats import (
 )
 from iml_jax.bench.sources.formats.bounds import bounded_lines, drop
 from iml_jax.bench.sources.formats.rows import read_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines
 
 # StylePTB's codes of single transfers; folders of composed ones spell theirs out.

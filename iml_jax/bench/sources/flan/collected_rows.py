@@ -19,7 +19,7 @@ from typing import Any
 
 from iml_jax.bench.sources.formats.bounds import LongRow, drop, is_long
 from iml_jax.bench.sources.formats.files import is_name
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, JsonStream
 from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json, regular_file
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import parse_json, read_text
 
 FILTERED = Path(__file__).with_name("filtered_templates.tsv")

@@ -15,7 +15,7 @@ from iml_jax.bench.sources.flan.fields import forms
 from iml_jax.bench.sources.flan.v1 import BENCHMARK, Offered, TemplatedRows, remedy
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 FORMS = ("auto", "v1", "v2")
 

@@ -21,9 +21,9 @@ from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, locate_first, missing, present
 from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.bench.sources.nothing import NothingFoundError
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries, is_there, walk
-from iml_jax.storage.reading import encodable
 
 BENCHMARK = "flan"
 TEMPLATE_FILES = ("templates_v1.json", "templates.json", "templates.py")

@@ -25,9 +25,9 @@ from iml_jax.bench.sources.flan.options import parse_options
 from iml_jax.bench.sources.flan.v1 import BENCHMARK, NOT_UNICODE, Offered
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.copies import Copies
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import walk
-from iml_jax.storage.reading import encodable
 
 _FILE = re.compile(r"(?P<stem>.+)\.(parquet|jsonl|jsonl\.gz)")
 _SPLIT = re.compile(r"(?<![a-z])(?P<split>train|validation|test)(?![a-z])")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iml_jax.bench.sources.formats.bounds import drop
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines
 
 _LINES = 4

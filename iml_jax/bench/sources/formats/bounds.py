@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.example import Example
-from iml_jax.storage.reading import LINE_LIMIT, encodable, read_bounded_lines
+from iml_jax.foundation.printing import encodable
+from iml_jax.storage.reading import LINE_LIMIT, read_bounded_lines
 
 # A row of 2,048 tokens shows some ten thousand characters; all tokens of a row that is kept cost about 160
 # bytes of memory a character while it is prepared.

@@ -24,7 +24,7 @@ from typing import Any
 from iml_jax.bench.sources.formats import arrow_folders, copies, tfds_folders
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.rows import located_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there, walk
 
 FORMATS = ("rows", "arrow", "tfds")

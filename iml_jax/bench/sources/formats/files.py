@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 NAME_LIMIT = 200  # characters of a task or category that a file names; the longest known one has 85
 SPLIT_NAMES = {"train": "train", "validation": "validation", "dev": "validation", "test": "test"}

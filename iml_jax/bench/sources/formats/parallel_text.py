@@ -17,7 +17,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.formats.bounds import drop
 from iml_jax.bench.sources.formats.rows import Row
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines, read_text
 
 ENGLISH = ("en", "eng_Latn")

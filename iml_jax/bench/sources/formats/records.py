@@ -9,7 +9,7 @@ from typing import Any
 
 from iml_jax.bench.sources.formats.bounds import LongRow, drop, is_long
 from iml_jax.bench.sources.formats.separated import csv_lines, header_of
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, elements, open_json
 from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_bounded_lines, read_text
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.formats.copies import TABLES
 from iml_jax.bench.sources.formats.separated import csv_lines
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.reading import open_binary, parse_json, read_text
 
 _BUDGET = 1 << 30  # bytes that one count reads of all files together

@@ -11,7 +11,7 @@ from typing import Any
 from iml_jax.bench.sources.formats.bounds import ROW_CHARACTERS, LongRow, drop, is_long
 from iml_jax.bench.sources.formats.records import json_rows
 from iml_jax.bench.sources.formats.separated import csv_lines, header_of
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import FILE_LIMIT, open_binary, regular_file
 
 Row = dict[str, Any]

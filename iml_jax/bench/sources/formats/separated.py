@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary
 
 _PIECE = 1 << 20  # bytes of a line that is passed over, held at a time

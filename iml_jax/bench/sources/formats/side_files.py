@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from iml_jax.bench.sources.formats import bounds
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 UNUSED = "optional file that is malformed and not used"
 _Said = TypeVar("_Said")

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax import extras
-from iml_jax.errors import UserError
+from iml_jax.foundation import extras
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there
 from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_text
 

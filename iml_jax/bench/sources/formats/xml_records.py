@@ -9,7 +9,7 @@ from xml.parsers import expat
 
 from iml_jax.bench.sources.formats.bounds import drop, is_long
 from iml_jax.bench.sources.formats.records import Record
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import LINE_LIMIT, open_binary
 
 _CHUNK = 1 << 16

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.miniature.lexicon import FRAMES, KIND_OF, MAPS, PEOPLE, SLOTS
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 Fields = dict[str, str]
 Maker = Callable[[random.Random, str], Fields]

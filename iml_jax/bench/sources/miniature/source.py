@@ -40,8 +40,8 @@ from iml_jax.bench.sources.super_natural_instructions.source import SuperNatural
 from iml_jax.bench.sources.t5.source import T5
 from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import Fault, UserError
-from iml_jax.seeds import check_seed
+from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.foundation.seeds import check_seed
 from iml_jax.storage import lease
 from iml_jax.storage.reading import read_json
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from iml_jax.bench.sources.formats.rows import Row
-from iml_jax.storage.reading import encodable
+from iml_jax.foundation.printing import encodable
 
 # Tasks, and the path to the list of texts any of which is right.
 _RIGHT: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -7,7 +7,7 @@ import itertools
 from iml_jax.bench.sources.formats.datasets import LocalDataset
 from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.bench.sources.promptsource.roles import split_of
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 UNLABELLED = "unlabelled row"
 UNLABELLED_SPLIT = "a split that is published without labels"

@@ -34,9 +34,9 @@ from iml_jax.bench.sources.promptsource.roles import (
 )
 from iml_jax.bench.sources.promptsource.templates import load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import is_there
-from iml_jax.storage.reading import encodable
 
 NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
 UNFILTERED = "missing (P3.template_dir): original_task_only leaves out no prompt of its dataset"

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax import extras
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.bounds import LONG_ROW, LongRow, is_long
@@ -27,7 +26,8 @@ from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import locate
 from iml_jax.bench.sources.formats.rows import located_rows
 from iml_jax.bench.sources.promptsource.filter import flat
-from iml_jax.errors import UserError
+from iml_jax.foundation import extras
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there
 from iml_jax.storage.reading import parse_json, read_text, regular_file
 

@@ -12,7 +12,7 @@ from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.bench.sources.promptsource.sandbox import ForbiddenTemplateError, TemplateSandbox
 from iml_jax.bench.sources.promptsource.template_limits import TooMuchWorkError, budget
 from iml_jax.bench.sources.promptsource.templates import SEPARATOR, PromptTemplate
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 # Stands for a separator in the row's own texts while they are rendered; from the private use area.
 _STAND_IN = "\ue0f0\ue0f1\ue0f2"

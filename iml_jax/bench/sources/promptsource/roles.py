@@ -9,7 +9,7 @@ from pathlib import Path
 from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.formats.rows import table_rows
 from iml_jax.bench.sources.promptsource.filter import task_name
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 TRAIN_SETS = ("BASE", "GPT_EVAL", "SGLUE")
 _COLUMNS = ("HF_name", "subset", "do_train", "do_eval")

@@ -11,7 +11,7 @@ from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.bench.sources.promptsource.labels import UNLABELLED, unlabelled
 from iml_jax.bench.sources.promptsource.rendering import Rendered
 from iml_jax.bench.sources.promptsource.template_pool import Outcome, Refused, TemplateSet
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 _BATCH_ROWS = 64
 _BATCH_CHARACTERS = 1 << 20  # a batch ends with the row that reaches them

@@ -40,8 +40,8 @@ from iml_jax.bench.sources.promptsource.shortening import shortened
 from iml_jax.bench.sources.promptsource.template_pool import NO_COLUMN, Outcome, Skipped, TemplateSet
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate, load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
-from iml_jax.seeds import check_seed
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.seeds import check_seed
 from iml_jax.storage.folders import entries, is_there, walk
 
 TEMPLATE_FILE = "templates.yaml"

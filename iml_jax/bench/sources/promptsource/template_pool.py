@@ -20,7 +20,7 @@ from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.bench.sources.promptsource import template_worker as worker
 from iml_jax.bench.sources.promptsource.rendering import Rendered
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 _ROOT = str(Path(worker.__file__).parents[4])  # where iml_jax lies
 START = f"from {worker.__name__} import main; main()"

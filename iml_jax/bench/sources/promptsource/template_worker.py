@@ -26,8 +26,8 @@ from iml_jax.bench.sources.promptsource.rendering import Renderer
 from iml_jax.bench.sources.promptsource.sandbox import MissingColumnError
 from iml_jax.bench.sources.promptsource.template_limits import NullPrintedError, TooMuchWorkError
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
-from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 
 MEMORY = 1536 << 20  # bytes of address space; counted work takes less than a third
 SECONDS = 120  # of processor time for one template on one row; counted work takes a few

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_text
 
 SEPARATOR = "|||"  # between prompt and targets, and between answer choices

@@ -10,7 +10,7 @@ from pathlib import Path
 from iml_jax.bench.sources.formats.bounds import bounded_lines
 from iml_jax.bench.sources.formats.records import Record, csv_records, json_records, listed
 from iml_jax.bench.sources.reasoning.questions import NO_ANSWER, Question, sentences, with_options
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 # A last line that only names the letter ("ANSWER:C", "Correct answer - A", "The answer is B."), not a step.
 _LETTER_LINE = re.compile(

@@ -13,7 +13,7 @@ from iml_jax.bench.sources.reasoning import choices, passages, sense
 from iml_jax.bench.sources.reasoning import math as mathematics
 from iml_jax.bench.sources.reasoning.proofs import proofwriter
 from iml_jax.bench.sources.reasoning.questions import Question
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 TSV, RAW = FORMS = ("tsv", "raw")
 SPLIT_OF = SPLIT_NAMES | {"val": "validation", "valid": "validation", "training": "train"}

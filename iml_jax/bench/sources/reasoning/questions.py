@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
-from iml_jax.storage.reading import encodable
+from iml_jax.foundation.printing import encodable
 
 _CLOSED = re.compile(r"[.!?:;…。][\"'”’)\]}$]*$")
 NO_ANSWER = "no public answer"

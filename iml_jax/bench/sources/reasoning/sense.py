@@ -10,7 +10,7 @@ from iml_jax.bench.sources.formats.bounds import drop
 from iml_jax.bench.sources.formats.records import csv_records, json_records
 from iml_jax.bench.sources.formats.separated import csv_lines
 from iml_jax.bench.sources.reasoning.questions import Question, with_options
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 _QUESTION = "Which of the following two sentences is against common sense?"
 _NAMES = ("Sentence A", "Sentence B")

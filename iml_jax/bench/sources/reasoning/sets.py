@@ -10,7 +10,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.reasoning.formats import RAW, RAW_FORMS, SPLIT, SPLIT_OF, TSV, Form, Part, tsv
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 # The 14 sets of OPT-IML Bench (OPT-IML appendix A.1), as FLAN v2 spells those that it has.
 KNOWN = (

@@ -18,7 +18,7 @@ from iml_jax.bench.sources.reasoning.formats import Part
 from iml_jax.bench.sources.reasoning.questions import Question
 from iml_jax.bench.sources.reasoning.sets import Found
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 INSTRUCTION = "Answer the following question by reasoning step by step."
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.bench.sources.formats.xml_records import xml_records
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 _TEXTS = {"t": "sentence1", "h": "sentence2"}
 # RTE-1 marks TRUE and FALSE, RTE-2 and RTE-3 YES and NO, the three-way sets the others.

@@ -8,7 +8,7 @@ from typing import Any
 
 from iml_jax.bench.sources.formats.bounds import not_counted
 from iml_jax.bench.sources.formats.rows import Row, read_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 # Folder of the official archive, in lower case -> TFDS's configuration.
 CONFIGS = {

@@ -17,9 +17,10 @@ from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import listed
 from iml_jax.bench.sources.suites.evaluation_only import CANARY, EvaluationSet, has_canary, packed, with_gz
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries
-from iml_jax.storage.reading import encodable, read_text
+from iml_jax.storage.reading import read_text
 
 _PROMPTS = "cot-prompts"
 # What the authors' chain-of-thought prompts open every answer with, the asked question's too.

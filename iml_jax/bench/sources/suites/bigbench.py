@@ -17,9 +17,9 @@ from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import Record, head_of, listed
 from iml_jax.bench.sources.suites.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import walk
-from iml_jax.storage.reading import encodable
 
 _CHOICE = "multiple_choice_grade"
 _EXACT = ("exact_str_match", _CHOICE)

@@ -18,7 +18,7 @@ from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.separated import csv_lines
 from iml_jax.bench.sources.suites.evaluation_only import EMPTY, EvaluationOnly
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries
 
 LETTERS = ("A", "B", "C", "D")

@@ -27,9 +27,9 @@ from iml_jax.bench.sources.suites.evaluation_only import (
 )
 from iml_jax.bench.sources.suites.opt14_rows import READERS, Item
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries
-from iml_jax.storage.reading import encodable
 
 # Task -> other names of its folder.
 ALIASES: dict[str, tuple[str, ...]] = {

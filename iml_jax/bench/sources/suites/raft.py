@@ -17,7 +17,7 @@ from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import Record, csv_records, document
 from iml_jax.bench.sources.suites.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there
 from iml_jax.storage.reading import parse_json, read_lines
 

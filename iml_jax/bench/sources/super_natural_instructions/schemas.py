@@ -22,9 +22,10 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Demonstration
 from iml_jax.bench.sources.formats.bounds import is_long
 from iml_jax.bench.sources.formats.files import is_name
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.json_stream import TOO_LONG, open_json
-from iml_jax.storage.reading import encodable, make_decoder, open_binary
+from iml_jax.storage.reading import make_decoder, open_binary
 
 BENCHMARK = "super_natural_instructions"
 Instance = tuple[str, tuple[str, ...]]  # input, distinct references

@@ -23,9 +23,10 @@ from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_instructions import schemas
 from iml_jax.bench.sources.super_natural_instructions.contamination import contaminated
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries
-from iml_jax.storage.reading import encodable, read_lines
+from iml_jax.storage.reading import read_lines
 
 _TASK_FILE = re.compile(r"(?P<stem>.+)\.json(\.gz)?")
 

@@ -21,7 +21,7 @@ from iml_jax.bench.sources.formats.parallel_text import Aligned, aligned, parall
 from iml_jax.bench.sources.formats.rows import Row, read_rows
 from iml_jax.bench.sources.shared_datasets.rte import read_rte
 from iml_jax.bench.sources.shared_datasets.superglue import CONFIGS, is_labelled, superglue_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import walk
 
 _SPLITS = SPLIT_NAMES | {

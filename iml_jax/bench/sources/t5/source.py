@@ -25,8 +25,8 @@ from iml_jax.bench.sources.t5 import files as t5_files
 from iml_jax.bench.sources.t5.files import Part
 from iml_jax.bench.sources.t5.text import MalformedRowError, Pair, TaskForm
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 
 TABLE = Path(__file__).with_name("tasks.tsv")
 # What OPT-IML Bench keeps of T5, because its other benchmarks have the rest (OPT-IML appendix A.1).

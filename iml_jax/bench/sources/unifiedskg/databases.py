@@ -13,7 +13,7 @@ from typing import Any
 
 from iml_jax.bench.sources.unifiedskg.files import required, side_named
 from iml_jax.bench.sources.unifiedskg.values import matches
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import parse_json, read_text, regular_file
 
 # A column with more distinct texts than this (names of a whole league) shows none of them.

@@ -17,7 +17,7 @@ from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.records import json_rows
 from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.unifiedskg.tasks import SPLIT, TASKS, SkgTask, by_name
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, walk
 from iml_jax.storage.reading import open_binary
 

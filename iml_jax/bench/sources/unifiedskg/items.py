@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.unifiedskg.files import records
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

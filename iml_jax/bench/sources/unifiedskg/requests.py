@@ -12,7 +12,7 @@ from iml_jax.bench.sources.formats.bounds import bounded_lines, not_counted
 from iml_jax.bench.sources.unifiedskg import linearise
 from iml_jax.bench.sources.unifiedskg.files import plain, records, required, side_named
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import parse_json, read_text
 
 _SPEAKERS = ("driver", "assistant")

@@ -25,8 +25,8 @@ from iml_jax.bench.sources.unifiedskg.linearise import cut
 from iml_jax.bench.sources.unifiedskg.prompts import FORMS, joined, keyword_prompt
 from iml_jax.bench.sources.unifiedskg.tasks import TASKS, SkgTask, by_name
 from iml_jax.config.paths import SourcePath
-from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
 
 # Tasks whose original files are read; the others come as preprocessed items only.
 READERS: dict[str, Reader] = {

@@ -9,7 +9,7 @@ from iml_jax.bench.sources.unifiedskg import linearise
 from iml_jax.bench.sources.unifiedskg.databases import Databases
 from iml_jax.bench.sources.unifiedskg.files import records, required
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 NO_SCHEMA = "no schema of its database"
 

@@ -18,7 +18,7 @@ from iml_jax.bench.sources.formats.separated import parse_csv
 from iml_jax.bench.sources.unifiedskg import linearise
 from iml_jax.bench.sources.unifiedskg.files import plain, records, required
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, open_json
 from iml_jax.storage.reading import FILE_LIMIT, LINE_LIMIT, read_text
 

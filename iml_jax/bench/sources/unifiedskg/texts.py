@@ -11,7 +11,7 @@ from iml_jax.bench.sources.formats.rows import read_rows
 from iml_jax.bench.sources.unifiedskg import linearise
 from iml_jax.bench.sources.unifiedskg.files import records, required
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct, targets
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 NOT_GOOD = "lexicalisation that is not marked as good"
 _ATTRIBUTE = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")

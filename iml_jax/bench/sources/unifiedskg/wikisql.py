@@ -16,7 +16,7 @@ from iml_jax.bench.sources.unifiedskg import linearise
 from iml_jax.bench.sources.unifiedskg.files import records, required, side_named
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct
 from iml_jax.bench.sources.unifiedskg.tables import ANSWERS, NO_TABLE
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import FILE_LIMIT, parse_json
 
 NOTHING = "none"

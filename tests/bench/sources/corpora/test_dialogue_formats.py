@@ -15,7 +15,7 @@ from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.corpora.source import REST, Dialogue
 from iml_jax.bench.sources.corpora.switchboard import discourse
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def lines(*rows: object) -> str:

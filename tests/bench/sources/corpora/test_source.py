@@ -16,7 +16,7 @@ from iml_jax.bench.example import SPLITS, Example
 from iml_jax.bench.roles import CORPORA
 from iml_jax.bench.sources.corpora.files import split_of
 from iml_jax.bench.sources.corpora.source import REST, Dialogue, PretrainingText
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def put(folder: Path, **files: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from iml_jax.bench.sources.crossfit import rows as crossfit_rows
 from iml_jax.bench.sources.crossfit.rows import Row, labels, options_in, with_answers
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _read(path: Path, *, single: bool = False) -> list[Row | str]:

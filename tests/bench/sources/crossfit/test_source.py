@@ -15,8 +15,8 @@ from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.bench.sources.crossfit import tasks as crossfit_tasks
 from iml_jax.bench.sources.crossfit.source import CrossFit
-from iml_jax.config.registry import SOURCES
-from iml_jax.errors import UserError
+from iml_jax.commands.registry import SOURCES
+from iml_jax.foundation.errors import UserError
 
 HEADER = "task\ttype\tchoices\tinstruction\n"
 

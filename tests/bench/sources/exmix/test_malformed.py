@@ -11,7 +11,7 @@ from support.exmix_files import examples_of, write
 
 from iml_jax.bench.sources.exmix.source import ExMix
 from iml_jax.bench.sources.formats import side_files
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from support.exmix_files import examples_of, write
 from iml_jax.bench import known_tasks
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.exmix.source import OPT_IML_TASKS, ExMix
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _body(example: Example) -> str:

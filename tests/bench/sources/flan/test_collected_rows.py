@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from iml_jax.bench.sources.flan import collected_rows
 from iml_jax.bench.sources.flan.collected_rows import Prompt, index_of, is_collected, prompts
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 ROWS = [
     {

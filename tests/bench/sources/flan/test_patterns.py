@@ -23,7 +23,7 @@ from iml_jax.bench.sources.flan.patterns import (
     parse,
     templates_of,
 )
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 NAMES = ("premise", "options_", "a1", "_b")
 VALUES = {"premise": "It {rains}.", "options_": "OPTIONS:\n- {{", "a1": "}", "_b": ""}

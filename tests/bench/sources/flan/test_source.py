@@ -21,7 +21,7 @@ from iml_jax.bench.sources.flan.source import Flan
 from iml_jax.bench.sources.formats.bounds import LONG_ROW as TOO_LONG
 from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
 from iml_jax.bench.sources.formats.datasets import locate
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 PATTERNS = {
     "rte": [

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.flan.source import Flan
 from iml_jax.bench.sources.flan.v2 import canonical, category
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _prompt(

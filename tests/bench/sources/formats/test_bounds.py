@@ -19,7 +19,7 @@ from iml_jax.bench.sources.promptsource import roles as promptsource_roles
 from iml_jax.bench.sources.promptsource.source import PromptSource
 from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 LONG = "word " * (ROW_CHARACTERS // 5 + 1)
 

@@ -13,7 +13,7 @@ from support.source_bases_suites import SUITES
 from iml_jax.bench import unread
 from iml_jax.bench.sources.base import Source
 from iml_jax.bench.sources.formats import copies
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 EVERY = {**BASES, **SUITES}
 

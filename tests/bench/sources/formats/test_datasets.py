@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, locate_first, missing, present
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 ROWS = [
     {"text": f"row {index} é", "label": index % 2, "answers": {"text": ["a"] * (index % 3), "start": [1]}}

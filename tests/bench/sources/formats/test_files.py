@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench.sources.formats.files import directory
-from iml_jax.errors import UserError
-from iml_jax.storage.reading import encodable, parse_json, read_lines, read_text
+from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.printing import encodable
+from iml_jax.storage.reading import parse_json, read_lines, read_text
 
 
 def test_lines_plain_and_gzip_are_equal(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from iml_jax.bench.sources.formats.rows import located_rows
 from iml_jax.bench.sources.formats.tfds_folders import versions
 from iml_jax.bench.sources.promptsource.p3_rows import find as find_p3
 from iml_jax.bench.sources.unifiedskg.databases import Databases
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 EVERY = {**BASES, **SUITES}
 KINDS: dict[str, Callable[[Path], None]] = {
@@ -36,7 +36,7 @@ _HANG = 60  # seconds for one file: a guard, not a measure
 
 @pytest.mark.parametrize("name", EVERY)
 def test_one_line_each(name: str, tmp_path: Path) -> None:
-    """Every file as a FIFO, and as one of the others, drawn: refused, or an optional file counted as unused."""
+    """Every file as a FIFO, and as one of the others, drawn: refused, or optional and counted as unused."""
     source, files = build(name, tmp_path, EVERY)
     draws = np.random.default_rng()
 

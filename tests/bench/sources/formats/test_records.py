@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from iml_jax.bench.sources.formats.records import Record, csv_records, document, head_of, json_records, listed
 from iml_jax.bench.sources.formats.separated import csv_lines
 from iml_jax.bench.sources.formats.xml_records import xml_records
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import json_stream
 
 VALUES = st.recursive(

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from iml_jax.bench.sources.formats.rows import read_rows
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 TEXTS = ["plain", 'a "quoted", text', "two\nlines", "é 漢字 \U0001f600", "tab\there", "", "  edges  ", "|||"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from iml_jax.bench.sources.formats import separated
 from iml_jax.bench.sources.formats.separated import csv_lines
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 CELLS = st.text(st.sampled_from('ab",\né '), max_size=30)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from iml_jax.bench.sources.formats.datasets import locate, missing, present
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 

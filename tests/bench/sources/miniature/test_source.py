@@ -21,7 +21,7 @@ from iml_jax.bench.sources.miniature.source import MARKER, Miniature
 from iml_jax.bench.sources.miniature.tasks import all_specs
 from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.taxonomy import LEVELS
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 Read = dict[tuple[str, str], list[Example]]
 CORPORA = ("pretrain", "dialogue")

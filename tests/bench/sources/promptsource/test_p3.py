@@ -19,7 +19,7 @@ from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import OTHER_TASK, TaskInfo
 from iml_jax.bench.sources.promptsource.p3 import P3
 from iml_jax.bench.sources.promptsource.p3_rows import parse_name
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 COMPLETED = [{"prompt": f"p{n}?\n", "completion": f" c{n}<|endoftext|>"} for n in range(5)]
 CHOSEN = [

@@ -13,7 +13,7 @@ from iml_jax.bench.sources.promptsource.rendering import Renderer
 from iml_jax.bench.sources.promptsource.sandbox import MissingColumnError
 from iml_jax.bench.sources.promptsource.template_limits import NullPrintedError
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _renderer(jinja: str, choices: str = "", metric: str = "Accuracy") -> Renderer:

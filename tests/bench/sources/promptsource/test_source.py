@@ -19,7 +19,7 @@ from iml_jax.bench.sources.promptsource import shortening
 from iml_jax.bench.sources.promptsource.labels import UNLABELLED_SPLIT
 from iml_jax.bench.sources.promptsource.source import PARTIAL, PromptSource, metric_of
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 ROLES = "HF_name,subset,task_by_convention,do_train,do_eval,train_size\n"
 

@@ -19,7 +19,7 @@ from iml_jax.bench.sources.promptsource.rendering import Rendered, Renderer
 from iml_jax.bench.sources.promptsource.template_limits import NullPrintedError
 from iml_jax.bench.sources.promptsource.template_pool import NO_COLUMN, Outcome, Refused, Skipped, TemplateSet
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
-from iml_jax.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, UserError
 
 FILE = Path("templates.yaml")
 ROW = {"t": ["x", "y"], "text": "The cat sat."}

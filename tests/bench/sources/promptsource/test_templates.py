@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate, load_templates, told_apart
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 GOOD = """\
 dataset: d

@@ -12,7 +12,7 @@ from support.reasoning_rows import QUESTION, examples, lines, only, table, theor
 
 from iml_jax.bench.sources.reasoning.questions import sentence
 from iml_jax.bench.sources.reasoning.source import Reasoning
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def test_aqua(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.reasoning_rows import examples, lines, only, proved, table, theory
 
 from iml_jax.bench.sources.reasoning.math import last_boxed, unboxed
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def test_gsm8k(tmp_path: Path) -> None:

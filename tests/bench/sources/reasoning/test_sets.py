@@ -15,7 +15,7 @@ from iml_jax.bench import known_tasks
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.base import TaskInfo
 from iml_jax.bench.sources.reasoning.source import Reasoning
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 GSM8K = '{"question": "How many?", "answer": "1+1=<<1+1=2>>2\\n#### 2"}\n'
 

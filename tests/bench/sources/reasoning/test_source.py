@@ -11,7 +11,7 @@ import pytest
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.reasoning.source import Reasoning
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _examples(source: Reasoning, task: str, split: str) -> tuple[list[Example], dict[str, int]]:

@@ -14,8 +14,8 @@ from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.suites.bbh import LEAD, BigBenchHard, read_prompt
 from iml_jax.bench.variants import FewShot
-from iml_jax.errors import UserError
 from iml_jax.evaluation.metrics.answer_metrics import stated_match
+from iml_jax.foundation.errors import UserError
 
 CANARY = "DATA SHOULD NEVER APPEAR. canary GUID 1234-5678"
 PROMPT = f"""{CANARY}

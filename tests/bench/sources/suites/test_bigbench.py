@@ -11,7 +11,7 @@ import pytest
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.suites.bigbench import BigBench
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 CANARY = "NEVER TRAIN. canary GUID 1-2-3"
 

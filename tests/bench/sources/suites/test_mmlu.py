@@ -16,7 +16,7 @@ from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.bench.sources.suites.mmlu import Mmlu
 from iml_jax.bench.variants import FewShot, ZeroShot
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def table(path: Path, rows: list[list[str]]) -> None:

@@ -15,7 +15,7 @@ from iml_jax.bench.mixtures import MixtureConfig, plan
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.suites.opt14 import Opt14
 from iml_jax.bench.variants import FewShot
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def lines(path: Path, *rows: object) -> Path:

@@ -16,7 +16,7 @@ from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.suites.raft import Raft
 from iml_jax.bench.variants import FewShot
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 NO_LABEL = "no label (it is not public)"
 

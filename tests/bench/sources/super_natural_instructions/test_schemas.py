@@ -11,7 +11,7 @@ import pytest
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.super_natural_instructions import schemas
 from iml_jax.bench.sources.super_natural_instructions.schemas import derive_options
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 PATH = Path("a.json")
 

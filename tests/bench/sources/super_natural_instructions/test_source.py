@@ -17,7 +17,7 @@ from iml_jax.bench import known_tasks, roles
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.super_natural_instructions.contamination import contaminated
 from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 UPSTREAM: dict[str, Any] = {
     "Contributors": ["A"],

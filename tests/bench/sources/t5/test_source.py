@@ -13,7 +13,7 @@ import pytest
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.sources.t5.source import OPT_IML_TASKS, T5, forms
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _examples(source: T5, task: str, split: str) -> tuple[list[Example], dict[str, int]]:

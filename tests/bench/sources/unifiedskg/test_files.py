@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from iml_jax.bench.sources.unifiedskg.files import TaskFiles, find, holds_items, records, split_of
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.storage import json_stream
 
 

@@ -13,7 +13,7 @@ from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.unifiedskg import requests as skg_requests
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _dialogue(*utterances: str, items: Any = None) -> dict[str, Any]:

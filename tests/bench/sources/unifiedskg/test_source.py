@@ -16,8 +16,8 @@ from iml_jax.bench.example import Example
 from iml_jax.bench.prompting import prompt
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.bench.sources.unifiedskg.source import READERS, UnifiedSKG
-from iml_jax.config.registry import REGISTRY
-from iml_jax.errors import UserError
+from iml_jax.commands.registry import REGISTRY
+from iml_jax.foundation.errors import UserError
 
 PAPER = """
 compwebq cosql dart fetaqa feverous grailqa hybridqa kvret logic2text mmqa msr_sqa mtop multiwoz sparc spider

@@ -14,7 +14,7 @@ from iml_jax.bench.sources.unifiedskg import databases as skg_databases
 from iml_jax.bench.sources.unifiedskg import sql as skg_sql
 from iml_jax.bench.sources.unifiedskg.databases import Databases
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 TABLES = [
     {

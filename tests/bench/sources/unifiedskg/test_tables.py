@@ -13,7 +13,7 @@ import pytest
 from iml_jax.bench.sources.unifiedskg import tables as skg_tables
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.bench.sources.unifiedskg.tables import NO_TABLE
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 WIKITQ = (
     "id\tutterance\tcontext\ttargetValue\r\n"

@@ -10,7 +10,7 @@ import pytest
 
 from iml_jax.bench.sources.unifiedskg import texts as skg_texts
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 
 def _request(folder: Path, content: Any, *, training: bool = False, name: str = "dev.json") -> Request:

@@ -13,7 +13,7 @@ import pytest
 from iml_jax.bench.sources.unifiedskg import wikisql as skg_wikisql
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.bench.sources.unifiedskg.wikisql import answer, number_of
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 TABLE: dict[str, Any] = {
     "id": "1-1",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax import interrupts
+from iml_jax.foundation import interrupts
 
 ROOT = Path(__file__).parents[1]
 PROCESS = """
@@ -59,7 +59,7 @@ def command(arguments):
         raise RuntimeError("the callback failed") from error
 """
 MEANWHILE_FULL = """
-from iml_jax.errors import Fault
+from iml_jax.foundation.errors import Fault
 def command(arguments):
     try:
         wait()

@@ -9,10 +9,10 @@ from iml_jax.bench.mixtures import PrepareConfig
 from iml_jax.bench.sources.miniature.source import Miniature
 from iml_jax.bench.sources.promptsource.source import PromptSource
 from iml_jax.bench.subsets import Subset
-from iml_jax.config.registry import REGISTRY
+from iml_jax.commands.registry import REGISTRY
 from iml_jax.data.loader import LoaderConfig
-from iml_jax.errors import UserError
 from iml_jax.evaluation.engine.generation import GenerateConfig
+from iml_jax.foundation.errors import UserError
 from iml_jax.training.loop import TrainConfig
 
 OWNERS = {

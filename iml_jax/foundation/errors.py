@@ -5,7 +5,7 @@ Everything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-from iml_jax.printing import one_line
+from iml_jax.foundation.printing import one_line
 
 _LONGEST = 1_500  # characters of a message; a quoted key or cell may have millions
 _HEAD, _TAIL = 1_000, 400

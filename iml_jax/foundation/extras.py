@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from iml_jax.errors import UserError
+from iml_jax.foundation.errors import UserError
 
 # Extra of setup.py -> the modules that its packages are imported as.
 EXTRAS: dict[str, tuple[str, ...]] = {

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from iml_jax.errors import Preempted
-from iml_jax.printing import one_line
+from iml_jax.foundation.errors import Preempted
+from iml_jax.foundation.printing import one_line
 
 STATUS = 130
 PATIENCE = 3.0  # seconds after which somebody who waits hears why

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax import cli, extras
+from iml_jax import cli
 from iml_jax.commands import Command
+from iml_jax.foundation import extras
 
-SETUP = Path(__file__).parents[1] / "setup.py"
+SETUP = Path(__file__).parents[2] / "setup.py"
 
 
 def test_the_table_is_that_of_setup() -> None:

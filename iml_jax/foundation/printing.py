@@ -48,6 +48,16 @@ def show(text: str, *, file: TextIO | None = None, end: str = "\n", flush: bool 
     print(printable(text, keep="\n\t"), file=file, end=end, flush=flush)
 
 
+def encodable(*texts: str) -> bool:
+    """Whether UTF-8 can hold every text: none has half of a surrogate pair."""
+    try:
+        for text in texts:
+            text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def json_line(record: Mapping[str, Any], stream: TextIO | None = None) -> str:
     """``record`` as JSON on one line, to be printed to ``stream`` (stdout by default).
 

@@ -1,0 +1,59 @@
+"""The names that gin files may use: every configurable of the package, imported when it is used."""
+
+from __future__ import annotations
+
+from iml_jax.config.registry import REGISTRY
+
+# The meta-datasets, as `iml prepare` and `iml tasks` take them.
+SOURCES: dict[str, str] = {
+    "SuperNaturalInstructions": (
+        "iml_jax.bench.sources.super_natural_instructions.source:SuperNaturalInstructions"
+    ),
+    "PromptSource": "iml_jax.bench.sources.promptsource.source:PromptSource",
+    "P3": "iml_jax.bench.sources.promptsource.p3:P3",
+    "CrossFit": "iml_jax.bench.sources.crossfit.source:CrossFit",
+    "Flan": "iml_jax.bench.sources.flan.source:Flan",
+    "ExMix": "iml_jax.bench.sources.exmix.source:ExMix",
+    "T5": "iml_jax.bench.sources.t5.source:T5",
+    "Reasoning": "iml_jax.bench.sources.reasoning.source:Reasoning",
+    "UnifiedSKG": "iml_jax.bench.sources.unifiedskg.source:UnifiedSKG",
+    "Mmlu": "iml_jax.bench.sources.suites.mmlu:Mmlu",
+    "BigBenchHard": "iml_jax.bench.sources.suites.bbh:BigBenchHard",
+    "BigBench": "iml_jax.bench.sources.suites.bigbench:BigBench",
+    "Raft": "iml_jax.bench.sources.suites.raft:Raft",
+    "Opt14": "iml_jax.bench.sources.suites.opt14:Opt14",
+    "PretrainingText": "iml_jax.bench.sources.corpora.source:PretrainingText",
+    "Dialogue": "iml_jax.bench.sources.corpora.source:Dialogue",
+    "Miniature": "iml_jax.bench.sources.miniature.source:Miniature",
+}
+# The variants of prompts, as `Mixture.train_prompts` and `Mixture.evaluation_prompts` take them.
+PROMPTS: dict[str, str] = {
+    "ZeroShot": "iml_jax.bench.variants:ZeroShot",
+    "FewShot": "iml_jax.bench.variants:FewShot",
+    "MetaICL": "iml_jax.bench.variants:MetaICL",
+}
+# Gin name -> module:class. Modules are imported only when a name is bound, built or shown.
+NAMES: dict[str, str] = {
+    "Model": "iml_jax.models.sizes:OptConfig",
+    "Mesh": "iml_jax.parallel.mesh:MeshConfig",
+    "Compilation": "iml_jax.parallel.compilation:CompilationConfig",
+    "Distributed": "iml_jax.parallel.distributed:DistributedConfig",
+    "Optimizer": "iml_jax.training.optimizer:OptimizerConfig",
+    "Loader": "iml_jax.data.loader:LoaderConfig",
+    "Checkpoints": "iml_jax.checkpoints.store:CheckpointConfig",
+    "Train": "iml_jax.training.loop:TrainConfig",
+    "Telemetry": "iml_jax.training.monitor:TelemetryConfig",
+    "Profiler": "iml_jax.training.profiling:ProfilerConfig",
+    "Watchdog": "iml_jax.training.watchdog:WatchdogConfig",
+    "Evaluate": "iml_jax.evaluation.engine.runner:EvaluateConfig",
+    "Generate": "iml_jax.evaluation.engine.generation:GenerateConfig",
+    "Prepare": "iml_jax.bench.mixtures:PrepareConfig",
+    "Mixture": "iml_jax.bench.mixtures:MixtureConfig",
+    "Subset": "iml_jax.bench.subsets:Subset",
+    **PROMPTS,
+    "Leakage": "iml_jax.bench.leakage:LeakageConfig",
+    "Vocabulary": "iml_jax.data.tokenizer:VocabularyConfig",
+    **SOURCES,
+}
+
+REGISTRY.register(NAMES)
