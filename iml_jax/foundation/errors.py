@@ -12,7 +12,7 @@ _HEAD, _TAIL = 1_000, 400
 
 
 class UserError(Exception):
-    """A mistake the user can mend: exit status 2.
+    """A mistake the user can fix: exit status 2.
 
     The message is one line that names the file, the place in it and the remedy. What it quotes from a file
     may hold anything: line breaks become spaces and what does not print is escaped, and of a message of

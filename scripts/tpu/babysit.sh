@@ -84,7 +84,7 @@ babysit() {
         say "the job was stopped with tpu.sh stop; its last checkpoint is saved"
         return 0
         ;;
-      mistake) fail "the job ended with exit 2, a mistake that starting again cannot mend; read it: tpu.sh follow" ;;
+      mistake) fail "the job ended with exit 2, a mistake that starting again cannot fix; read it: tpu.sh follow" ;;
       fault | brief)
         if [[ "$state" == fault ]]; then failures=0; fi
         failures=$((failures + 1))

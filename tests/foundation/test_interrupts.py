@@ -12,7 +12,7 @@ import pytest
 
 from iml_jax.foundation import interrupts
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROCESS = """
 import ctypes, signal, sys, threading, time
 from iml_jax import cli

@@ -16,7 +16,7 @@ from iml_jax import cli
 from iml_jax.foundation import printing
 from iml_jax.foundation.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "a\x1b]0;title\x07b\x9b31mc\u202ed\u2066e\u2028f\ud83dg\rh\x7f"
 
 

@@ -88,7 +88,7 @@ def numbered(path: Path) -> Dialogues:
         if not line.strip():
             continue
         if not (match := _NUMBERED.fullmatch(line)):
-            raise UserError(f"{path}:{number}: does not begin with a number and a space; mend the line")
+            raise UserError(f"{path}:{number}: does not begin with a number and a space; fix the line")
         count = int(match[1][:9])
         if count <= previous:
             if block.ends() and turns:

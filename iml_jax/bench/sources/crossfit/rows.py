@@ -91,7 +91,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row | str]]:
             continue
         source = row.get("input")
         if not isinstance(source, str):
-            raise UserError(f"{path}:{number}: 'input' must be a string; mend or remove the row")
+            raise UserError(f"{path}:{number}: 'input' must be a string; fix or remove the row")
         outputs = _texts(row.get("output", 0), "output", path, number)  # without one it is malformed
         options = _texts(row.get("options"), "options", path, number)
         yield number, Row(source.strip(), outputs, options)
@@ -102,7 +102,7 @@ def _texts(value: object, key: str, path: Path, number: int) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise UserError(
-            f"{path}:{number}: '{key}' must be a string or a list of strings; mend or remove the row"
+            f"{path}:{number}: '{key}' must be a string or a list of strings; fix or remove the row"
         )
     return _distinct(texts)
 

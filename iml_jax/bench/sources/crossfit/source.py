@@ -96,7 +96,7 @@ class CrossFit(Source):
         for part, role in _PARTS.items():
             tasks = content.get(part, []) if isinstance(content, dict) else None
             if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
-                raise UserError(f"{path}: no object with lists of tasks under {', '.join(_PARTS)}; mend it")
+                raise UserError(f"{path}: no object with lists of tasks under {', '.join(_PARTS)}; fix it")
             roles |= dict.fromkeys(tasks, role)
         if not roles.keys() & found.keys():
             raise UserError(f"{path}: names no task of {self.data_dir}; bind the partition of these tasks")
@@ -125,7 +125,7 @@ class CrossFit(Source):
         if absent := sorted(set(self.seeds) - there):
             has = ", ".join(map(str, sorted(there)))
             place = f"{paths[0].parent}: {task} has no file of seed {absent[0]}"
-            raise UserError(f"{place}, it has {has}; mend CrossFit.seeds")
+            raise UserError(f"{place}, it has {has}; fix CrossFit.seeds")
         every = _by_split(paths)
         for split in ("train", "validation"):
             kept = [path for path in every.pop(split, []) if not self.seeds or _seed(path) in self.seeds]

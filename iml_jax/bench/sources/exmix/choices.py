@@ -62,9 +62,7 @@ def _leaderboard(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 def _question(row: Row, label: str | None, place: str) -> Item | str:
     columns = next((columns for columns in _SETS if columns[0] in row), None)
     if columns is None:
-        raise UserError(
-            f"{place}: has no choices such as sol1, answer0, answerA, hyp1, option1; mend the row"
-        )
+        raise UserError(f"{place}: has no choices such as sol1, answer0, answerA, hyp1, option1; fix the row")
     shown, base, column = _SETS[columns]
     if columns == ("endings",):
         choices = [text if isinstance(text, str) else "" for text in list_of(row, "endings", place)]
@@ -74,7 +72,7 @@ def _question(row: Row, label: str | None, place: str) -> Item | str:
     if value is None or str(value).strip() == "":
         return chosen(choices, None, ())
     if not re.fullmatch(r"\d{1,3}", str(value).strip()):
-        raise UserError(f"{place}: label {str(value)[:40]!r} is no whole number; mend it")
+        raise UserError(f"{place}: label {str(value)[:40]!r} is no whole number; fix it")
     lines = [f"{name}: {text_of(row, name, place)}" for name in shown if name in row]
     return chosen(choices, int(value) - base, lines)
 
@@ -90,9 +88,7 @@ def _commonsense_qa(files: TaskFiles, path: Path, split: str) -> Iterator[Outcom
         keys = [text_of(choice, "label", place) for choice in choices]
         key = row.get("answerKey")
         if key and key not in keys:
-            raise UserError(
-                f"{place}: answerKey {str(key)[:40]!r} is none of {', '.join(keys)}; mend the row"
-            )
+            raise UserError(f"{place}: answerKey {str(key)[:40]!r} is none of {', '.join(keys)}; fix the row")
         answer = keys.index(key) if key else None
         yield str(number), chosen(texts, answer, [f"Question: {text_of(question, 'stem', place)}"])
 
@@ -111,7 +107,7 @@ def _commonsense_qa_2(files: TaskFiles, path: Path, split: str) -> Iterator[Outc
         elif answer in ("yes", "no"):
             yield str(number), Item(question, (answer,), ("yes", "no"))
         else:
-            raise UserError(f"{path}:{number}: answer {str(answer)[:40]!r} is not yes or no; mend the row")
+            raise UserError(f"{path}:{number}: answer {str(answer)[:40]!r} is not yes or no; fix the row")
 
 
 def _pronouns(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
@@ -133,7 +129,7 @@ def _gap(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         names = [text_of(row, name, place) for name in "AB"]
         refers = [str(row.get(f"{name}-coref", "")).strip().upper() for name in "AB"]
         if any(value not in ("TRUE", "FALSE") for value in refers):
-            raise UserError(f"{place}: A-coref and B-coref must be TRUE or FALSE; mend the row")
+            raise UserError(f"{place}: A-coref and B-coref must be TRUE or FALSE; fix the row")
         pronoun = f"Pronoun: {text_of(row, 'Pronoun', place)} (character {row.get('Pronoun-offset')})"
         answer = refers.index("TRUE") if "TRUE" in refers else 2
         yield str(number), chosen([*names, "neither"], answer, [text_of(row, "Text", place), pronoun])
@@ -193,7 +189,7 @@ def _arguments(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         values = {key: "" if value is None else str(value) for key, value in row.items()}
         sentence, label = text_of(values, "sentence", place), text_of(values, "annotation", place)
         if label not in _STANCES:
-            raise UserError(f"{place}: annotation {label[:40]!r} is none of {', '.join(_STANCES)}; mend it")
+            raise UserError(f"{place}: annotation {label[:40]!r} is none of {', '.join(_STANCES)}; fix it")
         body = f"Topic: {text_of(values, 'topic', place)}\nSentence: {sentence}"
         yield str(number), Item(body, (_STANCES[label],), tuple(_STANCES.values())) if sentence else NO_TEXT
 
@@ -238,7 +234,7 @@ def toxicity_item(row: Row, place: str) -> Item | str:
         if value in (-1, "-1"):
             return NO_LABEL  # Kaggle's rows that were not used for scoring
         if value not in (0, 1, "0", "1"):
-            raise UserError(f"{place}: label {column!r} is missing or not 0 or 1; mend the row")
+            raise UserError(f"{place}: label {column!r} is missing or not 0 or 1; fix the row")
         found += [word] * int(value)
     return Item(text, (", ".join(found) or "none",)) if text else NO_TEXT
 

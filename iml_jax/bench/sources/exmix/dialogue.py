@@ -94,7 +94,7 @@ def _clinc(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         )
         if name not in _CLINC_SPLITS or not pairs:
             known = ", ".join(_CLINC_SPLITS)
-            raise UserError(f"{path}: {name!r} must be one of {known}, a list of [text, intent]; mend it")
+            raise UserError(f"{path}: {name!r} must be one of {known}, a list of [text, intent]; fix it")
     seen = {intent for rows in content.values() for _, intent in rows}
     named = side_files.said(files.beside("domains.json"), _domains) or {}
     options = (*named, *sorted(seen - named.keys()))  # "oos" is of no domain
@@ -113,10 +113,10 @@ def _spans(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         said = row.get("userInput")
         text = said.get("text") if isinstance(said, dict) else None
         if not isinstance(text, str):
-            raise UserError(f"{place}: 'userInput' has no 'text'; mend it")
+            raise UserError(f"{place}: 'userInput' has no 'text'; fix it")
         asked = list_of(row.get("context") or {}, "requestedSlots", place)
         if not all(isinstance(slot, str) for slot in asked):
-            raise UserError(f"{place}: 'requestedSlots' must be texts; mend it")
+            raise UserError(f"{place}: 'requestedSlots' must be texts; fix it")
         values = _values(text, list_of(row, "labels", place), place)
         if isinstance(values, str) or not text.strip():
             yield str(number), values if isinstance(values, str) else NO_TEXT
@@ -153,7 +153,7 @@ def _tagged(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         pairs = [word.rpartition(":") for word in words.split()]
         tokens, tags = [token for token, _, _ in pairs], [tag for _, _, tag in pairs]
         if not pairs or not all(re.fullmatch(r"O|[BI]-\S+", tag) for tag in tags):
-            raise UserError(f"{path}:{number}: not word:TAG with tags O, B-TYPE or I-TYPE; mend the line")
+            raise UserError(f"{path}:{number}: not word:TAG with tags O, B-TYPE or I-TYPE; fix the line")
         target = slots_text(spans_of(tokens, tags))
         if intent.strip() not in ("", "<NULL>"):
             target = f"intent: {intent.strip()}" + ("" if target == "none" else f"; {target}")
@@ -170,7 +170,7 @@ def _bio(path: Path) -> Iterator[Outcome]:
         elif line.strip():
             tag, tab, token = line.partition("\t")
             if not tab or not re.fullmatch(r"O|[BI]-\S+", tag):
-                raise UserError(f"{path}:{number}: not TAG, tab, word; mend the line")
+                raise UserError(f"{path}:{number}: not TAG, tab, word; fix the line")
             start = start if block else number
             if sentence.takes(number, line):
                 block.append((token.strip(), tag))
@@ -195,7 +195,7 @@ def _top(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         cells = line.split("\t")
         if len(cells) != 3 or not _INTENT.match(cells[2].strip()):
             raise UserError(
-                f"{path}:{number}: not utterance, tokens and [IN: tree between tabs; mend the line"
+                f"{path}:{number}: not utterance, tokens and [IN: tree between tabs; fix the line"
             )
         yield str(number), Item(cells[1].strip(), (cells[2].strip(),)) if cells[1].strip() else NO_TEXT
 
@@ -263,7 +263,7 @@ def _coded(path: Path, names: list[str]) -> Iterator[tuple[int, list[str] | None
             continue
         codes = line.split()
         if not all(_CODE.fullmatch(code) and int(code) < len(names) for code in codes):
-            raise UserError(f"{path}:{number}: an index that the vocabulary of {len(names)} has not; mend it")
+            raise UserError(f"{path}:{number}: an index that the vocabulary of {len(names)} has not; fix it")
         yield number, [names[int(code)] for code in codes]
 
 
@@ -296,7 +296,7 @@ def _atis_slots(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     del split
     for number, words, tags in _atis_rows(files, path, "slots"):
         if len(words) != len(tags):
-            raise UserError(f"{path}:{number}: {len(words)} words and {len(tags)} slot tags; mend the row")
+            raise UserError(f"{path}:{number}: {len(words)} words and {len(tags)} slot tags; fix the row")
         kept = [(word, tag) for word, tag in zip(words, tags, strict=True) if word not in ("BOS", "EOS")]
         if not kept:
             yield str(number), NO_TEXT

@@ -138,7 +138,7 @@ def objects(values: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     for number, value in enumerate(values, 1):
         if not isinstance(value, dict):
-            raise UserError(f"{path}: element {number} is a {type(value).__name__}, not an object; mend it")
+            raise UserError(f"{path}: element {number} is a {type(value).__name__}, not an object; fix it")
         yield number, value
 
 
@@ -150,7 +150,7 @@ def text_of(row: Any, key: str, place: str) -> str:
     """
     value = row.get(key) if isinstance(row, dict) else None
     if not isinstance(value, str):
-        raise UserError(f"{place}: {key!r} is missing or no text; mend the row")
+        raise UserError(f"{place}: {key!r} is missing or no text; fix the row")
     return value.strip()
 
 
@@ -162,7 +162,7 @@ def list_of(row: Any, key: str, place: str) -> list[Any]:
     """
     value = row.get(key, []) if isinstance(row, dict) else None
     if not isinstance(value, list):
-        raise UserError(f"{place}: {key!r} is no list; mend the row")
+        raise UserError(f"{place}: {key!r} is no list; fix the row")
     return value
 
 

@@ -87,7 +87,7 @@ def _columns(path: Path, wanted: int) -> Iterator[tuple[int, list[str]]]:
             continue
         cells = [cell.strip() for cell in line.split("\t")]
         if len(cells) != wanted:
-            raise UserError(f"{path}:{number}: {len(cells)} cells between tabs, not {wanted}; mend the line")
+            raise UserError(f"{path}:{number}: {len(cells)} cells between tabs, not {wanted}; fix the line")
         yield number, cells
 
 

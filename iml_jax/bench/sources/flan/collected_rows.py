@@ -188,7 +188,7 @@ def _json_places(path: Path, column: str) -> Iterator[tuple[str, str, int, int]]
 
 def _name(value: Any, place: str, column: str) -> str:
     if not isinstance(value, str) or not is_name(value):
-        raise UserError(f"{place}: {column!r} must be the name of a task; mend or remove the row")
+        raise UserError(f"{place}: {column!r} must be the name of a task; fix or remove the row")
     return value
 
 
@@ -252,5 +252,5 @@ def _prompt(row: dict[str, Any], place: str) -> Prompt:
     texts = [row.get(column) for column in COLUMNS[:2]]
     for column, text in zip(COLUMNS, texts, strict=False):
         if not isinstance(text, str):
-            raise UserError(f"{place}: {column!r} must be a text; mend or remove the row")
+            raise UserError(f"{place}: {column!r} must be a text; fix or remove the row")
     return Prompt(str(texts[0]), str(texts[1]), str(row.get(_KIND) or ""))

@@ -192,7 +192,7 @@ def _template(entry: Any, index: int, place: str, known: frozenset[str]) -> Temp
     try:
         template = Template(index, *map(parse, entry))
     except PatternError as error:
-        raise UserError(f"{place}: {error}; mend the pattern") from error
+        raise UserError(f"{place}: {error}; fix the pattern") from error
     if unknown := sorted((template.source.fields | template.target.fields) - known):
         raise UserError(f"{place}: no field {unknown[0]!r}; the task has {', '.join(sorted(known))}")
     return template

@@ -171,7 +171,7 @@ class TemplatedRows:
             try:
                 prepared = form.prepare(_named_label(raw, form, names))
             except RowError as error:
-                raise UserError(f"{place}: {error}; mend the row, or give {form.datasets[0]}") from error
+                raise UserError(f"{place}: {error}; fix the row, or give {form.datasets[0]}") from error
             if isinstance(prepared, str):
                 skipped[prepared] += len(templates)
                 continue

@@ -165,7 +165,7 @@ def _segments(path: Path) -> Iterator[tuple[str, str]]:
             text, *ended = _SEGMENT_END.split(rest, maxsplit=1)
             match = _SEGMENT_ID.search(head)
             if not closed or not ended or not match:
-                raise UserError(f"{path}:{line}: a <seg> without id or </seg>; mend it")
+                raise UserError(f"{path}:{line}: a <seg> without id or </seg>; fix it")
             name = f"{document}:{match[1]}"
             if name in seen:
                 raise UserError(f"{path}:{line}: segment {name} is there twice; remove one")

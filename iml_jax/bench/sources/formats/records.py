@@ -92,7 +92,7 @@ class Record:
 
     def error(self, what: str) -> UserError:
         """What a reader raises of this row."""
-        return UserError(f"{self.place}: {what}; mend or remove the row")
+        return UserError(f"{self.place}: {what}; fix or remove the row")
 
     def _inner(self, value: object, where: str) -> Record:
         if not isinstance(value, dict):
@@ -253,7 +253,7 @@ def csv_records(path: Path) -> Iterator[Record]:
             continue
         if len(cells) != len(header):
             wanted = f"{len(cells)} cells, the header has {len(header)}"
-            raise UserError(f"{path}:{number}: {wanted}; mend the row")
+            raise UserError(f"{path}:{number}: {wanted}; fix the row")
         values = {name: cell for name, cell in zip(header, cells, strict=True) if name}
         if is_long(values):
             drop(path, number)

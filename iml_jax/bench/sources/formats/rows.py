@@ -112,7 +112,7 @@ def _cells(path: Path, kind: str) -> Iterator[tuple[int, dict[str, str]]]:
             continue
         if len(fields) != len(header):
             wanted = f"{len(fields)} cells, the header has {len(header)}"
-            raise UserError(f"{path}:{start}: {wanted}; mend the row")
+            raise UserError(f"{path}:{start}: {wanted}; fix the row")
         yield start, dict(zip(header, fields, strict=True))
 
 

@@ -68,11 +68,11 @@ class _Reader:
             self._parser.Parse(chunk, final)
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
-            raise UserError(f"{self._path}:{error.lineno}: malformed XML ({reason}); mend it") from error
+            raise UserError(f"{self._path}:{error.lineno}: malformed XML ({reason}); fix it") from error
         except (LookupError, ValueError) as error:  # an encoding that Python does not know
             raise UserError(f"{self._path}:1: unreadable encoding ({error}); convert it to UTF-8") from error
         if self._fed - self._parser.CurrentByteIndex > LINE_LIMIT:  # expat keeps an unfinished tag in memory
-            self._refuse(f"a tag longer than {LINE_LIMIT} bytes; mend it")
+            self._refuse(f"a tag longer than {LINE_LIMIT} bytes; fix it")
 
     @property
     def found(self) -> int:

@@ -187,7 +187,7 @@ def filled(prompt: Prompt, split: str) -> Iterator[Filled | str]:
 def _ranked(candidates: list[tuple[Path, int, dict[str, Any]]]) -> Iterator[Filled | str]:
     path, number, _ = candidates[0]
     if len(candidates) > _CANDIDATES:
-        raise UserError(f"{path}:{number}: more than {_CANDIDATES} candidates of one example; mend the file")
+        raise UserError(f"{path}:{number}: more than {_CANDIDATES} candidates of one example; fix the file")
     group = [located for located in candidates if not isinstance(located[2], LongRow)]
     for _ in candidates[len(group) :]:
         yield LONG_ROW

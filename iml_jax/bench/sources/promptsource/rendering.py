@@ -64,7 +64,7 @@ class Renderer:
             return self._sandbox.compile_template(source, limit)
         except jinja2.TemplateSyntaxError as error:
             raise UserError(
-                f"{self.place}, line {error.lineno}: {error.message}; mend the template"
+                f"{self.place}, line {error.lineno}: {error.message}; fix the template"
             ) from error
         except ForbiddenTemplateError as error:
             raise UserError(f"{self.place}: {error}; rewrite or remove the template") from error

@@ -34,7 +34,7 @@ def read_roles(path: Path, train_sets: Sequence[str]) -> dict[str, str]:
             raise UserError(f"{path}:1: no column {missing[0]!r}; give T0's datasets.csv")
         name, subset, train, evaluate = (str(row[column] or "").strip() for column in _COLUMNS)
         if not name:
-            raise UserError(f"{path}:{number}: empty HF_name; mend the row")
+            raise UserError(f"{path}:{number}: empty HF_name; fix the row")
         role = "evaluation" if evaluate else "train" if train in train_sets else "excluded"
         roles[task_name(name, subset)] = role
     return roles

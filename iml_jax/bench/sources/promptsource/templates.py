@@ -71,16 +71,16 @@ def load_templates(path: Path) -> tuple[PromptTemplate, ...]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        raise UserError(f"{path}{line}: malformed templates.yaml: {problem}; mend it") from error
+        raise UserError(f"{path}{line}: malformed templates.yaml: {problem}; fix it") from error
     except (ValueError, TypeError, AttributeError, LookupError) as error:  # PyYAML's own, of a tag's value
-        raise UserError(f"{path}: malformed templates.yaml: {error}; mend it") from error
+        raise UserError(f"{path}: malformed templates.yaml: {error}; fix it") from error
     entries = content.get("templates") if isinstance(content, dict) else None
     if not isinstance(entries, dict):
         raise UserError(f"{path}: no mapping 'templates'; is it a PromptSource templates.yaml?")
     try:
         found = [(str(key), _template(entry, str(key), path)) for key, entry in entries.items()]
     except ValueError as error:  # a number of more digits than Python writes
-        raise UserError(f"{path}: malformed templates.yaml: {error}; mend it") from error
+        raise UserError(f"{path}: malformed templates.yaml: {error}; fix it") from error
     return tuple(sorted(told_apart(found), key=lambda template: template.name))
 
 

@@ -17,7 +17,7 @@ def wsc_highlighted(text: str, index: int, pronoun: str) -> str | None:
     """The text with the word at ``index`` (words parted by single spaces) in asterisks.
 
     Two rows of the dataset do not have the pronoun alone at its index: in one, punctuation hangs on it; in
-    the other it is the next word. T5 rewrites these two by hand; here every row like them is mended so.
+    the other it is the next word. T5 rewrites these two by hand; here every row like them is fixed so.
 
     Returns:
       None where the pronoun is at neither place, or has no word before it.

@@ -33,7 +33,7 @@ def read_rte(path: Path) -> Iterator[tuple[str, Row]]:
         label = _LABELS.get(answer.lower())
         if answer and label is None:
             known = ", ".join(sorted(_LABELS))
-            raise UserError(f"{pair.place}: answer {answer[:40]!r} is none of {known}; mend it")
+            raise UserError(f"{pair.place}: answer {answer[:40]!r} is none of {known}; fix it")
         if missing := [name for name in _TEXTS if name not in pair.values]:
             raise UserError(f"{pair.place}: a pair without <{missing[0]}>; add it or remove the pair")
         row: Row = {"label": label}

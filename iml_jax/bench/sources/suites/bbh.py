@@ -206,7 +206,7 @@ def read_prompt(path: Path, *, reasoned: bool = False) -> tuple[str, tuple[Demon
         stated = re.search(r"(?s:.*)answer is ([^\n]+?)\.?$", answer) if parted else None
         if stated is None or not question.strip():
             raise UserError(
-                f"{path}: question {number} has no answer that ends in 'the answer is X.'; mend the prompt"
+                f"{path}: question {number} has no answer that ends in 'the answer is X.'; fix the prompt"
             )
         asked, at = f"Q: {question.strip()}\nA:", stated.start(1)
         if reasoned:

@@ -175,14 +175,14 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             width = len(found)
             continue
         if len(found) != width:
-            raise UserError(f"{path}:{number}: {len(found)} cells; {_ROW}; mend or remove the row")
+            raise UserError(f"{path}:{number}: {len(found)} cells; {_ROW}; fix or remove the row")
         cells = found if columns is None else [found[column] for column in columns]
         answer = cells[5].strip().upper()
         if columns is not None and answer in ("0", "1", "2", "3"):
             answer = LETTERS[int(answer)]
         if answer not in LETTERS:
             raise UserError(
-                f"{path}:{number}: answer {cells[5][:40]!r} is none of A, B, C, D; {_ROW}; mend it"
+                f"{path}:{number}: answer {cells[5][:40]!r} is none of A, B, C, D; {_ROW}; fix it"
             )
         yield number, [*cells[:5], answer]
 

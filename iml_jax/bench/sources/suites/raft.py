@@ -219,7 +219,7 @@ def labels_of(path: Path) -> tuple[str, ...]:
     content = document(path)
     labels = content.record("label_columns").texts(_LABEL)
     if len(set(labels)) < 2 or len(set(labels)) != len(labels) or not all(labels):
-        raise UserError(f"{path}: label_columns.{_LABEL} must list two or more different labels; mend it")
+        raise UserError(f"{path}: label_columns.{_LABEL} must list two or more different labels; fix it")
     return labels
 
 

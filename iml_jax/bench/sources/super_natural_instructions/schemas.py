@@ -165,7 +165,7 @@ def category(path: Path, task: str) -> str:
         successor = _first_of_number().get(int(match["number"])) if match else None
         return category_of(BENCHMARK, successor or task)
     if not isinstance(first, str) or not is_name(first):
-        raise UserError(f"{path}: Categories must be a string on one line, or a list of these; mend it")
+        raise UserError(f"{path}: Categories must be a string on one line, or a list of these; fix it")
     return first.strip()
 
 
@@ -191,7 +191,7 @@ def instruction(content: dict[str, Any], path: Path) -> str:
     texts = [value, *(content.get(key, "") for key in _CAUTIONS)]
     for key, text in zip(("Definition", *_CAUTIONS), texts, strict=True):
         if not isinstance(text, str) or not encodable(text):
-            raise UserError(f"{path}: '{key}' must be a string or a list of strings; mend it")
+            raise UserError(f"{path}: '{key}' must be a string or a list of strings; fix it")
     stripped = [text.strip() for text in texts]
     return " ".join(text for text in stripped if text and text != "-")
 
@@ -234,9 +234,9 @@ def checked(instance: Any, index: int, path: Path) -> Instance:
     if isinstance(outputs, str):
         outputs = [outputs]
     if not isinstance(instance.get("input"), str):
-        raise UserError(f"{place}: 'input' must be a string; mend or remove the instance")
+        raise UserError(f"{place}: 'input' must be a string; fix or remove the instance")
     if not isinstance(outputs, list) or not all(isinstance(output, str) for output in outputs):
-        raise UserError(f"{place}: 'output' must be a string or a list of strings; mend or remove it")
+        raise UserError(f"{place}: 'output' must be a string or a list of strings; fix or remove it")
     if not isinstance(instance.get("id", ""), str | int | None):
         raise UserError(f"{place}: 'id' must be a string or a number; fix or remove it")
     references = dict.fromkeys(output.strip() for output in outputs)

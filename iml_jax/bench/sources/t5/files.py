@@ -145,5 +145,5 @@ def _labelled_sentences(path: Path) -> Iterator[tuple[str, Row]]:
             continue
         label, space, sentence = line.partition(" ")
         if label not in ("0", "1") or not space:
-            raise UserError(f"{path}:{number}: not 0 or 1, a space and a sentence; mend the line")
+            raise UserError(f"{path}:{number}: not 0 or 1, a space and a sentence; fix the line")
         yield str(number), {"sentence": sentence, "label": int(label)}

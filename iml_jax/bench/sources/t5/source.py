@@ -229,7 +229,7 @@ class T5(Source):
             try:
                 pairs = list(found.form.pairs(row, training=split == "train"))
             except MalformedRowError as error:
-                raise UserError(f"{place}: {error}; mend the row") from error
+                raise UserError(f"{place}: {error}; fix the row") from error
             for index, pair in enumerate(pairs):
                 if isinstance(pair, str):
                     skipped[pair] += 1

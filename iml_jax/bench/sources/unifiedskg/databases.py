@@ -98,7 +98,7 @@ def _schemas(path: Path) -> Iterator[tuple[str, Schema]]:
     for number, entry in enumerate(content, 1):
         place = f"{path}: schema {number}"
         if not isinstance(entry, dict):
-            raise UserError(f"{place} is a {type(entry).__name__}; mend it")
+            raise UserError(f"{place} is a {type(entry).__name__}; fix it")
         names = required(entry, "table_names_original", list, place)
         columns: list[list[str]] = [[] for _ in names]
         for column in required(entry, "column_names_original", list, place):
@@ -106,7 +106,7 @@ def _schemas(path: Path) -> Iterator[tuple[str, Schema]]:
             if table >= 0:  # -1 is the column "*"
                 columns[table].append(name)
         if not all(isinstance(name, str) for name in names):
-            raise UserError(f"{place}: 'table_names_original' must be a list of strings; mend it")
+            raise UserError(f"{place}: 'table_names_original' must be a list of strings; fix it")
         tables = zip(names, map(tuple, columns), strict=True)
         yield required(entry, "db_id", str, place), Schema(tuple(tables))
 
@@ -116,7 +116,7 @@ def _column(entry: Any, tables: int, place: str) -> tuple[int, str]:
         table, name = entry
         if isinstance(table, int) and -1 <= table < tables and isinstance(name, str):
             return table, name
-    raise UserError(f"{place}: column {entry!r} is not [number of its table, name]; mend it")
+    raise UserError(f"{place}: column {entry!r} is not [number of its table, name]; fix it")
 
 
 @contextlib.contextmanager

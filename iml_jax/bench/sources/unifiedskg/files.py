@@ -197,7 +197,5 @@ def required(row: Mapping[str, Any], key: str, kind: type, place: str) -> Any:
     value = row.get(key)
     if not isinstance(value, kind):
         what = "no" if key not in row else f"a {type(value).__name__} as"
-        raise UserError(
-            f"{place}: {what} {key!r}, which must be a {kind.__name__}; mend or remove the record"
-        )
+        raise UserError(f"{place}: {what} {key!r}, which must be a {kind.__name__}; fix or remove the record")
     return value

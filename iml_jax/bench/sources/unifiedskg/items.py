@@ -59,7 +59,7 @@ def preprocessed(request: Request) -> Iterator[Outcome]:
     for number, row in records(request.path):
         place = f"{request.path}: item {number}"
         if "seq_out" not in row or not ("text_in" in row or "struct_in" in row):
-            raise UserError(f"{place}: no 'seq_out', or neither 'text_in' nor 'struct_in'; mend or remove it")
+            raise UserError(f"{place}: no 'seq_out', or neither 'text_in' nor 'struct_in'; fix or remove it")
         target = _text(row, "seq_out", place)
         more = [] if request.training else _texts(row, place)
         yield (
@@ -89,7 +89,7 @@ def _text(row: Mapping[str, Any], key: str, place: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise UserError(f"{place}: {key!r} is a {type(value).__name__}; it must be a string; mend it")
+        raise UserError(f"{place}: {key!r} is a {type(value).__name__}; it must be a string; fix it")
     return value
 
 
@@ -100,6 +100,6 @@ def _texts(row: Mapping[str, Any], place: str) -> list[str]:
             return [value]
         if value is not None:
             if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-                raise UserError(f"{place}: {key!r} must be a list of strings; mend it")
+                raise UserError(f"{place}: {key!r} must be a list of strings; fix it")
             return value
     return []

@@ -51,14 +51,14 @@ def _knowledge(scenario: Mapping[str, Any], place: str) -> tuple[list[str], list
     header = required(knowledge, "column_names", list, place)
     items = [] if knowledge.get("items") is None else required(knowledge, "items", list, place)
     if not all(isinstance(name, str) for name in header):
-        raise UserError(f"{place}: 'column_names' must be a list of strings; mend or remove the record")
+        raise UserError(f"{place}: 'column_names' must be a list of strings; fix or remove the record")
     return header, [[_object(entry, place).get(name) for name in header] for entry in items]
 
 
 def _turn(turn: Any, place: str) -> tuple[str, str]:
     speaker = required(_object(turn, place), "turn", str, place)
     if speaker not in _SPEAKERS:
-        raise UserError(f"{place}: turn of {speaker!r}, who is neither driver nor assistant; mend it")
+        raise UserError(f"{place}: turn of {speaker!r}, who is neither driver nor assistant; fix it")
     return speaker, required(required(turn, "data", dict, place), "utterance", str, place)
 
 
@@ -116,7 +116,7 @@ def _mtop_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             fields = line.split("\t")
             if len(fields) != _MTOP_FIELDS:
                 raise UserError(
-                    f"{path}:{number}: {len(fields)} fields, MTOP has {_MTOP_FIELDS}; mend the row"
+                    f"{path}:{number}: {len(fields)} fields, MTOP has {_MTOP_FIELDS}; fix the row"
                 )
             yield number, fields
 
@@ -134,11 +134,11 @@ def webqsp(request: Request) -> Iterator[Outcome]:
 def _pairs(row: Mapping[str, Any], key: str, place: str) -> list[list[str]]:
     entries = required(row, key, list, place)
     if not all(isinstance(entry, list) and all(isinstance(part, str) for part in entry) for entry in entries):
-        raise UserError(f"{place}: {key!r} must be a list of lists of strings; mend or remove the record")
+        raise UserError(f"{place}: {key!r} must be a list of lists of strings; fix or remove the record")
     return entries
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{place}: {str(value)[:40]!r} must be an object; mend or remove the record")
+        raise UserError(f"{place}: {str(value)[:40]!r} must be an object; fix or remove the record")
     return value

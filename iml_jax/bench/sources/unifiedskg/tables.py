@@ -122,7 +122,7 @@ def _claims(entry: Any, place: str) -> tuple[list[str], list[Any]]:
         lists = isinstance(statements, list) and isinstance(labels, list)
         if lists and len(statements) == len(labels) and all(isinstance(each, str) for each in statements):
             return statements, labels
-    raise UserError(f"{place} is not [statements, as many labels, caption]; mend it")
+    raise UserError(f"{place} is not [statements, as many labels, caption]; fix it")
 
 
 def _claim(statement: str, label: Any, table: Table) -> Item | str:
@@ -143,7 +143,7 @@ def fetaqa(request: Request) -> Iterator[Outcome]:
         )
         table = required(row, "table_array", list, place)
         if not table or not all(isinstance(cells, list) for cells in table):
-            raise UserError(f"{place}: 'table_array' must be a list of rows, the header first; mend it")
+            raise UserError(f"{place}: 'table_array' must be a list of rows, the header first; fix it")
         yield str(number), _asked(question, table, answer, before=f"{page} | {section} ")
 
 
@@ -211,7 +211,7 @@ def _tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str,
                 raise UserError(f"{path}:{number}: no column {missing[0]!r} in the header; fetch it again")
         elif len(fields) != len(header):
             raise UserError(
-                f"{path}:{number}: {len(fields)} fields, the header has {len(header)}; mend the row"
+                f"{path}:{number}: {len(fields)} fields, the header has {len(header)}; fix the row"
             )
         else:
             yield number, dict(zip(header, fields, strict=True))
@@ -237,4 +237,4 @@ def _strings(text: str, place: str) -> list[str]:
             return [ast.literal_eval(literal[0]) for literal in re.finditer(_STRING, text, re.DOTALL)]
     except (SyntaxError, ValueError):  # an escape that Python does not know
         pass
-    raise UserError(f"{place}: answer_text {text[:40]!r} is no list of strings; mend the row")
+    raise UserError(f"{place}: answer_text {text[:40]!r} is no list of strings; fix the row")

@@ -83,7 +83,7 @@ def _attributes(meaning: str, place: str) -> str:
     while at < len(meaning.rstrip()):
         match = _ATTRIBUTE.match(meaning, at)
         if not match:
-            raise UserError(f"{place}: no attribute[value] at {meaning[at:].strip()[:30]!r}; mend the row")
+            raise UserError(f"{place}: no attribute[value] at {meaning[at:].strip()[:30]!r}; fix the row")
         attributes[match[1].strip()] = match[2]
         at = match.end()
     return "".join(f"{name} : {value} | " for name, value in attributes.items())
@@ -102,7 +102,7 @@ def totto(request: Request) -> Iterator[Outcome]:
         try:
             struct = linearise.highlighted(table, indices, page, section)
         except IndexError as error:
-            raise UserError(f"{place}: a highlighted cell is not in the table; mend the record") from error
+            raise UserError(f"{place}: a highlighted cell is not in the table; fix the record") from error
         texts = [
             required(_object(each, place), "final_sentence", str, place)
             for each in _list(row.get("sentence_annotations") or [], place)
@@ -113,7 +113,7 @@ def totto(request: Request) -> Iterator[Outcome]:
 def _triple(entry: Any, place: str) -> list[str]:
     if isinstance(entry, list) and len(entry) == 3 and all(isinstance(part, str) for part in entry):
         return entry
-    raise UserError(f"{place}: {entry!r} is no [subject, relation, object]; mend or remove the record")
+    raise UserError(f"{place}: {entry!r} is no [subject, relation, object]; fix or remove the record")
 
 
 def _cell(entry: Any, place: str) -> dict[str, Any]:
@@ -126,16 +126,16 @@ def _cell(entry: Any, place: str) -> dict[str, Any]:
 def _place(entry: Any, place: str) -> list[int]:
     if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, int) for part in entry):
         return entry
-    raise UserError(f"{place}: {entry!r} is no [row, cell]; mend or remove the record")
+    raise UserError(f"{place}: {entry!r} is no [row, cell]; fix or remove the record")
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{place}: {str(value)[:40]!r} must be an object; mend or remove the record")
+        raise UserError(f"{place}: {str(value)[:40]!r} must be an object; fix or remove the record")
     return value
 
 
 def _list(value: Any, place: str) -> list[Any]:
     if not isinstance(value, list):
-        raise UserError(f"{place}: {str(value)[:40]!r} must be a list; mend or remove the record")
+        raise UserError(f"{place}: {str(value)[:40]!r} must be a list; fix or remove the record")
     return value

@@ -91,7 +91,7 @@ def _checked(table: Mapping[str, Any], place: str) -> str:
     if len(types) != len(header) or not all(
         isinstance(row, list) and len(row) == len(header) for row in rows
     ):
-        raise UserError(f"{place}: rows, header and types must have as many cells; mend or remove the table")
+        raise UserError(f"{place}: rows, header and types must have as many cells; fix or remove the table")
     return required(table, "id", str, place)
 
 

@@ -110,7 +110,7 @@ def test_seeds_and_repeated_rows(tmp_path: Path) -> None:
     assert skipped == {"the same row as an earlier one": 1 + 4, "same input as a training row": 1}
     (task,) = CrossFit(str(tmp_path), seeds=(100,)).tasks()
     assert not any("_13_train" in path.name or "_13_dev" in path.name for path in task.files)
-    with pytest.raises(UserError, match=r"boolq has no file of seed 7, it has 13, 100; mend CrossFit.seeds"):
+    with pytest.raises(UserError, match=r"boolq has no file of seed 7, it has 13, 100; fix CrossFit.seeds"):
         CrossFit(str(tmp_path), seeds=(100, 7)).tasks()
 
 

@@ -229,7 +229,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     _rows(tmp_path, "super_glue/rte/train", _nli(0), {"premise": "p", "label": 0})
     (task,) = _source(tmp_path).tasks()
     with pytest.raises(
-        UserError, match=r"train.jsonl:2: no column 'hypothesis'; the row has label, premise; mend"
+        UserError, match=r"train.jsonl:2: no column 'hypothesis'; the row has label, premise; fix"
     ):
         list(_source(tmp_path).examples(task, "train", collections.Counter()))
     with pytest.raises(UserError, match=r"templates.json: rte\[0\]: no field 'context'"):

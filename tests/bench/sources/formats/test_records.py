@@ -99,7 +99,7 @@ def test_fields_have_the_type_that_a_reader_asks_for() -> None:
     assert [each.text("t") for each in row.records("r")] == ["y"]
     assert row.mapping("o") == {"t": 1} and row.mapping("e") == {} and row.mapping("n") == {}
     for call, message in (
-        (lambda: row.text("l"), r"f:1: 'l' must be a string, not a list; mend"),
+        (lambda: row.text("l"), r"f:1: 'l' must be a string, not a list; fix"),
         (lambda: row.text("missing"), r"f:1: 'missing' must be a string, not missing"),
         (lambda: row.texts("o"), r"f:1: 'o' must be a list of strings"),
         (lambda: row.items("t"), r"f:1: 't' must be a list, not a str"),

@@ -146,7 +146,7 @@ def test_version_1_says_what_version_2_says(shared: Path) -> None:
     ours = schemas.instruction(schemas.survey((path,)).head, path)
     theirs = schemas.instruction(schemas.survey((later,)).head, later)
 
-    def words(text: str) -> list[str]:  # version 2 mended punctuation and numbering
+    def words(text: str) -> list[str]:  # version 2 fixed punctuation and numbering
         return [word.strip(".,") for word in text.split() if word not in ("1.", "2.")]
 
     assert words(ours) == words(theirs)

@@ -127,7 +127,7 @@ def test_logic2text(tmp_path: Path) -> None:
             skg_tables.wikitq,
             "d.tsv",
             WIKITQ + "a\tb\n",
-            r"d\.tsv:4: 2 fields, the header has 4; mend the row",
+            r"d\.tsv:4: 2 fields, the header has 4; fix the row",
         ),
         (skg_tables.tab_fact, "d.json", "[]", r"d\.json: a list; the file must be one JSON object"),
         (skg_tables.tab_fact, "d.json", '{"t": [["a"], [1, 0]]}', r"'t' is not \[statements, as many labels"),
