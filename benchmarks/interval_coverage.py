@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import stats
 
-from iml_jax.evaluation.metrics import confidence, intervals
-from iml_jax.evaluation.metrics.intervals import CONFIDENCE, Spread
+from iml_jax.evaluation import intervals
+from iml_jax.evaluation.intervals import CONFIDENCE, Spread
+from iml_jax.evaluation.metrics import confidence
 
 NUMBERS = (5, 10, 20, 50, 100, 200, 500)
 SHARES = np.round(np.arange(0.02, 0.981, 0.01), 2)

@@ -37,6 +37,9 @@ def test_no_import_runs_upward():
         ("models/sizes.py", "from iml_jax.bench import example"),
         ("training/step.py", "import tensorflow"),
         ("unknown/__init__.py", ""),
+        ("evaluation/results.py", "from iml_jax.evaluation.metrics import levels"),
+        ("evaluation/metrics/levels.py", "from iml_jax.evaluation.engine import batching"),
+        ("evaluation/engine/runner.py", "from iml_jax.evaluation.pages import report"),
     ],
 )
 def test_an_import_that_runs_upward_is_found(file, line, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from iml_jax.data.manifest import LEVELS
 from iml_jax.data.positions import Positions
-from iml_jax.evaluation.metrics.intervals import DIFFERENCES, Spread
+from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import sealed
 from iml_jax.storage.decoding import decode

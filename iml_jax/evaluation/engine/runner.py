@@ -22,9 +22,9 @@ from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.kept import Asked, KeptAnswers, key_of
 from iml_jax.evaluation.engine.progress import Meter
 from iml_jax.evaluation.engine.questions import Question
+from iml_jax.evaluation.intervals import Interval, Spread
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import cautions, confidence, constant, levels, own_metrics
-from iml_jax.evaluation.metrics.intervals import Interval, Spread
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.foundation import versions
 from iml_jax.foundation.errors import UserError

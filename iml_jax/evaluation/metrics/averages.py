@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from iml_jax.evaluation.metrics import confidence, grouping, intervals, levels
-from iml_jax.evaluation.metrics.intervals import Interval, Spread
+from iml_jax.evaluation import intervals
+from iml_jax.evaluation.intervals import Interval, Spread
+from iml_jax.evaluation.metrics import confidence, grouping, levels
 from iml_jax.evaluation.metrics.levels import Average, LevelScore, Weights
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
 

@@ -6,8 +6,8 @@ import collections
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from iml_jax.evaluation.intervals import DIFFERENCES, POINTS, Spread
 from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics.intervals import DIFFERENCES, POINTS, Spread
 from iml_jax.evaluation.results import Prediction
 
 _ROUNDING = 1e-9

@@ -7,8 +7,9 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from iml_jax.evaluation.metrics import confidence, intervals
-from iml_jax.evaluation.metrics.intervals import CONFIDENCE, Interval, Spread
+from iml_jax.evaluation import intervals
+from iml_jax.evaluation.intervals import CONFIDENCE, Interval, Spread
+from iml_jax.evaluation.metrics import confidence
 from iml_jax.evaluation.results import Prediction, Results
 
 

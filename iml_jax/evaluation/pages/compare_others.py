@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.metrics import own_metrics
-from iml_jax.evaluation.metrics.intervals import CONFIDENCE
 from iml_jax.evaluation.pages.compare import Comparison, Shared
 
 DRAWS = 200

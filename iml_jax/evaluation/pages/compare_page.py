@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from iml_jax.evaluation.metrics import intervals
-from iml_jax.evaluation.metrics.intervals import CONFIDENCE
+from iml_jax.evaluation import intervals
+from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.metrics.levels import MEANINGS, TITLES
 from iml_jax.evaluation.metrics.paired import Difference
 from iml_jax.evaluation.pages import compare_answers, compare_others, plots

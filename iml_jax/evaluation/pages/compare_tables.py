@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iml_jax.evaluation.metrics import intervals
+from iml_jax.evaluation import intervals
 from iml_jax.evaluation.metrics.levels import TITLES
 from iml_jax.evaluation.pages.compare import Comparison, Line, config_changes
 from iml_jax.foundation.printing import printable

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from iml_jax.data import positions
+from iml_jax.evaluation import intervals
 from iml_jax.evaluation.engine import exclusive
-from iml_jax.evaluation.metrics import averages, cautions, intervals, levels, paired
+from iml_jax.evaluation.metrics import averages, cautions, levels, paired
 from iml_jax.evaluation.metrics.levels import TITLES, LevelScore, Scores
 from iml_jax.evaluation.pages import plots, wording
 from iml_jax.evaluation.pages.wording import Gains

@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from iml_jax.evaluation.metrics import intervals
-from iml_jax.evaluation.metrics.intervals import Interval, Spread
+from iml_jax.evaluation import intervals
+from iml_jax.evaluation.intervals import Interval, Spread
 from iml_jax.evaluation.metrics.levels import MEANINGS, TITLES, LevelScore, Weights
 
 NO_INTERVAL = "no interval: made by an older version; run `iml evaluate` again"

@@ -404,7 +404,7 @@ def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
                 waiting += [one for one in (*inside, f"{place}.py") if (root / one).is_file()]
     records = {
         "evaluation/results.py",
-        "evaluation/metrics/intervals.py",
+        "evaluation/intervals.py",
         "data/manifest.py",
         "data/stated.py",
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from iml_jax.evaluation.intervals import Spread
 from iml_jax.evaluation.metrics import confidence
-from iml_jax.evaluation.metrics.intervals import Spread
 from iml_jax.evaluation.results import Prediction
 
 

@@ -11,8 +11,8 @@ from support.compared_results import make_results
 
 from iml_jax.data.positions import Positions
 from iml_jax.evaluation import results
+from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.metrics import cautions
-from iml_jax.evaluation.metrics.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.results import Results, TaskScore, TemplateScore
 from iml_jax.foundation.errors import UserError
 

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from support.compared_results import EVIL, make_results
 
-from iml_jax.evaluation.metrics.intervals import Interval
+from iml_jax.evaluation.intervals import Interval
 from iml_jax.evaluation.metrics.paired import Difference
 from iml_jax.evaluation.pages import compare_answers, compare_page, compare_tables
 from iml_jax.evaluation.pages.compare import Comparison, Source, compare

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from iml_jax.data.positions import Positions
+from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.metrics import cautions, levels
-from iml_jax.evaluation.metrics.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.metrics.levels import CategoryScore, LevelScore, Scores
 from iml_jax.evaluation.pages import plots, report, wording
 from iml_jax.evaluation.pages.wording import Gains

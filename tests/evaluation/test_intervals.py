@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from iml_jax.evaluation.metrics import intervals
-from iml_jax.evaluation.metrics.intervals import AUGMENTED_T, AUGMENTED_WELCH, PLUS_FOUR, Interval, Spread
+from iml_jax.evaluation import intervals
+from iml_jax.evaluation.intervals import AUGMENTED_T, AUGMENTED_WELCH, PLUS_FOUR, Interval, Spread
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import interval_coverage as coverage
 
