@@ -74,7 +74,7 @@ setup(
     package_data={
         "iml_jax.gin": ["*/*.gin"],
         "iml_jax.bench": ["*.tsv", "known/*.tsv", "sources/*/*.tsv"],
-        "iml_jax.evaluation": ["metrics/*.tsv", "pages/*.css", "pages/*.js"],
+        "iml_jax.evaluation": ["metrics/*.tsv", "pages/*.css", "pages/*.js", "pages/templates/*.jinja"],
     },
     install_requires=CORE,
     extras_require={

@@ -38,7 +38,7 @@ def intervals(count: int, folder: Path) -> Callable[[], None]:
     import numpy as np
 
     from iml_jax.evaluation.metrics import confidence
-    from iml_jax.evaluation.pages import report
+    from iml_jax.evaluation.pages import report, report_tables
     from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 
     rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def intervals(count: int, folder: Path) -> Callable[[], None]:
         found = Results({"step": 1}, tasks, tuple(answers), spreads)
         report.write_report(folder / "page.html", found)
         with contextlib.redirect_stdout(io.StringIO()):
-            report.print_tables(found)
+            report_tables.print_tables(found)
 
     return work
 

@@ -83,7 +83,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     from iml_jax.evaluation import results
     from iml_jax.evaluation.engine import answering, checkpoint, exclusive, kept, runner, settings
     from iml_jax.evaluation.metrics import levels
-    from iml_jax.evaluation.pages import publish, report
+    from iml_jax.evaluation.pages import publish, report, report_tables
     from iml_jax.parallel.mesh import MeshConfig
 
     if arguments.output and not arguments.output.endswith(".json"):
@@ -134,7 +134,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
         report.write_report(
             page, found, reference=reference, metrics_file=loaded.run / "metrics.jsonl" if loaded.run else ""
         )
-        report.print_tables(found, reference)
+        report_tables.print_tables(found, reference)
         if differing:
             show(
                 f"note: other settings than {loaded.run}'s evaluations have ({differing}); "

@@ -14,7 +14,7 @@ from rich.console import Console
 from support.compared_results import make_results
 
 from iml_jax.evaluation import results
-from iml_jax.evaluation.pages import report
+from iml_jax.evaluation.pages import report_tables
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.sealed import CHECKSUM
 
@@ -45,7 +45,7 @@ def shown(path: Path) -> str:
     stream = io.StringIO()
     try:
         found = results.load(path, predictions=True)
-        report.print_tables(found, console=Console(file=stream, width=200))
+        report_tables.print_tables(found, console=Console(file=stream, width=200))
     except UserError as error:
         assert str(path.parent) in str(error), error
         return str(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from iml_jax.evaluation.metrics.levels import template_mean
@@ -43,6 +45,15 @@ def make_results(seed: int, skill: float, *, tasks: int = 6, examples: int = 30,
     facts = {"step": seed, "checkpoint": f"run/checkpoints/{seed}", "manifest_fingerprint": "abc",
              "prefix": "none", "versions": {"jax": "1"}}  # fmt: skip
     return Results({**facts, **metadata}, tuple(scores), tuple(predictions))
+
+
+def renamed(results: Results, old: str, new: str) -> Results:
+    """The same evaluation, in which a task has another name."""
+    tasks = (dataclasses.replace(one, name=new) if one.name == old else one for one in results.tasks)
+    predictions = (
+        dataclasses.replace(one, task=new) if one.task == old else one for one in results.predictions
+    )
+    return dataclasses.replace(results, tasks=tuple(tasks), predictions=tuple(predictions))
 
 
 def _prediction(generator, name: tuple[str, str, str], chooses: bool, skill: float) -> Prediction:

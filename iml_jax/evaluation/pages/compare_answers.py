@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 
 from iml_jax.data.manifest import LEVELS
-from iml_jax.evaluation.metrics.levels import TITLES
 from iml_jax.evaluation.pages.compare import Comparison, Shared
-from iml_jax.evaluation.pages.markup import attributes, cells, clip, name_of, table, text
 from iml_jax.evaluation.results import Prediction
 
 MOST_EXAMPLES = 1500  # on one page: a few megabytes, however many tasks there are
@@ -16,94 +15,110 @@ PROMPT, ANSWER, OPTION = 900, 600, 160  # characters shown
 OPTIONS = 12  # options shown
 
 
-def render(found: Comparison, per_task: int) -> str:
-    """One fold a task, with its sample and how many examples are left out."""
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of an example.
+
+    Attributes:
+      right: it is one of the references.
+      log_likelihoods: per evaluation, in nats as text ("–" for none), and whether it chose this option.
+    """
+
+    text: str
+    right: bool
+    log_likelihoods: tuple[tuple[str, bool], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One example as it is shown.
+
+    Attributes:
+      prompts: the different ones, usually one.
+      options: the right ones first, then the likeliest; empty unless all evaluations have the same.
+      more_options: how many are not shown.
+    """
+
+    shared: Shared
+    prompts: tuple[str, ...]
+    options: tuple[Option, ...]
+    more_options: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSample:
+    """The sample of one task.
+
+    Attributes:
+      shared: how many examples all evaluations answered; answered_otherwise: of these, not all alike.
+    """
+
+    name: str
+    examples: tuple[Example, ...]
+    shared: int
+    answered_otherwise: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether evaluations differ on any example of the sample."""
+        return any(one.shared.differs for one in self.examples)
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """The samples of all tasks that are shown, by level, and how many tasks are left out."""
+
+    per_task: int
+    levels: tuple[tuple[str, tuple[TaskSample, ...]], ...]
+    tasks_left_out: int
+
+
+def samples(found: Comparison, per_task: int) -> Samples:
+    """A sample of each task, at most ``MOST_EXAMPLES`` examples in all."""
     per_task = max(1, min(per_task, MOST_EXAMPLES // len(found.shared)))
     order = sorted(found.shared, key=lambda name: (LEVELS.index(found.place[name][0]), found.place[name][1]))
-    parts, level = [], ""
-    shown = order[:MOST_EXAMPLES]
-    for name in shown:
-        if found.place[name][0] != level:
-            level = found.place[name][0]
-            parts.append(f"<h3 {attributes(level=level)}>{text(TITLES[level])}</h3>")
-        parts.append(_fold(found, name, per_task))
-    if len(order) > len(shown):
-        parts.append(f"<p class='note'>{len(order) - len(shown):,} further tasks are not shown here.</p>")
-    about = (
-        f"Up to {per_task} examples a task, drawn by chance: half of them, where there are as many, from "
-        "those with other points, the rest from all. Every answer is in the .predictions.jsonl of each file."
-    )
-    return f"<p class='note'>{text(about)}</p>{''.join(parts)}"
+    by_level: dict[str, list[TaskSample]] = {}
+    for name in order[:MOST_EXAMPLES]:
+        shared = found.shared[name]
+        examples = tuple(_example(one) for one in sample(shared, per_task, name))
+        otherwise = sum(one.differs for one in shared)
+        by_level.setdefault(found.place[name][0], []).append(
+            TaskSample(name, examples, len(shared), otherwise)
+        )
+    levels = tuple((level, tuple(tasks)) for level, tasks in by_level.items())
+    return Samples(per_task, levels, max(0, len(order) - MOST_EXAMPLES))
 
 
 def sample(shared: Sequence[Shared], count: int, seed: str) -> list[Shared]:
     """Half from the examples whose points differ, the rest from all others; in their order; repeatable."""
-    draw = random.Random(seed)
+    generator = random.Random(seed)
     other_points = [i for i, one in enumerate(shared) if len({answer.score for answer in one.answers}) > 1]
-    chosen = set(draw.sample(other_points, min(len(other_points), (count + 1) // 2)))
+    chosen = set(generator.sample(other_points, min(len(other_points), (count + 1) // 2)))
     rest = [i for i in range(len(shared)) if i not in chosen]
-    chosen.update(draw.sample(rest, min(len(rest), count - len(chosen))))
+    chosen.update(generator.sample(rest, min(len(rest), count - len(chosen))))
     return [shared[i] for i in sorted(chosen)]
 
 
-def _fold(found: Comparison, name: str, per_task: int) -> str:
-    shared = found.shared[name]
-    level, category = found.place[name]
-    shown = sample(shared, per_task, name)
-    different = sum(one.differs for one in shared)
-    counts = f"{len(shown)} of {len(shared):,} examples; {different:,} answered otherwise"
-    same = "" if any(one.differs for one in shown) else " class='same'"
-    cards = "".join(_card(found, one) for one in shown)
-    return (
-        f"<details{same} {attributes(level=level, category=category, task=name)}><summary>"
-        f"<b>{name_of(name)}</b> <span class='note'>{text(category)} · {counts}</span></summary>"
-        f"{cards}</details>"
-    )
-
-
-def _card(found: Comparison, shared: Shared) -> str:
-    first = shared.answers[0]
-    template = f" · template {first.template}" if first.template else ""
-    prompts = "".join(
-        f"<pre>{text(clip(prompt, PROMPT, end=True))}</pre>"
-        for prompt in dict.fromkeys(one.prompt for one in shared.answers)
-    )
-    verdicts = "".join(
-        f"<tr><th>{text(source.letter)}</th>"
-        f"<td>{text(clip(one.prediction, ANSWER)) or '<i>(nothing)</i>'}</td>"
-        f"<td class='n'>{one.score:.1f}</td></tr>"
-        for source, one in zip(found.sources, shared.answers, strict=True)
-    )
-    expected = text(clip(" / ".join(first.references), ANSWER))
-    return (
-        f"<article class='answer{'' if shared.differs else ' same'}'>"
-        f"<p class='note'>{text(first.example_id)}{text(template)}</p>{prompts}"
-        f"<p><b>Expected:</b> {expected}</p><table class='verdicts'><thead><tr><th></th><th>answer</th>"
-        f"<th class='n'>points</th></tr></thead><tbody>{verdicts}</tbody></table>"
-        f"{_options(found, shared)}</article>"
-    )
-
-
-def _options(found: Comparison, shared: Shared) -> str:
-    """Each model's log-likelihood of each option, the chosen ones and the right ones marked."""
+def _example(shared: Shared) -> Example:
+    prompts = tuple(dict.fromkeys(one.prompt for one in shared.answers))
     options = shared.answers[0].options
-    if not options or any(one.options != options for one in shared.answers):
-        return ""
+    if any(one.options != options for one in shared.answers):
+        options = ()
     right = set(shared.answers[0].references)
     order = sorted(range(len(options)), key=lambda i: (options[i] not in right, -_best(shared.answers, i)))
-    rows = []
-    for i in order[:OPTIONS]:
-        values = [
-            (f"{one.log_likelihoods[i]:.2f}", "n strong" if one.prediction == options[i] else "n")
-            if i < len(one.log_likelihoods)
-            else ("–", "n")
-            for one in shared.answers
-        ]
-        label = text(clip(options[i], OPTION)) + (" <b>✓</b>" if options[i] in right else "")
-        rows.append(cells([(label, ""), *values]))
-    heads = [("option, log-likelihood in nats", ""), *((source.letter, "n") for source in found.sources)]
-    more = f"<p class='note'>{len(options) - OPTIONS:,} more options</p>" if len(options) > OPTIONS else ""
-    return table(heads, rows, "options") + more
+    shown = tuple(_option(shared.answers, i, options[i] in right) for i in order[:OPTIONS])
+    return Example(shared, prompts, shown, max(0, len(options) - OPTIONS))
+
+
+def _option(answers: Sequence[Prediction], index: int, right: bool) -> Option:
+    text = answers[0].options[index]
+    values = (
+        (f"{one.log_likelihoods[index]:.2f}", one.prediction == text)
+        if index < len(one.log_likelihoods)
+        else ("–", False)
+        for one in answers
+    )
+    return Option(text, right, tuple(values))
 
 
 def _best(answers: Sequence[Prediction], option: int) -> float:

@@ -20,6 +20,19 @@ NOT_DRAWN = ("bleu", "question_em")
 
 
 @dataclasses.dataclass(frozen=True)
+class MetricDifference:
+    """Points more than the first evaluation has; the ends of the 95% interval, None where not drawn."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval does not hold 0."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+
+@dataclasses.dataclass(frozen=True)
 class OtherLine:
     """One task under one of its benchmark's metrics.
 
@@ -35,6 +48,14 @@ class OtherLine:
     answers: int
     scores: tuple[float, ...]
     intervals: tuple[tuple[float, float] | None, ...]
+
+    @property
+    def differences(self) -> tuple[MetricDifference, ...]:
+        """Of every evaluation but the first, to the first."""
+        return tuple(
+            MetricDifference(score - self.scores[0], ends)
+            for score, ends in zip(self.scores[1:], self.intervals, strict=True)
+        )
 
 
 def lines(found: Comparison) -> Iterator[OtherLine]:

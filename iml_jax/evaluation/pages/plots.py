@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from iml_jax.evaluation.metrics.levels import Scores
 from iml_jax.storage import journal
 
@@ -24,7 +26,7 @@ LABEL = 36  # characters
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "iml", "font.family": "sans-serif", "font.size": 11}
 
 
-def bars(rows: Sequence[tuple[str, Scores]], reference_name: str) -> str:
+def bars(rows: Sequence[tuple[str, Scores]], reference_name: str) -> Markup:
     """Horizontal bars 0..100, one group a row: model, best constant answer, reference model if there."""
     with_reference = any(scores.reference is not None for _, scores in rows)
     series: list[tuple[str, str, list[float]]] = [("this model", MODEL, [one.model for _, one in rows])]
@@ -35,7 +37,7 @@ def bars(rows: Sequence[tuple[str, Scores]], reference_name: str) -> str:
     return _grouped([name for name, _ in rows], series)
 
 
-def compared_bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str]) -> str:
+def compared_bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str]) -> Markup:
     """Horizontal bars 0..100, one group a row, one bar for each of the models ``names``."""
     colours = (REFERENCE, MODEL, CONSTANT)  # the first is what the others are compared with
     series = [
@@ -45,7 +47,7 @@ def compared_bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[s
     return _grouped([name for name, _ in rows], series)
 
 
-def _grouped(labels: Sequence[str], series: Sequence[tuple[str, str, list[float]]]) -> str:
+def _grouped(labels: Sequence[str], series: Sequence[tuple[str, str, list[float]]]) -> Markup:
     """One group of bars a label; series are (name, colour, a value for each label, NaN for none)."""
     thick = 0.8 / len(series)
     import matplotlib
@@ -74,11 +76,11 @@ def _plain(name: str) -> str:
     return short.replace("$", r"\$")
 
 
-def loss_curve(metrics_file: Path) -> str:
+def loss_curve(metrics_file: Path) -> Markup:
     """Training loss over updates from a run's ``metrics.jsonl``; empty where there is nothing to plot."""
     points = _losses(metrics_file)
     if len(points) < 2:
-        return ""
+        return Markup()
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -103,7 +105,7 @@ def _losses(metrics_file: Path) -> list[tuple[float, float]]:
     return sorted(found.items())
 
 
-def _svg(figure: Figure, axes: Any, label: str) -> str:
+def _svg(figure: Figure, axes: Any, label: str) -> Markup:
     axes.tick_params(colors=INK, length=0)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
@@ -121,4 +123,5 @@ def _svg(figure: Figure, axes: Any, label: str) -> str:
     # Sizes come from the page; the view box keeps the proportions.
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return Markup(text)  # matplotlib has escaped the labels

@@ -7,9 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.compared_results import make_results
 
-from iml_jax.evaluation import pages
 from iml_jax.evaluation.engine import exclusive
+from iml_jax.evaluation.pages import compare, compare_page, report
 from iml_jax.foundation.errors import UserError
 
 
@@ -61,6 +62,7 @@ def test_result_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_both_kinds_of_pages_start_as_checked() -> None:
-    for name in ("report.py", "compare_page.py"):
-        source = (Path(pages.__file__).parent / name).read_text()
-        assert exclusive.PAGE_START.decode().replace("\n", "\\n") in source.replace('"\n        "', "")
+    first, second = make_results(1, 0.4), make_results(2, 0.8)
+    found = compare.compare([compare.Source("A", "a", "a", first), compare.Source("B", "b", "b", second)])
+    for page in (report.render(first), compare_page.render(found, per_task=1)):
+        assert page.encode().startswith(exclusive.PAGE_START)

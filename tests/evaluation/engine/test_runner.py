@@ -23,7 +23,7 @@ from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import averages, confidence
-from iml_jax.evaluation.pages import report
+from iml_jax.evaluation.pages import report, report_tables
 from iml_jax.foundation.errors import UserError
 
 CONFIG = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
@@ -434,7 +434,7 @@ def test_answers_are_gone_over_once(
         patched.setattr(confidence, "spreads", pytest.fail)
         assert averages.of_results(found) == fresh
         assert report.render(found) == page
-        report.print_tables(found, console=Console(file=io.StringIO()))
+        report_tables.print_tables(found, console=Console(file=io.StringIO()))
     for task in found.tasks:
         interval = spreads[task.name].interval()
         assert (task.interval, task.estimator) == (interval.ends, interval.estimator)

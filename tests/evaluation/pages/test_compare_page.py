@@ -11,12 +11,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 from rich.console import Console
-from support.compared_results import EVIL, make_results
+from support.compared_results import EVIL, make_results, renamed
 
 from iml_jax.evaluation.intervals import Interval
 from iml_jax.evaluation.metrics.paired import Difference
-from iml_jax.evaluation.pages import compare_answers, compare_page, compare_tables
+from iml_jax.evaluation.pages import compare_answers, compare_page, compare_tables, rendering
 from iml_jax.evaluation.pages.compare import Comparison, Source, compare
 
 
@@ -80,12 +81,25 @@ def test_page_stands_alone_and_runs_only_its_own_script() -> None:
     assert "".join(elements.texts).count(EVIL) > 50  # shown as text, whole
 
 
+def test_a_task_name_from_a_foreign_file_is_escaped() -> None:
+    """Prepared names hold safe characters only, but result files may come from anywhere."""
+    name = f"b:t{EVIL}:zero_shot"
+    results = [renamed(make_results(n, n / 3), "bench:task0:zero_shot", name) for n in (1, 2)]
+    found = compare([Source(one, one, one, of) for one, of in zip("AB", results, strict=True)])
+    elements = Elements(compare_page.render(found, per_task=1))
+    tags = [tag for tag, _ in elements.found]
+    assert tags.count("script") == 1
+    assert "img" not in tags
+    assert "".join(elements.texts).count(name) >= 2  # in the table of tasks, above its answers
+    assert {attrs.get("data-task") for _, attrs in elements.found} >= {name}
+
+
 def test_numbers_and_what_is_clear() -> None:
     found = compared()
     page = compare_page.render(found, per_task=4)
     for line in found.lines:
         (difference,) = line.differences
-        value = compare_page.signed(difference.value)
+        value = rendering.signed(difference.value)
         mark = "n strong" if difference.clear else "n"
         cells = "".join(f"<td class='n'>{score:.1f}</td>" for score in line.scores)
         assert f"{cells}<td class='{mark}'>{value}</td>" in page
@@ -99,14 +113,15 @@ def test_numbers_and_what_is_clear() -> None:
     ("value", "shown"), [(0.04, "0.0"), (-0.04, "0.0"), (-0.06, "−0.1"), (12.345, "+12.3"), (-100, "−100.0")]
 )
 def test_signs(value: float, shown: str) -> None:
-    assert compare_page.signed(value) == shown
+    assert rendering.signed(value) == shown
 
 
 @pytest.mark.parametrize(
     ("p_value", "shown"), [(1.0, "1.000"), (0.0312, ".031"), (1e-9, "&lt;.001"), (None, "")]
 )
 def test_probabilities(p_value: float | None, shown: str) -> None:
-    assert compare_page.probability(Difference(1, Interval(0, 2, ""), 1, 2, p_value)) == shown
+    text = compare_page.probability(Difference(1, Interval(0, 2, ""), 1, 2, p_value))
+    assert escape(text) == shown  # as every template prints it
 
 
 def test_what_differs_in_the_facts_comes_first_and_marked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import io
 import json
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ from iml_jax.data.positions import Positions
 from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.metrics import cautions, levels
 from iml_jax.evaluation.metrics.levels import CategoryScore, LevelScore, Scores
-from iml_jax.evaluation.pages import plots, report, wording
+from iml_jax.evaluation.pages import plots, report, report_tables, wording
 from iml_jax.evaluation.pages.wording import Gains
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 
@@ -111,6 +112,20 @@ def test_page_is_self_contained_and_escaped(results: Results, untrained: Results
     ):
         assert text in page
     assert [file.name for file in tmp_path.iterdir() if "report" in file.name] == ["report.html"]
+
+
+def test_every_name_is_escaped_and_nothing_may_run(results: Results) -> None:
+    tasks = (
+        dataclasses.replace(results.tasks[0], name=f"b:t{EVIL}:zero_shot", metric=EVIL),
+        *results.tasks[1:],
+    )
+    page = report.render(dataclasses.replace(results, tasks=tasks))
+    assert "script" not in parsed(page).tags
+    assert html.unescape(page).count(f"b:t{EVIL}:zero_shot") == 2  # in the table of tasks and among the lost
+    policy = html.unescape(page[page.index("Content-Security-Policy") :].partition('content="')[2])
+    assert policy.startswith(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'none'; base-uri 'none'\">"
+    )
 
 
 def test_numbers_of_the_page(results: Results, untrained: Results) -> None:
@@ -215,7 +230,7 @@ def test_what_to_doubt(results: Results) -> None:
     assert "26 of 50" not in section  # p = 0.04, corrected for two such tasks
     assert section.count("<td>1 (20%)</td><td>2 (40%)</td><td>3 (empty prompt)</td>") == 3
     buffer = io.StringIO()
-    report.print_tables(doubted, console=Console(file=buffer, width=250))
+    report_tables.print_tables(doubted, console=Console(file=buffer, width=250))
     text = " ".join(buffer.getvalue().split())
     assert f"warning: 1 of 4 tasks have {cautions.ZERO}: bench:task1" in text
     assert "bench:task3:zero_shot (always option 1: 98.0)" in text
@@ -230,7 +245,7 @@ def test_nothing_to_doubt(results: Results) -> None:
 
 def test_terminal_table(results: Results, untrained: Results) -> None:
     stream = io.StringIO()
-    report.print_tables(results, untrained, Console(file=stream, width=120))
+    report_tables.print_tables(results, untrained, Console(file=stream, width=120))
     text = stream.getvalue()
     order = [
         text.index(name)
@@ -275,6 +290,6 @@ def test_averages_spread_and_other_metrics_are_shown(results: Results) -> None:
     assert f"Selection score: {selection:.1f}" in page
     assert "0-shot" in page
     buffer = io.StringIO()
-    report.print_tables(shown, console=Console(file=buffer, width=200))
+    report_tables.print_tables(shown, console=Console(file=buffer, width=200))
     assert "Selection score" in buffer.getvalue()
     assert f"{selection:.1f}" in buffer.getvalue()
