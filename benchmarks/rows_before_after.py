@@ -26,6 +26,7 @@ _NUMBER = re.compile(r"(:\d+)+")
 _READ = """
 import collections, json, sys
 import iml_jax
+import iml_jax.commands
 from iml_jax import config
 from iml_jax.bench import mixtures, unread
 from iml_jax.bench.sources.base import BrokenTask

@@ -3,6 +3,7 @@
 # eight simulated devices, evaluate it on the three levels before and after, convert it to PyTorch and
 # let transformers answer with it. Usage: quickstart.sh [OUTPUT_DIRECTORY]
 set -euo pipefail
+# shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 output="${1:-$repository/runs/quickstart}"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by quickstart.sh and test.sh: makes .venv once, from requirements.lock, and activates it.
 # Needs Python 3.11 (named by IML_PYTHON if it is not on the PATH) and this clone; nothing else.
 

@@ -18,6 +18,7 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+from support import durations, selection
 from support.fixtures_prepared import make_prepared  # noqa: F401
 
 import iml_jax.commands  # noqa: F401  registers the gin names
@@ -57,6 +58,28 @@ _compile_quickly()
 SEED = int(os.environ.get("IML_TEST_SEED", "0"))
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=SEED == 0)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--nightly`` and ``--strict-skips``."""
+    selection.add_options(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the nightly tests out unless they are asked for; the files that take longest come first."""
+    selection.deselect_nightly(config, items)
+    durations.longest_first(items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With ``--strict-skips``: a test that is skipped for an unexpected reason fails the run."""
+    selection.finish(session)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Counts the skipped tests by reason."""
+    selection.summarise(terminalreporter, config)
 
 
 @pytest.fixture(autouse=True)

@@ -46,12 +46,16 @@ def code_hashes(*parts: str, without: tuple[str, ...] = (), package: Path = PACK
       without: folders and files that are left out.
       package: the package's folder.
     """
+    hashes = _own_hashes() if package == PACKAGE else _hashes(package)
     return {
         name: digest
-        for name, digest in (_own_hashes() if package == PACKAGE else _hashes(package)).items()
-        if any(Path(name).is_relative_to(part) for part in parts or (".",))
-        and not any(Path(name).is_relative_to(part) for part in without)
+        for name, digest in hashes.items()
+        if (not parts or _in(name, parts)) and not _in(name, without)
     }
+
+
+def _in(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}/") for part in parts)
 
 
 @functools.cache

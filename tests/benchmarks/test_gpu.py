@@ -32,7 +32,7 @@ def benchmark(folder, *arguments):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly(seconds=28, reason="a whole run of the benchmark; GPUs are lent to few sessions")
 def test_a_tiny_shape_on_the_cpu(tmp_path):
     systems = "ours,ours:remat=full,torch:attention=causal,torch:attention=sdpa:weights=bfloat16"
     done = benchmark(

@@ -114,7 +114,12 @@ def test_initialisation_follows_the_paper():
     assert not np.allclose(kernels[0], kernels[1])
 
 
-@pytest.mark.parametrize("config", [TINY, POST])
+_POST = pytest.mark.nightly(
+    seconds=16, reason="the same of OPT-350M's layer, whose forward pass is compared above"
+)
+
+
+@pytest.mark.parametrize("config", [TINY, pytest.param(POST, marks=_POST)])
 def test_scan_unroll_and_remat_change_neither_result_nor_gradient(config):
     config = dataclasses.replace(config, dropout=0.2, embedding_dropout=0.1, attention_dropout=0.1)
     params, rng = random_params(config, 5), np.random.default_rng(5)

@@ -17,10 +17,21 @@ CONFIG = OptConfig(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2)])
+_OTHERS = pytest.mark.nightly(seconds=10, reason="another combination of mesh and setting")
+
+
 @pytest.mark.parametrize(
-    ("forked", "remat", "scan"),
-    [(False, "full", True), (True, "full", True), (True, "full", False), (True, "offload", True)],
+    ("sizes", "forked", "remat", "scan"),
+    [
+        ((2, 2, 2), False, "full", True),
+        ((2, 2, 2), True, "full", False),
+        ((1, 1, 1), True, "offload", True),
+        pytest.param((1, 1, 1), False, "full", True, marks=_OTHERS),
+        pytest.param((1, 1, 1), True, "full", True, marks=_OTHERS),
+        pytest.param((2, 2, 2), True, "full", True, marks=_OTHERS),
+        pytest.param((1, 1, 1), True, "full", False, marks=_OTHERS),
+        pytest.param((2, 2, 2), True, "offload", True, marks=_OTHERS),
+    ],
 )
 def test_values_and_gradients_are_those_without_recomputation(sizes, forked, remat, scan):
     random = np.random.default_rng()

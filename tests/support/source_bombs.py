@@ -1,6 +1,7 @@
 """Files that would take all memory or time, read one after the other in a process of their own.
 
-``python source_bombs.py FOLDER`` prints one JSON line for each: {base, name, outcome, message, long, MiB}.
+``python source_bombs.py FOLDER [EVERY FIRST]`` prints one JSON line for each: {base, name, outcome, message,
+long, MiB}; with two numbers of each EVERY bombs the one at FIRST.
 Long is the count of rows above the bound, MiB the peak of the resident set above what the process held
 before the file.
 """
@@ -100,8 +101,9 @@ _YAML = (
 )
 
 
-def bombs(root: Path) -> Iterator[tuple[str, str]]:
-    """(base, name) of each bomb, while it lies in the base's folder."""
+def bombs(root: Path, every: int = 1, first: int = 0) -> Iterator[tuple[str, str]]:
+    """(base, name) of each bomb, or of one in ``every``, while it lies in the base's folder."""
+    number = 0
     for base in BASES:
         folder = root / base.replace(" ", "_")
         _, files = build(base, folder)
@@ -112,6 +114,9 @@ def bombs(root: Path) -> Iterator[tuple[str, str]]:
                 if (kind := f"{path.suffix} {name}") in seen:
                     continue
                 seen.add(kind)
+                number += 1
+                if number % every != first:
+                    continue
                 content = path.read_bytes()
                 write(path)
                 yield base, f"{path.relative_to(folder)}: {name}"
@@ -148,10 +153,10 @@ def _resident(field: str) -> int:
     raise AssertionError(f"no {field}")
 
 
-def main(root: Path) -> None:
-    """Reads every bomb; what no reader should need ends as a MemoryError, not as a full machine."""
+def main(root: Path, every: int = 1, first: int = 0) -> None:
+    """Reads the bombs; what no reader should need ends as a MemoryError, not as a full machine."""
     resource.setrlimit(resource.RLIMIT_AS, (8 * GIGABYTE, 8 * GIGABYTE))
-    for base, name in bombs(root):
+    for base, name in bombs(root, every, first):
         source, _ = BASES[base](root / base.replace(" ", "_"))
         path = root / base.replace(" ", "_") / name.partition(": ")[0]
         skipped: collections.Counter[str] = collections.Counter()
@@ -171,4 +176,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

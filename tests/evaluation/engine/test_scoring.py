@@ -69,11 +69,18 @@ def with_favourites(model, config, questions: list[Candidates]) -> list[Candidat
 
 
 @pytest.mark.parametrize("prefix", ["none", "eos"])
-def test_500_pairs_and_their_greedy_tokens(prefix: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    "count",
+    [
+        40,
+        pytest.param(160, marks=pytest.mark.nightly(seconds=20, reason="500 pairs; the suite compares 120")),
+    ],
+)
+def test_pairs_and_their_greedy_tokens(count: int, prefix: str, rng: np.random.Generator) -> None:
     params = random_params(PRE_NORM, rng)
     model = in_transformers(PRE_NORM, params)
-    questions = with_favourites(model, PRE_NORM, random_questions(rng, 160, prompt=40))
-    assert sum(len(question.options) for question in questions) > 500
+    questions = with_favourites(model, PRE_NORM, random_questions(rng, count, prompt=40))
+    assert sum(len(question.options) for question in questions) > 3 * count
     placed, mesh = on_mesh(PRE_NORM, params)
     before = [2] if prefix == "eos" else []
     found = scoring.score(PRE_NORM, placed, mesh, questions, 8, prefix=prefix)
@@ -84,7 +91,7 @@ def test_500_pairs_and_their_greedy_tokens(prefix: str, rng: np.random.Generator
         assert one.tokens == tuple(count for _, count, _ in expected)
         assert one.greedy == tuple(greedy for _, _, greedy in expected)
         flags += one.greedy
-    assert 10 < sum(flags) < len(flags) - 10
+    assert count / 50 < sum(flags) < len(flags) - count / 16
 
 
 def test_options_do_not_see_each_other(rng: np.random.Generator) -> None:

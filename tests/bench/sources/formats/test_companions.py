@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.source_bases import BASES, build
 from support.source_bases_suites import SUITES
@@ -53,10 +54,16 @@ def test_hidden_and_companion_files_change_nothing(name: str, tmp_path: Path) ->
     assert everything(source) == before
 
 
+_ALL = pytest.mark.nightly(seconds=50, reason="every file of every source; the suite draws five of each")
+
+
+@pytest.mark.parametrize("most", [5, pytest.param(10_000, marks=_ALL)])
 @pytest.mark.parametrize("name", EVERY)
-def test_names_that_are_not_utf8(name: str, tmp_path: Path) -> None:
-    """Each file and folder once under such a name: read, refused or passed over, and nothing escapes."""
+def test_names_that_are_not_utf8(name: str, most: int, tmp_path: Path) -> None:
+    """Files and folders, each once under such a name: read, refused or passed over, and nothing escapes."""
     source, files = build(name, tmp_path / "data", EVERY)
+    if len(files) > most:
+        files = [files[number] for number in np.random.default_rng().choice(len(files), most, replace=False)]
     for path in files:
         odd = os.fsdecode(b"caf\xe9_") + path.name
         shutil.copy(path, path.with_name(odd))

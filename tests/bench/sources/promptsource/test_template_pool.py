@@ -73,7 +73,7 @@ def test_values_that_grow_are_refused() -> None:
     growing(random.Random(os.environ.get("IML_TEST_SEED", "0")).sample(sorted(hostile_templates.growth()), 8))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly(seconds=32, reason="all values that grow; eight drawn ones run in the suite")
 def test_every_value_that_grows_is_refused() -> None:
     growing(sorted(hostile_templates.growth()))
 
