@@ -81,9 +81,9 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     from iml_jax.checkpoints import in_use, metadata
     from iml_jax.data import manifest as manifests
     from iml_jax.evaluation import results
-    from iml_jax.evaluation.engine import answering, checkpoint, exclusive, kept, runner, settings
+    from iml_jax.evaluation.engine import answering, checkpoint, exclusive, resume, runner, settings
     from iml_jax.evaluation.metrics import levels
-    from iml_jax.evaluation.pages import publish, report, report_tables
+    from iml_jax.evaluation.pages import report, report_tables, run_outputs
     from iml_jax.parallel.mesh import MeshConfig
 
     if arguments.output and not arguments.output.endswith(".json"):
@@ -97,7 +97,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     prepared = prepared_directory(saved, evaluating)
     manifest = manifests.load(prepared)
     runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.place))
-    suite = publish.suite_of(str(saved.metadata.get("manifest", "")), manifest)
+    suite = run_outputs.suite_of(str(saved.metadata.get("manifest", "")), manifest)
     model = dataclasses.replace(
         metadata.model_of(saved.metadata, str(saved.place)), **checkpoint.model_changes(config)
     )
@@ -122,7 +122,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     facts = {"checkpoint": str(loaded.place), "step": loaded.step, "config": config.resolved(SAVED, used)}
     found = runner.evaluate(
         loaded.config, loaded.params, loaded.mesh, prepared, evaluating,
-        metadata=facts, keep=kept.folder_of(file),
+        metadata=facts, keep=resume.folder_of(file),
     )  # fmt: skip
     if given is not None:
         levels.reference_scores(found, given)
@@ -130,7 +130,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
         reference = given or _start_of_run(loaded, found, suite, label)
         check()
         results.save(found, file)
-        kept.KeptAnswers(kept.folder_of(file)).clear()
+        resume.PartialResults(resume.folder_of(file)).clear()
         report.write_report(
             page, found, reference=reference, metrics_file=loaded.run / "metrics.jsonl" if loaded.run else ""
         )
@@ -147,10 +147,10 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
 def _label(
     arguments: argparse.Namespace, saved: SavedModel, suite: str, manifest: Manifest, wanted: dict[str, Any]
 ) -> tuple[str, str]:
-    """``publish.choose_label`` in the run; the first process looks for all."""
+    """``run_outputs.choose_label`` in the run; the first process looks for all."""
     from iml_jax.checkpoints.metadata import model_of
     from iml_jax.evaluation.engine import settings
-    from iml_jax.evaluation.pages import publish
+    from iml_jax.evaluation.pages import run_outputs
     from iml_jax.parallel.hosts import gather_json
 
     if arguments.output or saved.run is None:
@@ -161,16 +161,16 @@ def _label(
     if known and evaluates and not suite and not known.value("Evaluate", "prepared_dir"):
         model = model_of(saved.metadata, str(saved.place))
         own = settings.settings_of(model, manifest, known.build("Evaluate"))
-    label, differing = gather_json(publish.choose_label(saved.run, saved.step, suite, wanted, own))[0]
+    label, differing = gather_json(run_outputs.choose_label(saved.run, saved.step, suite, wanted, own))[0]
     return label, differing
 
 
 def _check_places(arguments: argparse.Namespace, file: Path, page: Path) -> None:
     """The result and the page can be written, and replace nothing of somebody else's."""
     from iml_jax.evaluation.engine import exclusive
-    from iml_jax.evaluation.pages import publish
+    from iml_jax.evaluation.pages import run_outputs
 
-    publish.check_places(file, page)
+    run_outputs.check_output_paths(file, page)
     exclusive.check_page(page)
     if arguments.output:
         exclusive.check_result(file)
@@ -180,14 +180,14 @@ def _places(
     arguments: argparse.Namespace, model: SavedModel | LoadedModel, suite: str, label: str
 ) -> tuple[Path, Path]:
     """The result file and the report page."""
-    from iml_jax.evaluation.pages import publish
+    from iml_jax.evaluation.pages import run_outputs
 
     if arguments.output:
         file = Path(arguments.output)
         return file, file.with_suffix(".html")
     assert model.run is not None
-    file = publish.result_file(model.run, model.step, suite, label)
-    return file, publish.report_file(model.run, suite, model.step, label)
+    file = run_outputs.result_file(model.run, model.step, suite, label)
+    return file, run_outputs.report_file(model.run, suite, model.step, label)
 
 
 def run_config(model: LoadedModel | SavedModel) -> Config | None:
@@ -237,11 +237,11 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
 
 def _start_of_run(loaded: LoadedModel, found: Results, suite: str, label: str) -> Results | None:
     """The run's evaluation before its first update, where there is a comparable one."""
-    from iml_jax.evaluation.pages import publish
+    from iml_jax.evaluation.pages import run_outputs
 
     if loaded.run is None:
         return None
-    start, reason = publish.start_of_run(loaded.run, found, suite, label)
+    start, reason = run_outputs.start_of_run(loaded.run, found, suite, label)
     if reason:
         show(f"note: {reason}", file=sys.stderr)
     return start

@@ -160,9 +160,9 @@ def short_names(files: list[Path]) -> list[str]:
 
 
 def _short_name(tail: list[str]) -> str:
-    from iml_jax.evaluation.pages import publish
+    from iml_jax.evaluation.pages import run_outputs
 
-    known = publish.parse(Path(f"{tail[-1]}.json"))
+    known = run_outputs.parse(Path(f"{tail[-1]}.json"))
     if known is None:
         return "/".join(tail)
     step, label = known
@@ -182,12 +182,12 @@ def _by_step(path: Path) -> list[Path]:
 
     They have one group of settings: that of the plain names, or the only label where there are none.
     """
-    from iml_jax.evaluation.pages import publish
+    from iml_jax.evaluation.pages import run_outputs
 
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
     by_label: dict[str, list[tuple[int, Path]]] = {}
     for file in folder.glob("*.json"):
-        if known := publish.parse(file):
+        if known := run_outputs.parse(file):
             by_label.setdefault(known[1], []).append((known[0], file))
     found = by_label.get("") or (next(iter(by_label.values())) if len(by_label) == 1 else [])
     if not found:

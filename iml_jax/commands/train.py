@@ -126,16 +126,16 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
     import jax
 
     from iml_jax.data import manifest as manifests
-    from iml_jax.evaluation.engine import answering, exclusive, generation, kept, runner
+    from iml_jax.evaluation.engine import answering, exclusive, generation, resume, runner
     from iml_jax.evaluation.metrics import levels
-    from iml_jax.evaluation.pages import publish
+    from iml_jax.evaluation.pages import run_outputs
     from iml_jax.parallel.mesh import MeshConfig
 
     run_dir = Path(job.train.run_dir)
     prepared_dir = Path(job.evaluate.prepared_dir or job.train.prepared_dir)
     trained_on = manifests.load(Path(job.train.prepared_dir))
     manifest = manifests.load(prepared_dir)
-    suite = publish.suite_of(trained_on.fingerprint, manifest)
+    suite = run_outputs.suite_of(trained_on.fingerprint, manifest)
     generate = answering.settings(job.evaluate)
     asked = dataclasses.replace(job.evaluate, prepared_dir=str(prepared_dir), generate=generate)
     completed = {"Train": job.train, "Model": job.model, "Optimizer": job.optimizer, "Loader": job.loader}
@@ -150,15 +150,15 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
 
     def at_step(step: int, params: Any, say: Callable[[str], None]) -> dict[str, float]:
         facts = {"checkpoint": str(run_dir), "step": step, "config": used}
-        file = publish.result_file(run_dir, step, suite)
-        keep = kept.folder_of(file)
+        file = run_outputs.result_file(run_dir, step, suite)
+        keep = resume.folder_of(file)
         with exclusive.held_result(file, patient=True, say=say) as check:
             found = runner.evaluate(
                 job.model, params, mesh, prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep
             )
             if jax.process_index() == 0:
                 check()
-                publish.publish(run_dir, found, suite)
+                run_outputs.save_evaluation(run_dir, found, suite)
         return levels.level_metrics(found.tasks)
 
     return at_step

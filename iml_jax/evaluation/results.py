@@ -71,7 +71,7 @@ class TaskScore:
         counting the same.
       examples: answered; dropped: not answered, by reason.
       truncated: answered after a prompt shortened on the left; unfinished: cut off at ``max_new_tokens``.
-      others: points under the benchmark's own metrics (``own_metrics``); they enter no average.
+      others: points under the benchmark's own metrics (``benchmark_metrics``); they enter no average.
       interval: 95% interval of ``score``; None in files of before it.
       estimator: of the interval (``intervals``); empty in files of before it, whose intervals are percentile
         bootstraps.

@@ -21,7 +21,7 @@ from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.batch import Batch
 from iml_jax.data.loader import Loader, LoaderConfig, make_loader, merge_states
 from iml_jax.evaluation.engine.runner import EvaluateConfig
-from iml_jax.evaluation.pages import publish
+from iml_jax.evaluation.pages import run_outputs
 from iml_jax.foundation.errors import Fault, Preempted, UserError
 from iml_jax.foundation.seeds import check_seed
 from iml_jax.models.sizes import OptConfig
@@ -394,8 +394,8 @@ class _Parts:
         suite = ""
         if self.job.evaluate.prepared_dir:
             asked = manifests.load(self.job.evaluate.prepared_dir)
-            suite = publish.suite_of(self.manifest.fingerprint, asked)
-        return gather_json(publish.result_file(self.job.train.run_dir, step, suite).is_file())[0]
+            suite = run_outputs.suite_of(self.manifest.fingerprint, asked)
+        return gather_json(run_outputs.result_file(self.job.train.run_dir, step, suite).is_file())[0]
 
     def leave(self, step: int, state: TrainState) -> None:
         """Saves what is not saved and ends the process with status 143; every host does.

@@ -21,7 +21,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import checkpoint, exclusive, generation
-from iml_jax.evaluation.pages import publish
+from iml_jax.evaluation.pages import run_outputs
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import lease
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
@@ -141,10 +141,10 @@ def test_a_result_is_replaced_only_by_one_of_the_same_settings(
     assert 'Model.compute_dtype "bfloat16" instead of "float32"' in told
     assert {file: file.read_bytes() for file in kept} == kept
     (other,) = folder.glob("3.*.json")
-    assert publish.parse(other) == (3, other.stem.partition(".")[2])
+    assert run_outputs.parse(other) == (3, other.stem.partition(".")[2])
     assert other.name in told and results.load(other).metadata["examples_per_task"] == 3
     assert other.with_suffix(".html").is_file()
-    assert publish.saved_steps(run) == [3]
+    assert run_outputs.saved_steps(run) == [3]
 
     # The same settings again replace it; what changes no answer is not a setting.
     names = {file.name for file in folder.iterdir()}

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 # Files and folders of this package; ``versions.code_hashes`` of these is part of the kept answers' keys.
 DECIDING = (
-    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/storing.py", "data/tokenizer.py"),
+    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/stated.py", "data/storing.py"),
+    "data/tokenizer.py",
     "models",
     *(
         f"evaluation/engine/{name}.py"
         for name in (
-            *("answering", "batching", "forks", "generation"),
-            *("normalising", "questions", "sampling", "scoring"),
+            *("answering", "batching", "generation", "normalising"),
+            *("questions", "sampling", "scoring", "shared_prefix"),
         )
     ),
     "evaluation/metrics/answer_metrics.py",

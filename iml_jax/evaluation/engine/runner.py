@@ -16,15 +16,23 @@ from iml_jax.config.paths import OptionalPath
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.manifest import Manifest, TaskEntry
-from iml_jax.evaluation.engine import answering, facts, generation, normalising, questions, scoring, settings
+from iml_jax.evaluation.engine import (
+    answering,
+    generation,
+    normalising,
+    provenance,
+    questions,
+    scoring,
+    settings,
+)
 from iml_jax.evaluation.engine.answering import Answered
 from iml_jax.evaluation.engine.generation import GenerateConfig
-from iml_jax.evaluation.engine.kept import Asked, KeptAnswers, key_of
 from iml_jax.evaluation.engine.progress import Meter
 from iml_jax.evaluation.engine.questions import Question
+from iml_jax.evaluation.engine.resume import PartialResults, TaskQuestions, key_of
 from iml_jax.evaluation.intervals import Interval, Spread
 from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import cautions, confidence, constant, levels, own_metrics
+from iml_jax.evaluation.metrics import benchmark_metrics, cautions, confidence, constant_baseline, levels
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.foundation import versions
 from iml_jax.foundation.errors import UserError
@@ -71,7 +79,7 @@ class _Tasks:
     prepared: Path
     entries: Mapping[str, TaskEntry]
     splits: Mapping[str, str]
-    asked: Mapping[str, Asked]
+    asked: Mapping[str, TaskQuestions]
 
     def read(self, piece: answering.Piece, count: int) -> list[Question]:
         entry, split = self.entries[piece.task], self.splits[piece.task]
@@ -102,9 +110,9 @@ def evaluate(
       config: what to evaluate (its own ``prepared_dir`` is not looked at here).
       metadata: added to the results' (checkpoint, step, ...).
       say: takes progress lines; None shows a bar on a terminal and plain lines on stderr elsewhere.
-      keep: a folder for the answers of each chunk while others are still to come (``kept.folder_of``); an
+      keep: a folder for the answers of each chunk while others are still to come (``resume.folder_of``); an
         evaluation of the same weights with the same settings resumes from there. Whoever saves the results
-        removes it (``KeptAnswers.clear``).
+        removes it (``PartialResults.clear``).
 
     Raises:
       UserError: the prepared data does not fit the model or the config.
@@ -123,20 +131,20 @@ def evaluate(
     weights = fingerprint(params)
     facts_of_all = [weights, manifest.vocabulary.fingerprint, dataclasses.asdict(model_config)]
     asked = {
-        one.name: Asked(
+        one.name: TaskQuestions(
             _key(facts_of_all, one, splits[one.name], config), _question_count(one, splits, config)
         )
         for one in entries
     }
     tasks = _Tasks(prepared, {entry.name: entry for entry in entries}, splits, asked)
     with Meter(say, prompts=sum(one.count for one in asked.values()), tasks=len(entries)) as meter:
-        answers = _answers(model, tasks, config, KeptAnswers(keep, meter.note), meter)
+        answers = _answers(model, tasks, config, PartialResults(keep, meter.note), meter)
         meter.doing("computing scores and intervals")
         scores, skipped, predictions, spreads = _scores(entries, splits, answers)
     if not scores:
         raise UserError(f"{prepared}: none of the chosen tasks has an example that can be evaluated")
     known = {
-        **facts.of_evaluation(
+        **provenance.of_evaluation(
             model_config, mesh, manifest, answering.settings(config), config.prefix, config.normalisation
         ),
         settings.KEY: settings.settings_of(model_config, manifest, config),
@@ -153,7 +161,7 @@ def evaluate(
 
 
 def _answers(
-    model: answering.Model, tasks: _Tasks, config: EvaluateConfig, kept: KeptAnswers, meter: Meter
+    model: answering.Model, tasks: _Tasks, config: EvaluateConfig, kept: PartialResults, meter: Meter
 ) -> dict[str, list[Answered]]:
     """What became of every question, by task: kept answers, and the rest chunk by chunk."""
     task_metrics = {name: entry.metric for name, entry in tasks.entries.items()}
@@ -256,7 +264,7 @@ def check_reference(config: EvaluateConfig, manifest: Manifest, reference: Resul
     """
     entries, splits = check(config, manifest)
     known = {
-        **facts.of_measurement(manifest, config.generate, config.prefix, config.normalisation),
+        **provenance.of_measurement(manifest, config.generate, config.prefix, config.normalisation),
         "examples_per_task": config.examples_per_task,
     }
     asked = {one.name: (splits[one.name], _question_count(one, splits, config)) for one in entries}
@@ -332,8 +340,10 @@ def _task_score(
     interval: Interval,
 ) -> TaskScore:
     templates = _template_scores(entry.metric, predictions, [one.score for one in predictions])
-    asked = [constant.Question(one.references, one.options, one.example_id) for one in predictions]
-    best = constant.best_constant(entry.metric, asked)
+    asked = [
+        constant_baseline.BaselineExample(one.references, one.options, one.example_id) for one in predictions
+    ]
+    best = constant_baseline.best_constant(entry.metric, asked)
     by_chance = cautions.chance(predictions, entry.metric)
     return TaskScore(
         name=entry.name,
@@ -351,7 +361,7 @@ def _task_score(
         truncated=sum(one.truncated_tokens > 0 for one in predictions),
         unfinished=0,
         dropped={},
-        others=own_metrics.compute(entry.benchmark, entry.task, predictions),
+        others=benchmark_metrics.compute(entry.benchmark, entry.task, predictions),
         interval=interval.ends,
         estimator=interval.estimator,
         gain=confidence.gain(entry.metric, predictions, best.points),

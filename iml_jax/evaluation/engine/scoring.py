@@ -1,6 +1,6 @@
 """How likely a model finds each candidate answer (OPT-IML paper, section 3, last lines; 1.6).
 
-A prompt is computed once for all its options (``forks.py``); the values are those of each option alone.
+A prompt is computed once for all its options (``shared_prefix``); the values are those of each option alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from iml_jax.data.tokenizer import EOS
-from iml_jax.evaluation.engine import batching, forks
+from iml_jax.evaluation.engine import batching, shared_prefix
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
@@ -107,13 +107,13 @@ def score(
     values, tokens = ([[0.0] * n for n in shape], [[0] * n for n in shape])
     greedy = [[True] * n for n in shape]
     parts = batching.row_count(mesh, 1)
-    plans = forks.plan(
+    plans = shared_prefix.plan(
         segments, config.max_positions, config.hidden, parts, batching.row_count(mesh, batch_size)
     )
     function = _scorer(config, mesh)
     with jax.set_mesh(mesh):
         for plan in plans:
-            arrays = forks.build(plan, segments)
+            arrays = shared_prefix.build(plan, segments)
             placed = tuple(
                 batching.on_mesh(mesh, array)
                 for array in (
@@ -141,7 +141,7 @@ def score(
 
 def _segments(
     config: OptConfig, questions: Sequence[Candidates], prefix: tuple[int, ...], count_end: bool
-) -> tuple[list[forks.Segment], list[int]]:
+) -> tuple[list[shared_prefix.Segment], list[int]]:
     """The questions' segments, and how many prompt tokens each question lost."""
     segments, cut = [], []
     for number, question in enumerate(questions):
@@ -159,7 +159,7 @@ def _segments(
         room = config.max_positions + 1 - max(map(len, options)) - len(prefix)
         kept = list(question.prompt)[max(0, len(question.prompt) - room) :] if room > 0 else []
         cut.append(len(question.prompt) - len(kept))
-        segments += forks.split(number, [*prefix, *kept], options, config.max_positions)
+        segments += shared_prefix.split(number, [*prefix, *kept], options, config.max_positions)
     return segments, cut
 
 

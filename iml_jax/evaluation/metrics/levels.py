@@ -102,7 +102,7 @@ def template_mean(templates: Mapping[str, TemplateScore]) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class TemplateSpread:
     """How a task's score varies with the prompt: least, most and standard deviation (population), points."""
 
     least: float
@@ -110,14 +110,14 @@ class Spread:
     deviation: float
 
 
-def template_spread(templates: Mapping[str, TemplateScore]) -> Spread | None:
+def template_spread(templates: Mapping[str, TemplateScore]) -> TemplateSpread | None:
     """The spread of a task's score over its templates; None where there is one only."""
     scores = [template.score for template in templates.values()]
     if len(scores) < 2:
         return None
     mean = _mean(scores)
     deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores))
-    return Spread(min(scores), max(scores), deviation)
+    return TemplateSpread(min(scores), max(scores), deviation)
 
 
 def aggregate(
@@ -280,7 +280,7 @@ def check_reference(
     """What of ``reference_scores`` can be checked before a question is answered.
 
     Args:
-      known: the metadata that the results will have, ``facts.of_measurement`` at least.
+      known: the metadata that the results will have, ``provenance.of_measurement`` at least.
       asked: task name -> its split and the number of its questions.
 
     Raises:

@@ -12,7 +12,7 @@ from iml_jax.evaluation import intervals
 from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.metrics.levels import MEANINGS, TITLES
 from iml_jax.evaluation.metrics.paired import Difference
-from iml_jax.evaluation.pages import compare_answers, compare_others, plots, rendering
+from iml_jax.evaluation.pages import compare_answers, compare_benchmark_metrics, plots, rendering
 from iml_jax.evaluation.pages.compare import Comparison, Line, config_changes, flat_facts
 from iml_jax.evaluation.pages.rendering import signed
 from iml_jax.storage.writing import write_atomically
@@ -87,11 +87,11 @@ def render(found: Comparison, *, per_task: int) -> str:
         category_bars=list(_category_bars(found, names)),
         task_heads=[*_heads(found, "task", "metric"), *_count_heads(found)],
         lines_by_level=_lines_by_level(found),
-        benchmark_lines=list(compare_others.lines(found)),
+        benchmark_lines=list(compare_benchmark_metrics.lines(found)),
         metric_heads=_heads(found, "task", "metric"),
-        draws=compare_others.DRAWS,
-        not_drawn=" and ".join(compare_others.NOT_DRAWN),
-        most_drawn=compare_others.MOST,
+        draws=compare_benchmark_metrics.DRAWS,
+        not_drawn=" and ".join(compare_benchmark_metrics.NOT_DRAWN),
+        most_drawn=compare_benchmark_metrics.MOST,
         samples=compare_answers.samples(found, per_task),
         option_heads=[
             ("option, log-likelihood in nats", ""),

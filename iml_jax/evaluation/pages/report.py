@@ -14,9 +14,9 @@ from iml_jax.evaluation import intervals
 from iml_jax.evaluation.engine import exclusive
 from iml_jax.evaluation.metrics import averages, cautions, levels, paired
 from iml_jax.evaluation.metrics.levels import MEANINGS, TITLES, LevelScore
-from iml_jax.evaluation.pages import plots, rendering, wording
+from iml_jax.evaluation.pages import narrative, plots, rendering
+from iml_jax.evaluation.pages.narrative import Gains
 from iml_jax.evaluation.pages.rendering import points
-from iml_jax.evaluation.pages.wording import Gains
 from iml_jax.evaluation.results import Prediction, Results, TaskScore
 from iml_jax.storage.writing import write_atomically
 
@@ -109,7 +109,7 @@ def render(results: Results, reference: Results | None = None, metrics_file: Pat
         with_reference=by_task is not None,
         lead=_lead(results),
         conclusions=[
-            (wording.level_sentence(level, gains, name), wording.verdict(level, gains, name))
+            (narrative.level_sentence(level, gains, name), narrative.verdict(level, gains, name))
             for level in found
         ],
         level_bars=plots.bars([(TITLES[level.name], level.scores) for level in found], name),

@@ -11,7 +11,7 @@ from rich.text import Text
 from iml_jax.evaluation import intervals
 from iml_jax.evaluation.metrics import averages, cautions, levels
 from iml_jax.evaluation.metrics.levels import TITLES, Scores
-from iml_jax.evaluation.pages import report, wording
+from iml_jax.evaluation.pages import narrative, report
 from iml_jax.evaluation.pages.rendering import points
 from iml_jax.evaluation.results import Results, TaskScore
 from iml_jax.foundation.printing import printable
@@ -58,7 +58,9 @@ def print_tables(results: Results, reference: Results | None = None, console: Co
     _print_cautions(results.tasks, console)
     gains = report.gains_of(results, reference)
     for level in found:
-        sentence, verdict = (make(level, gains, name) for make in (wording.level_sentence, wording.verdict))
+        sentence, verdict = (
+            make(level, gains, name) for make in (narrative.level_sentence, narrative.verdict)
+        )
         console.print(Text(printable(f"{sentence} {verdict}")))
 
 

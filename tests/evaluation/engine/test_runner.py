@@ -18,7 +18,7 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data import storing
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.evaluation import results
-from iml_jax.evaluation.engine import answering, facts, questions, runner, scoring
+from iml_jax.evaluation.engine import answering, provenance, questions, runner, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
 from iml_jax.evaluation.metrics import answer_metrics as metrics
@@ -151,7 +151,7 @@ def test_counts_and_metadata(found: results.Results, prepared: Path, model) -> N
         "step": 7,
         "manifest_fingerprint": manifest.fingerprint,
         "vocabulary": {"fingerprint": manifest.vocabulary.fingerprint, "tokens": manifest.vocabulary.tokens},
-        "prefix": facts.PREFIX_POLICY["none"],
+        "prefix": provenance.PREFIX_POLICY["none"],
         "model": dataclasses.asdict(model[0]),
         "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
     }.items():
@@ -173,7 +173,7 @@ def test_normalised_options(found: results.Results, prepared: Path, model, kind:
     params, mesh = on_mesh(*model)
     config = dataclasses.replace(CONFIG, normalisation=kind, neutral_prompt="the answer")
     other = evaluate(model[0], params, mesh, prepared, config, say=lambda text: None)
-    assert other.metadata["option_scoring"] == facts.SCORING_POLICY[kind]
+    assert other.metadata["option_scoring"] == provenance.SCORING_POLICY[kind]
     choices = [
         (one, same) for one, same in zip(found.predictions, other.predictions, strict=True) if one.options
     ]
@@ -196,7 +196,7 @@ def test_a_prefix_changes_both_kinds_and_is_recorded(found: results.Results, pre
     params, mesh = on_mesh(*model)
     config = dataclasses.replace(CONFIG, prefix="eos")
     other = evaluate(model[0], params, mesh, prepared, config, say=lambda text: None)
-    assert other.metadata["prefix"] == facts.PREFIX_POLICY["eos"]
+    assert other.metadata["prefix"] == provenance.PREFIX_POLICY["eos"]
     scored = [(a, b) for a, b in zip(found.predictions, other.predictions, strict=True) if a.options]
     written = [(a, b) for a, b in zip(found.predictions, other.predictions, strict=True) if not a.options]
     assert all(abs(a.log_likelihoods[0] - b.log_likelihoods[0]) > 1e-3 for a, b in scored)
@@ -406,7 +406,6 @@ def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
         "evaluation/results.py",
         "evaluation/intervals.py",
         "data/manifest.py",
-        "data/stated.py",
     }
     records.add("data/positions.py")
     in_key = runner.versions.code_hashes(*answering.DECIDING)

@@ -92,4 +92,4 @@ def test_spread_over_templates() -> None:
     spread = levels.template_spread(
         {"a": TemplateScore(10.0, 1), "b": TemplateScore(20.0, 9), "c": TemplateScore(60.0, 1)}
     )
-    assert spread == levels.Spread(10.0, 60.0, pytest.approx(np.std([10, 20, 60])))
+    assert spread == levels.TemplateSpread(10.0, 60.0, pytest.approx(np.std([10, 20, 60])))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iml_jax.data.positions import Positions
-from iml_jax.evaluation.metrics import cautions, confidence, constant
+from iml_jax.evaluation.metrics import cautions, confidence, constant_baseline
 from iml_jax.evaluation.results import Prediction, TaskScore, TemplateScore
 
 LETTERS = ("a", "b", "c", "d")
@@ -23,8 +23,10 @@ def answers(chosen, right, template="", options=LETTERS) -> list[Prediction]:
 
 
 def remark(predictions: list[Prediction], metric: str = "accuracy") -> str:
-    asked = [constant.Question(one.references, one.options, one.example_id) for one in predictions]
-    best = constant.best_constant(metric, asked)
+    asked = [
+        constant_baseline.BaselineExample(one.references, one.options, one.example_id) for one in predictions
+    ]
+    best = constant_baseline.best_constant(metric, asked)
     return cautions.remark(metric, predictions, best.points, cautions.chance(predictions, metric))
 
 
@@ -64,8 +66,10 @@ def test_gain_is_the_mean_of_paired_differences() -> None:
     draw = np.random.default_rng()
     right = draw.choice(LETTERS, 40)
     predictions = [p for t in "xy" for p in answers(draw.choice(LETTERS, 40), right, t)]
-    asked = [constant.Question(one.references, one.options, one.example_id) for one in predictions]
-    best = constant.best_constant("accuracy", asked)
+    asked = [
+        constant_baseline.BaselineExample(one.references, one.options, one.example_id) for one in predictions
+    ]
+    best = constant_baseline.best_constant("accuracy", asked)
     found = confidence.gain("accuracy", predictions, best.points)
     differences = [one.score - points for one, points in zip(predictions, best.points, strict=True)]
     by_example = (np.array(differences[:40]) + differences[40:]) / 2
@@ -84,12 +88,12 @@ def test_points_of_the_constant_answer_are_those_of_answering_it(metric: str) ->
     draw = np.random.default_rng()
     texts = ["red car", "blue car", "no", "the answer is no."]
     asked = [
-        constant.Question(
+        constant_baseline.BaselineExample(
             (str(draw.choice(texts)),), tuple(texts) if metric.endswith("accuracy") else (), f"{n}/0"
         )
         for n in range(30)
     ]
-    best = constant.best_constant(metric, asked)
+    best = constant_baseline.best_constant(metric, asked)
     if best.answer.startswith("always option"):
         given = [one.options[int(best.answer.split()[-1]) - 1] for one in asked]
     else:

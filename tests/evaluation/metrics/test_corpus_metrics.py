@@ -11,7 +11,7 @@ import string
 import numpy as np
 import pytest
 
-from iml_jax.evaluation.metrics import corpus_metrics, own_metrics
+from iml_jax.evaluation.metrics import benchmark_metrics, corpus_metrics
 from iml_jax.evaluation.results import Prediction
 
 WORDS = ("the", "The", "a", "an", "cat", "dog", "cat.", "runs,", "it's", "über", "3.5", "mat", "sat", "on")
@@ -263,13 +263,13 @@ def prediction(template: str, text: str, reference: str) -> Prediction:
 
 
 def test_only_asked_tasks_have_other_metrics_and_templates_count_alike() -> None:
-    assert own_metrics.names("super_natural_instructions", "task001") == ()
-    assert own_metrics.compute("flan", "copa", [prediction("", "a", "a")]) == {}
-    assert own_metrics.names("t5", "glue_stsb_v002") == ("pearson", "spearman")
-    assert own_metrics.names("t5", "wmt16_enro_v003") == ("bleu",)
+    assert benchmark_metrics.names("super_natural_instructions", "task001") == ()
+    assert benchmark_metrics.compute("flan", "copa", [prediction("", "a", "a")]) == {}
+    assert benchmark_metrics.names("t5", "glue_stsb_v002") == ("pearson", "spearman")
+    assert benchmark_metrics.names("t5", "wmt16_enro_v003") == ("bleu",)
     asked = [prediction("one", "a", "a")] * 9 + [prediction("two", "b", "a")]
-    assert own_metrics.compute("raft", "x", asked) == {"macro_f1": 50.0}
-    assert own_metrics.compute("raft", "x", []) == {}
+    assert benchmark_metrics.compute("raft", "x", asked) == {"macro_f1": 50.0}
+    assert benchmark_metrics.compute("raft", "x", []) == {}
 
 
 def test_the_table_names_metrics_that_exist_and_tasks_that_are_known() -> None:
@@ -279,7 +279,7 @@ def test_the_table_names_metrics_that_exist_and_tasks_that_are_known() -> None:
     for row in known_tasks.every():
         known[row.benchmark].add(row.task)
     not_in_the_bench = {("unifiedskg", "e2e_nlg_cleaned"), ("unifiedskg", "web_nlg")}
-    for benchmark, pattern, names in own_metrics._rows():
+    for benchmark, pattern, names in benchmark_metrics._rows():
         assert set(names) <= set(corpus_metrics.CORPUS_METRICS)
         if benchmark in known and (benchmark, pattern) not in not_in_the_bench:
             assert fnmatch.filter(known[benchmark], pattern), (benchmark, pattern)

@@ -9,7 +9,7 @@ import pytest
 from t5.evaluation import metrics as t5
 
 from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import constant
+from iml_jax.evaluation.metrics import constant_baseline
 
 
 def test_agrees_with_t5() -> None:
@@ -43,9 +43,9 @@ def test_constant_answers_are_judged_by_question_too() -> None:
     asked = []
     for example_id, label in labels.items():
         options = (f"[False] {example_id}", f"[True] {example_id}")
-        asked.append(constant.Question((options[label],), options, example_id))
+        asked.append(constant_baseline.BaselineExample((options[label],), options, example_id))
     assert collections.Counter(labels.values())[0] == 5
-    best = constant.best_constant("question_accuracy", asked)
+    best = constant_baseline.best_constant("question_accuracy", asked)
     assert best.answer == "always option 1"
     assert best.score == pytest.approx(100 / 3)
-    assert constant.best_constant("accuracy", asked).score == pytest.approx(62.5)
+    assert constant_baseline.best_constant("accuracy", asked).score == pytest.approx(62.5)

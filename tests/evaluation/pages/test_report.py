@@ -16,8 +16,8 @@ from iml_jax.data.positions import Positions
 from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.evaluation.metrics import cautions, levels
 from iml_jax.evaluation.metrics.levels import CategoryScore, LevelScore, Scores
-from iml_jax.evaluation.pages import plots, report, report_tables, wording
-from iml_jax.evaluation.pages.wording import Gains
+from iml_jax.evaluation.pages import narrative, plots, report, report_tables
+from iml_jax.evaluation.pages.narrative import Gains
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 
 EVIL = "<script>alert('x')</script> & \"quoted\" $x_1$"
@@ -189,9 +189,9 @@ def test_words_follow_the_intervals(scores: tuple, sentence: str, verdict: str, 
     model, constant, reference = scores
     over = {"t": spread(model - reference)} if reference is not None else {}
     gains = Gains({"t": spread(model - constant)}, over)
-    said = wording.level_sentence(one, gains, "REF")
+    said = narrative.level_sentence(one, gains, "REF")
     assert sentence in said
-    assert verdict in wording.verdict(one, gains, "REF")
+    assert verdict in narrative.verdict(one, gains, "REF")
     assert f"clearly beats the best constant answer in {beaten} of 1 category" in said
 
 
@@ -199,16 +199,16 @@ def test_a_small_difference_counts_where_it_is_sure() -> None:
     one = level(20.3, 20.0, None)
     unsure = Gains({"t": spread(0.3)})
     sure = Gains({"t": Spread(0.3, 0.2, 2000, limits=DIFFERENCES, added=(-1.0, 1.0))})
-    assert "not distinguishable" in wording.level_sentence(one, unsure)
-    assert "0.3 points above" in wording.level_sentence(one, sure)
-    assert wording.verdict(one, sure) == "Here the model does better than answering without reading."
+    assert "not distinguishable" in narrative.level_sentence(one, unsure)
+    assert "0.3 points above" in narrative.level_sentence(one, sure)
+    assert narrative.verdict(one, sure) == "Here the model does better than answering without reading."
 
 
 def test_nothing_is_concluded_without_intervals() -> None:
     one = level(90, 20, 3)
-    assert wording.verdict(one, Gains()).startswith("No verdict (no interval: ")
-    assert "run `iml evaluate` again" in wording.level_sentence(one, Gains())
-    assert "0 of 1 category" in wording.level_sentence(one, Gains())
+    assert narrative.verdict(one, Gains()).startswith("No verdict (no interval: ")
+    assert "run `iml evaluate` again" in narrative.level_sentence(one, Gains())
+    assert "0 of 1 category" in narrative.level_sentence(one, Gains())
 
 
 def test_what_to_doubt(results: Results) -> None:
@@ -257,8 +257,8 @@ def test_terminal_table(results: Results, untrained: Results) -> None:
     assert "86.0" in text
     held_out = levels.aggregate(results.tasks)[0]
     gains = Gains({one.name: one.gain for one in results.tasks if one.gain})
-    assert wording.level_sentence(held_out, gains)[:40] in text
-    assert wording.verdict(held_out, gains)[:40] in text
+    assert narrative.level_sentence(held_out, gains)[:40] in text
+    assert narrative.verdict(held_out, gains)[:40] in text
     assert "plus four or augmented t of one task" in " ".join(text.split())
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from iml_jax.evaluation.engine.answering import Answered, Piece, chunks
-from iml_jax.evaluation.engine.kept import Asked, KeptAnswers, folder_of, key_of
+from iml_jax.evaluation.engine.resume import PartialResults, TaskQuestions, folder_of, key_of
 from iml_jax.evaluation.results import Prediction
 from iml_jax.foundation.errors import Fault
 
-ASKED = {"a:b:zero_shot": Asked("k", 4), "a/b": Asked("k", 5), "c": Asked("k", 2)}
+ASKED = {"a:b:zero_shot": TaskQuestions("k", 4), "a/b": TaskQuestions("k", 5), "c": TaskQuestions("k", 2)}
 CHUNKS = list(chunks({name: one.count for name, one in ASKED.items()}, 3))
 
 
@@ -34,12 +34,12 @@ def _answers(pieces: list[Piece]) -> list[Answered]:
 
 def _write(folder: Path, numbers: list[int]) -> None:
     for number in numbers:
-        KeptAnswers(folder).write(number, CHUNKS[number], ASKED, _answers(CHUNKS[number]))
+        PartialResults(folder).write(number, CHUNKS[number], ASKED, _answers(CHUNKS[number]))
 
 
 def _read(folder: Path, asked=None, parts=None) -> tuple[dict, set[int], list[str]]:
     said: list[str] = []
-    return *KeptAnswers(folder, said.append).read(asked or ASKED, parts or CHUNKS), said
+    return *PartialResults(folder, said.append).read(asked or ASKED, parts or CHUNKS), said
 
 
 def test_chunks_hold_every_question_once() -> None:
@@ -64,19 +64,19 @@ def test_any_subset_is_read(tmp_path: Path) -> None:
         assert held == (_answers(chunk) if number in done else [None] * len(held))
     _write(folder, [1, 3])
     assert _read(folder)[1] == {0, 1, 2, 3}
-    KeptAnswers(folder).clear()
+    PartialResults(folder).clear()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_tasks_asked_otherwise_take_what_fits(tmp_path: Path) -> None:
     """Fewer tasks make other chunks; of a task with another key nothing is used."""
     _write(tmp_path, [0, 1, 2, 3])
-    asked = {"a/b": Asked("k", 5), "c": Asked("other", 2)}
+    asked = {"a/b": TaskQuestions("k", 5), "c": TaskQuestions("other", 2)}
     parts = list(chunks({"a/b": 5, "c": 2}, 4))
     answers, done, _ = _read(tmp_path, asked, parts)
     assert done == {0}
     assert None not in answers["a/b"] and answers["c"] == [None, None]
-    changed = {name: Asked("other", one.count) for name, one in ASKED.items()}
+    changed = {name: TaskQuestions("other", one.count) for name, one in ASKED.items()}
     _, done, said = _read(tmp_path, changed)
     assert (done, said) == (
         set(),
@@ -110,12 +110,12 @@ def test_a_folder_of_the_format_before_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "of somebody else.jsonl").write_text("{}\n")
     _, done, said = _read(tmp_path)
     assert (done, said) == (set(), [f"{tmp_path}: 3 file(s) of another format are not used"])
-    KeptAnswers(tmp_path).clear()
+    PartialResults(tmp_path).clear()
     assert [file.name for file in tmp_path.iterdir()] == ["of somebody else.jsonl"]
 
 
 def test_nothing_is_kept_without_a_folder() -> None:
-    kept = KeptAnswers(None)
+    kept = PartialResults(None)
     kept.write(0, CHUNKS[0], ASKED, _answers(CHUNKS[0]))
     assert kept.read(ASKED, CHUNKS)[1] == set()
     kept.clear()

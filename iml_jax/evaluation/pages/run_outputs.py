@@ -129,7 +129,7 @@ def start_of_run(
     return start, ""
 
 
-def check_places(file: Path, page: Path) -> None:
+def check_output_paths(file: Path, page: Path) -> None:
     """Checks, before a question is answered, that an evaluation can be written.
 
     Args:
@@ -141,13 +141,13 @@ def check_places(file: Path, page: Path) -> None:
       Fault: the disk is full.
     """
     remedy = "give --output FILE.json in a directory that you may write to"
-    from iml_jax.evaluation.engine.kept import folder_of  # imports JAX, which `iml report` does without
+    from iml_jax.evaluation.engine.resume import folder_of  # imports JAX, which `iml report` does without
 
     for place in (file, results.predictions_path(file), folder_of(file) / "answers", page):
         check_writable(place, remedy)
 
 
-def publish(run_dir: str | Path, found: Results, suite: str = "") -> tuple[Path, Path]:
+def save_evaluation(run_dir: str | Path, found: Results, suite: str = "") -> tuple[Path, Path]:
     """Saves an evaluation that the run made of itself and writes its report; the first process only.
 
     It has the plain name ``STEP.json``. A result of other settings that has it (from before the run's
@@ -165,7 +165,7 @@ def publish(run_dir: str | Path, found: Results, suite: str = "") -> tuple[Path,
     Raises:
       Fault: the disk refuses.
     """
-    from iml_jax.evaluation.engine.kept import KeptAnswers, folder_of
+    from iml_jax.evaluation.engine.resume import PartialResults, folder_of
 
     step = int(found.metadata["step"])
     file = result_file(run_dir, step, suite)
@@ -176,7 +176,7 @@ def publish(run_dir: str | Path, found: Results, suite: str = "") -> tuple[Path,
             results.predictions_path(file).replace(results.predictions_path(aside))
         file.replace(aside)
     results.save(found, file)
-    KeptAnswers(folder_of(file)).clear()
+    PartialResults(folder_of(file)).clear()
     start, _ = start_of_run(run_dir, found, suite)
     page = report_file(run_dir, suite)
     report.write_report(page, found, reference=start, metrics_file=Path(run_dir, "metrics.jsonl"))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from iml_jax.evaluation.intervals import CONFIDENCE
-from iml_jax.evaluation.metrics import own_metrics
+from iml_jax.evaluation.metrics import benchmark_metrics
 from iml_jax.evaluation.pages.compare import Comparison, Shared
 
 DRAWS = 200
@@ -33,7 +33,7 @@ class MetricDifference:
 
 
 @dataclasses.dataclass(frozen=True)
-class OtherLine:
+class BenchmarkMetricLine:
     """One task under one of its benchmark's metrics.
 
     Attributes:
@@ -58,14 +58,14 @@ class OtherLine:
         )
 
 
-def lines(found: Comparison) -> Iterator[OtherLine]:
+def lines(found: Comparison) -> Iterator[BenchmarkMetricLine]:
     """In the order of the comparison's tasks, each with its metrics."""
     tasks = {task.name: task for task in found.sources[0].results.tasks}
     for line in found.lines:
         if line.kind != "task":
             continue
         task, shared = tasks[line.name], found.shared[line.name]
-        names = own_metrics.names(task.benchmark, task.task)
+        names = benchmark_metrics.names(task.benchmark, task.task)
         if not names:
             continue
         scores = _scores(task.benchmark, task.task, shared)
@@ -76,20 +76,20 @@ def lines(found: Comparison) -> Iterator[OtherLine]:
                 None if name in NOT_DRAWN or not drawn else _middle(drawn[name][:, model] - drawn[name][:, 0])
                 for model in range(1, len(values))
             )
-            yield OtherLine(task.name, name, len(shared), values, intervals)
+            yield BenchmarkMetricLine(task.name, name, len(shared), values, intervals)
 
 
 def _scores(benchmark: str, task: str, shared: Sequence[Shared]) -> list[dict[str, float]]:
     """Each evaluation's points by metric."""
     return [
-        own_metrics.compute(benchmark, task, answers)
+        benchmark_metrics.compute(benchmark, task, answers)
         for answers in zip(*(one.answers for one in shared), strict=True)
     ]
 
 
 def _drawn(benchmark: str, task: str, shared: Sequence[Shared]) -> dict[str, np.ndarray]:
     """Metric -> [DRAWS, evaluations], each draw of the same examples for all evaluations."""
-    names = set(own_metrics.names(benchmark, task)) - set(NOT_DRAWN)
+    names = set(benchmark_metrics.names(benchmark, task)) - set(NOT_DRAWN)
     if not names:
         return {}
     by_example: dict[str, list[Shared]] = collections.defaultdict(list)

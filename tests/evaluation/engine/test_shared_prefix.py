@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iml_jax.evaluation.engine import forks
-from iml_jax.evaluation.engine.forks import Segment
+from iml_jax.evaluation.engine import shared_prefix
+from iml_jax.evaluation.engine.shared_prefix import Segment
 
 
 def random_segments(rng: np.random.Generator, count: int, largest: int) -> list[Segment]:
@@ -14,7 +14,7 @@ def random_segments(rng: np.random.Generator, count: int, largest: int) -> list[
     for number in range(count):
         prompt = rng.integers(4, 91, rng.integers(0, largest // 2)).tolist()
         options = [rng.integers(4, 91, rng.integers(1, 9)).tolist() for _ in range(rng.integers(1, 9))]
-        segments += forks.split(number, prompt, options, largest)
+        segments += shared_prefix.split(number, prompt, options, largest)
     return segments
 
 
@@ -23,8 +23,8 @@ def test_every_option_is_in_one_row_as_it_was(parts: int, most_rows: int) -> Non
     rng = np.random.default_rng()
     segments = random_segments(rng, 60, 200)
     seen = []
-    for plan in forks.plan(segments, 200, 32, parts, most_rows):
-        arrays = forks.build(plan, segments)
+    for plan in shared_prefix.plan(segments, 200, 32, parts, most_rows):
+        arrays = shared_prefix.build(plan, segments)
         assert plan.rows % parts == 0
         assert plan.rows <= most_rows
         assert arrays.inputs.shape == (plan.rows, plan.length)
@@ -52,7 +52,7 @@ def test_every_option_is_in_one_row_as_it_was(parts: int, most_rows: int) -> Non
 def test_rows_are_full() -> None:
     rng = np.random.default_rng()
     segments = [Segment(i, [5] * rng.integers(180, 221), (0,), ([7] * 9,)) for i in range(200)]
-    plans = forks.plan(segments, 2048, 768, 1, 32)
+    plans = shared_prefix.plan(segments, 2048, 768, 1, 32)
     slots = sum(plan.rows * plan.length for plan in plans)
     assert sum(segment.slots for segment in segments) / slots > 0.88
     assert len({(plan.rows, plan.length, plan.count) for plan in plans}) <= 3  # compilations
@@ -60,11 +60,11 @@ def test_rows_are_full() -> None:
 
 def test_a_long_prompt_does_not_lengthen_all_rows() -> None:
     segments = [Segment(i, [5] * (1900 if i == 0 else 100), (0,), ([7] * 4,)) for i in range(100)]
-    plans = forks.plan(segments, 2048, 768, 1, 8)
+    plans = shared_prefix.plan(segments, 2048, 768, 1, 8)
     assert max(plan.length for plan in plans) >= 1903
     assert sum(plan.rows * plan.length for plan in plans) < 1.25 * sum(s.slots for s in segments)
 
 
 def test_split_says_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="option 1 of question 7 does not fit 10 slots"):
-        forks.split(7, [5] * 6, [[1, 2], [1] * 6], 10)
+        shared_prefix.split(7, [5] * 6, [[1, 2], [1] * 6], 10)

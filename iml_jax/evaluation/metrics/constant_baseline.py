@@ -19,7 +19,7 @@ SEARCH_CELLS = 20_000_000  # cells of the alignment tables that the search may f
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class BaselineExample:
     """What of an example matters here: its correct answers, its options if it has any, and its id."""
 
     references: tuple[str, ...]
@@ -28,7 +28,7 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True)
-class Constant:
+class ConstantBaseline:
     """The answer, as text for the report, and what it would reach.
 
     Attributes:
@@ -42,7 +42,7 @@ class Constant:
     points: tuple[float, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
 
-def best_constant(metric: str, questions: Sequence[Question]) -> Constant:
+def best_constant(metric: str, questions: Sequence[BaselineExample]) -> ConstantBaseline:
     """The best single answer to all questions of a task under the task's own metric.
 
     Judged on the evaluated examples themselves, so it is at least as good as one chosen on training data.
@@ -69,28 +69,28 @@ def best_constant(metric: str, questions: Sequence[Question]) -> Constant:
     return found
 
 
-def _most_frequent(questions: Sequence[Question]) -> Constant:
+def _most_frequent(questions: Sequence[BaselineExample]) -> ConstantBaseline:
     counts: collections.Counter[str] = collections.Counter()
     for question in questions:
         counts.update(list(dict.fromkeys(map(metrics.normalize, question.references))))
     answer, count = counts.most_common(1)[0]
     right = (answer in map(metrics.normalize, question.references) for question in questions)
     points = tuple(100.0 * one for one in right)
-    return Constant(answer, 100.0 * count / len(questions), points)
+    return ConstantBaseline(answer, 100.0 * count / len(questions), points)
 
 
-def _best_place(metric: str, questions: Sequence[Question]) -> Constant:
+def _best_place(metric: str, questions: Sequence[BaselineExample]) -> ConstantBaseline:
     places = min(len(question.options) for question in questions)
     found = []
     for place in range(places):
         points = tuple(metrics.score(metric, one.options[place], one.references) for one in questions)
         answers = [(one.example_id, each) for one, each in zip(questions, points, strict=True)]
         mean = float(np.mean(metrics.per_question(metric, answers)))
-        found.append(Constant(f"always option {place + 1}", mean, points))
+        found.append(ConstantBaseline(f"always option {place + 1}", mean, points))
     return max(found, key=lambda constant: constant.score)
 
 
-def _rouge(metric: str, questions: Sequence[Question]) -> Constant:
+def _rouge(metric: str, questions: Sequence[BaselineExample]) -> ConstantBaseline:
     # dict.fromkeys, not set: ties must fall alike in every process.
     counts = collections.Counter(
         text for question in questions for text in dict.fromkeys(question.references)
@@ -102,9 +102,9 @@ def _rouge(metric: str, questions: Sequence[Question]) -> Constant:
     limit = max(8, min(CANDIDATES, int(SEARCH_CELLS / (references * words**2))))
     candidates = [text for text, _ in counts.most_common(limit)]
 
-    def points(answer: str, over: Sequence[Question]) -> list[float]:
+    def points(answer: str, over: Sequence[BaselineExample]) -> list[float]:
         return [metrics.score(metric, answer, one.references) for one in over]
 
     answer = max(candidates, key=lambda text: float(np.mean(points(text, sample))))
     found = points(answer, questions)
-    return Constant(answer, float(np.mean(found)), tuple(found))
+    return ConstantBaseline(answer, float(np.mean(found)), tuple(found))

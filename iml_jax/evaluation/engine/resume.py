@@ -28,7 +28,7 @@ FORMAT = 2  # 1 was a file for each finished task
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class TaskQuestions:
     """One task's questions: how many, and the key that their kept answers must have (``key_of``)."""
 
     key: str
@@ -40,7 +40,7 @@ def folder_of(result_file: Path) -> Path:
     return result_file.with_suffix(SUFFIX)
 
 
-class KeptAnswers:
+class PartialResults:
     """A folder with one file (a segment) for each answered chunk.
 
     A segment names its questions (``Piece``) with the key of each task: the weights, questions and settings
@@ -53,7 +53,7 @@ class KeptAnswers:
         self._folder, self._say = folder, say
 
     def read(
-        self, asked: Mapping[str, Asked], chunks: Sequence[Sequence[Piece]]
+        self, asked: Mapping[str, TaskQuestions], chunks: Sequence[Sequence[Piece]]
     ) -> tuple[dict[str, list[Answered | None]], set[int]]:
         """The answers that are there; every process must call.
 
@@ -89,7 +89,7 @@ class KeptAnswers:
         self,
         number: int,
         pieces: Sequence[Piece],
-        asked: Mapping[str, Asked],
+        asked: Mapping[str, TaskQuestions],
         answers: Sequence[Answered],
     ) -> None:
         """Keeps an answered chunk, atomically; the first process only.
@@ -139,7 +139,7 @@ class KeptAnswers:
             return []
 
     def _read(
-        self, path: Path, asked: Mapping[str, Asked], unused: collections.Counter[str]
+        self, path: Path, asked: Mapping[str, TaskQuestions], unused: collections.Counter[str]
     ) -> list[tuple[Piece, list[Answered]]]:
         """The pieces of a segment that answer what is asked; a damaged one is told and has none."""
         try:
@@ -163,7 +163,7 @@ class KeptAnswers:
             return []
 
 
-def _is_asked(piece: Piece, key: object, asked: Mapping[str, Asked]) -> bool:
+def _is_asked(piece: Piece, key: object, asked: Mapping[str, TaskQuestions]) -> bool:
     known = asked.get(piece.task)
     return known is not None and known.key == key and 0 <= piece.start < piece.stop <= known.count
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from iml_jax.evaluation.metrics.corpus_metrics import CORPUS_METRICS
 from iml_jax.evaluation.results import Prediction
 
-_TABLE = Path(__file__).with_name("own_metrics.tsv")
+_TABLE = Path(__file__).with_name("benchmark_metrics.tsv")
 
 
 @functools.cache

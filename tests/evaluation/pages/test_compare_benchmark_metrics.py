@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from support.compared_results import make_results
 
-from iml_jax.evaluation.metrics import own_metrics
-from iml_jax.evaluation.pages import compare_others, compare_page
+from iml_jax.evaluation.metrics import benchmark_metrics
+from iml_jax.evaluation.pages import compare_benchmark_metrics, compare_page
 from iml_jax.evaluation.pages.compare import Comparison, Source, compare
 from iml_jax.evaluation.results import Results
 
@@ -30,23 +30,23 @@ def _compared(benchmark: str, task: str, skill: float = 0.9) -> Comparison:
 
 def test_over_the_shared_answers_with_an_interval() -> None:
     found = _compared("raft", "tweet_eval_hate")
-    (line,) = compare_others.lines(found)
+    (line,) = compare_benchmark_metrics.lines(found)
     assert (line.task, line.metric, line.answers) == (found.sources[0].results.tasks[0].name, "macro_f1", 29)
     for model in (0, 1):
         answers = [one.answers[model] for one in found.shared[line.task]]
-        assert line.scores[model] == own_metrics.compute("raft", "tweet_eval_hate", answers)["macro_f1"]
+        assert line.scores[model] == benchmark_metrics.compute("raft", "tweet_eval_hate", answers)["macro_f1"]
     ((low, high),) = line.intervals  # type: ignore[misc]
     assert 0 < low < line.scores[1] - line.scores[0] < high
     # Equal models differ by nothing, however the examples are drawn: both have the same ones.
-    (same,) = compare_others.lines(_compared("raft", "tweet_eval_hate", 0.3))
+    (same,) = compare_benchmark_metrics.lines(_compared("raft", "tweet_eval_hate", 0.3))
     assert same.intervals == ((0.0, 0.0),)
 
 
 def test_no_interval_where_examples_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = compare_others.lines(_compared("t5", "wmt_t2t_ende_v003"))
+    (line,) = compare_benchmark_metrics.lines(_compared("t5", "wmt_t2t_ende_v003"))
     assert (line.metric, line.intervals) == ("bleu", (None,))
-    monkeypatch.setattr(compare_others, "MOST", 28)
-    (line,) = compare_others.lines(_compared("raft", "tweet_eval_hate"))
+    monkeypatch.setattr(compare_benchmark_metrics, "MOST", 28)
+    (line,) = compare_benchmark_metrics.lines(_compared("raft", "tweet_eval_hate"))
     assert line.intervals == (None,)
 
 
