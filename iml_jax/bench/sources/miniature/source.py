@@ -25,15 +25,7 @@ from iml_jax.bench.sources.miniature import writers_corpora as corpora
 from iml_jax.bench.sources.miniature import writers_prompts as prompts
 from iml_jax.bench.sources.miniature import writers_rows as rows
 from iml_jax.bench.sources.miniature.makers import Sizes
-from iml_jax.bench.sources.miniature.row_tasks import (
-    CROSSFIT,
-    EXMIX,
-    FLAN_RENDERED,
-    FLAN_TEMPLATED,
-    T5_TASKS,
-    UNIFIEDSKG,
-)
-from iml_jax.bench.sources.miniature.tasks import PROMPTSOURCE, REASONING, SUPER_NATURAL
+from iml_jax.bench.sources.miniature.tasks import FLAN_COLLECTION, specs
 from iml_jax.bench.sources.promptsource.source import PromptSource
 from iml_jax.bench.sources.reasoning.source import Reasoning
 from iml_jax.bench.sources.super_natural_instructions.source import SuperNaturalInstructions
@@ -46,7 +38,6 @@ from iml_jax.storage import lease
 from iml_jax.storage.reading import read_json
 
 MARKER = "miniature.json"
-FLAN_COLLECTION = "flan_v2"  # the folder of FLAN's rendered prompts; its rows and patterns are in "flan"
 _DOCUMENT = 64  # characters of a pre-training text: a sentence or two, as short as the tasks' prompts
 
 
@@ -129,12 +120,12 @@ class Miniature(Source):
             T5(data_dir=str(folder / T5.name), prompts="sentence"),
             UnifiedSKG(
                 data_dir=str(folder / UnifiedSKG.name),
-                evaluation_tasks=tuple(spec.name for spec in UNIFIEDSKG if spec.evaluation),
+                evaluation_tasks=_evaluated(UnifiedSKG.name),
             ),
             Reasoning(
                 data_dir=str(folder / Reasoning.name),
                 held_out_rows=self.held_out,
-                evaluation_tasks=tuple(spec.name for spec in REASONING if spec.evaluation),
+                evaluation_tasks=_evaluated(Reasoning.name),
             ),
             PretrainingText(data_dir=str(folder / PretrainingText.name), document_characters=_DOCUMENT),
             Dialogue(data_dir=str(folder / Dialogue.name)),
@@ -152,6 +143,11 @@ class Miniature(Source):
     def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.read_split``, from the part that ``task`` belongs to."""
         yield from self._owners[task.key].examples(task, split, skipped)
+
+
+def _evaluated(benchmark: str) -> tuple[str, ...]:
+    """The tasks of a benchmark that are never trained on."""
+    return tuple(spec.name for spec in specs()[benchmark] if spec.evaluation)
 
 
 def write_miniature(directory: Path, settings: Miniature) -> None:
@@ -223,16 +219,18 @@ def _same(directory: Path, files: dict[str, bytes]) -> bool:
 def _files(settings: Miniature) -> dict[str, bytes]:
     """Relative path -> content; byte-identical for equal settings."""
     sizes = Sizes(settings.seed, settings.instances, settings.held_out, settings.evaluation)
-    folders = {
-        SuperNaturalInstructions.name: prompts.super_natural(SUPER_NATURAL, sizes),
-        PromptSource.name: prompts.promptsource(PROMPTSOURCE, sizes),
-        CrossFit.name: rows.crossfit(CROSSFIT, sizes),
-        Flan.name: rows.flan_templated(FLAN_TEMPLATED, sizes),
-        FLAN_COLLECTION: rows.flan_rendered(FLAN_RENDERED, sizes),
-        ExMix.name: rows.exmix(EXMIX, sizes),
-        T5.name: rows.t5(T5_TASKS, sizes),
-        UnifiedSKG.name: rows.unifiedskg(UNIFIEDSKG, sizes),
-        Reasoning.name: prompts.reasoning(REASONING, sizes),
+    writers = {
+        SuperNaturalInstructions.name: prompts.super_natural,
+        PromptSource.name: prompts.promptsource,
+        CrossFit.name: rows.crossfit,
+        Flan.name: rows.flan_templated,
+        FLAN_COLLECTION: rows.flan_rendered,
+        ExMix.name: rows.exmix,
+        T5.name: rows.t5,
+        UnifiedSKG.name: rows.unifiedskg,
+        Reasoning.name: prompts.reasoning,
+    }
+    folders = {name: write(specs()[name], sizes) for name, write in writers.items()} | {
         PretrainingText.name: corpora.pretraining(sizes),
         Dialogue.name: corpora.dialogue(sizes),
     }

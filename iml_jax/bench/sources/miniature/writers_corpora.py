@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import functools
 import random
+from pathlib import Path
 
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.miniature.lexicon import FRAMES
 from iml_jax.bench.sources.miniature.makers import Sizes, draw_words, fill, sentence
 from iml_jax.bench.sources.miniature.writers_prompts import encoded, json_bytes
 
-# A slot, what is said of its word, and the same as question and answer.
-_FACTS = tuple(
-    tuple(line.split("|"))
-    for line in """
-thing|The {thing} is a kind of {thing_kind}.|What kind is the {thing}?|It is a kind of {thing_kind}.
-thing|The {thing} is kept in the {thing_store}.|Where is the {thing} kept?|In the {thing_store}.
-animal|The young of the {animal} is the {animal_young}.|What is the young {animal}?|The {animal_young}.
-country|The capital of {country} is {country_capital}.|Which capital has {country}?|{country_capital}.
-country|People in {country} speak {country_language}.|What do people in {country} speak?|{country_language}.
-job|The {job} goes to the {job_workplace}.|Where does the {job} go?|To the {job_workplace}.
-month|In {month} it is {month_season}.|Which season is it in {month}?|It is {month_season}.
-size|The opposite of {size} is {size_opposite}.|What is the opposite of {size}?|It is {size_opposite}.
-colour|In Spanish {colour} is {colour_spanish}.|What is {colour} in Spanish?|It is {colour_spanish}.
-mood|Who is {mood} knows {mood_feeling}.|I am {mood}.|Then you know {mood_feeling}.
-day|After {day} comes {day_next}.|What comes after {day}?|It is {day_next}.
-place|The {place} belongs to the {place_area}.|What does the {place} belong to?|To the {place_area}.
-""".strip().splitlines()
-)
+
+@functools.cache
+def _facts() -> tuple[tuple[str, str, str, str], ...]:
+    """(slot, what is said of its word, the same as question and answer), the rows of ``facts.tsv``."""
+    with Path(__file__).with_name("facts.tsv").open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return tuple((row["slot"], row["fact"], row["question"], row["answer"]) for row in rows)
 
 
 def pretraining(sizes: Sizes) -> dict[str, bytes]:
@@ -34,7 +26,7 @@ def pretraining(sizes: Sizes) -> dict[str, bytes]:
     rng = random.Random(stable_hash(sizes.seed, "pretrain"))
     facts = []
     for _ in range(sizes.instances):
-        slot, fact, _, _ = rng.choice(_FACTS)
+        slot, fact, _, _ = rng.choice(_facts())
         text = sentence(fact, draw_words(rng, (slot,)))
         facts.append({"text": text, "meta": {"pile_set_name": "miniature"}})
     stories = (fill(rng, frame)[0] for frame in rng.choices(sorted(FRAMES), k=sizes.instances))
@@ -68,6 +60,6 @@ def dialogue(sizes: Sizes) -> dict[str, bytes]:
 
 
 def _turns(rng: random.Random) -> list[str]:
-    slot, _, question, answer = rng.choice(_FACTS)
+    slot, _, question, answer = rng.choice(_facts())
     words = draw_words(rng, (slot,))
     return [sentence(question, words), sentence(answer, words)]

@@ -16,7 +16,7 @@ from iml_jax.bench.sources.formats.bounds import drop, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.records import json_rows
 from iml_jax.bench.sources.nothing import NothingFoundError
-from iml_jax.bench.sources.unifiedskg.tasks import SPLIT, TASKS, SkgTask, by_name
+from iml_jax.bench.sources.unifiedskg.tasks import SPLIT, SkgTask, by_name, tasks
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, walk
 from iml_jax.storage.reading import open_binary
@@ -45,8 +45,8 @@ def find(folder: Path) -> tuple[dict[str, TaskFiles | UserError], Copies]:
     """Task -> its files, or what is wrong with them; for every task with a split file below, sorted.
 
     Files are ``TASK_SPLIT.json`` (or ``.jsonl``) and ``TASK/[TASK_]SPLIT.json``, the form of the authors'
-    preprocessed items, and the original files of ``SkgTask.layout`` in the folder of their task. Of a split
-    with several files items are read before original files, these in the order of the layout, and the name of
+    preprocessed items, and the original files of ``SkgTask.data`` in the folder of their task. Of a split
+    with several files items are read before original files, these in the order of the table, and the name of
     the task goes before its aliases. Wrong is an item file of no task of UnifiedSKG, which stands under its
     own name.
 
@@ -110,8 +110,7 @@ def _task_name(path: Path) -> str | None:
 def _in_task_folder(folder: Path, task: SkgTask) -> tuple[list[tuple[int, Path]], list[Path]]:
     """(rank of its form, split file) of each in the task's folder, and the files that rows may refer to."""
     names = "|".join(map(re.escape, task.names))
-    layout = task.layout
-    patterns = [rf"(?:(?i:{names})_)?{SPLIT}\.jsonl?", *(layout.data if layout else ())]
+    patterns = [rf"(?:(?i:{names})_)?{SPLIT}\.jsonl?", *task.data]
     compiled = [re.compile(pattern) for pattern in patterns]
     files: list[tuple[int, Path]] = []
     side = []
@@ -155,7 +154,7 @@ def _nearby(folder: Path) -> str:
     for path in entries(folder):
         if path.is_dir() and any(_ITEM_FILE.fullmatch(plain(inner.name)) for inner in entries(path)):
             return f"; bind {path}"
-    known = ", ".join(task.name for task in TASKS)
+    known = ", ".join(task.name for task in tasks())
     return f", or folder such as spider/; bind the folder that has them (tasks: {known})"
 
 

@@ -14,39 +14,35 @@ from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
 from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.promptsource.shortening import shortened
-from iml_jax.bench.sources.unifiedskg import requests as skg_requests
-from iml_jax.bench.sources.unifiedskg import sql as skg_sql
-from iml_jax.bench.sources.unifiedskg import tables as skg_tables
-from iml_jax.bench.sources.unifiedskg import texts as skg_texts
-from iml_jax.bench.sources.unifiedskg import wikisql as skg_wikisql
+from iml_jax.bench.sources.unifiedskg import requests, sql, tables, texts, wikisql
 from iml_jax.bench.sources.unifiedskg.files import find, holds_items, plain, split_of
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Reader, Request, preprocessed
 from iml_jax.bench.sources.unifiedskg.linearise import cut
 from iml_jax.bench.sources.unifiedskg.prompts import FORMS, joined, keyword_prompt
-from iml_jax.bench.sources.unifiedskg.tasks import TASKS, SkgTask, by_name
+from iml_jax.bench.sources.unifiedskg.tasks import SkgTask, by_name, tasks
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.printing import encodable
 
 # Tasks whose original files are read; the others come as preprocessed items only.
 READERS: dict[str, Reader] = {
-    "cosql": skg_sql.cosql,
-    "dart": skg_texts.dart,
-    "e2e_nlg_cleaned": skg_texts.e2e,
-    "fetaqa": skg_tables.fetaqa,
-    "kvret": skg_requests.kvret,
-    "logic2text": skg_tables.logic2text,
-    "msr_sqa": skg_tables.msr_sqa,
-    "mtop": skg_requests.mtop,
-    "sparc": skg_sql.sparc,
-    "spider": skg_sql.spider,
-    "sql2text": skg_sql.sql2text,
-    "tab_fact": skg_tables.tab_fact,
-    "totto": skg_texts.totto,
-    "web_nlg": skg_texts.web_nlg,
-    "webqsp": skg_requests.webqsp,
-    "wikisql": skg_wikisql.wikisql,
-    "wikitq": skg_tables.wikitq,
+    "cosql": sql.cosql,
+    "dart": texts.dart,
+    "e2e_nlg_cleaned": texts.e2e,
+    "fetaqa": tables.fetaqa,
+    "kvret": requests.kvret,
+    "logic2text": tables.logic2text,
+    "msr_sqa": tables.msr_sqa,
+    "mtop": requests.mtop,
+    "sparc": sql.sparc,
+    "spider": sql.spider,
+    "sql2text": sql.sql2text,
+    "tab_fact": tables.tab_fact,
+    "totto": texts.totto,
+    "web_nlg": texts.web_nlg,
+    "webqsp": requests.webqsp,
+    "wikisql": wikisql.wikisql,
+    "wikitq": tables.wikitq,
 }
 
 
@@ -109,7 +105,7 @@ class UnifiedSKG(Source):
     @staticmethod
     def known() -> tuple[str, ...]:
         """The names of all tasks that UnifiedSKG has a loader for: the paper's 21, then the others."""
-        return tuple(task.name for task in sorted(TASKS, key=lambda task: (not task.paper, task.name)))
+        return tuple(task.name for task in sorted(tasks(), key=lambda task: (not task.paper, task.name)))
 
     def tasks(self) -> Sequence[TaskInfo]:
         """Every task with a file in the folder, sorted; no file is opened."""

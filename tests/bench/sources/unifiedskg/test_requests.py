@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from iml_jax.bench.sources.formats import side_files
-from iml_jax.bench.sources.unifiedskg import requests as skg_requests
+from iml_jax.bench.sources.unifiedskg import requests
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
 from iml_jax.foundation.errors import UserError
@@ -35,7 +35,7 @@ def _kvret(folder: Path, rows: Any, entities: Any = None) -> list[tuple[str, Ite
     if entities is not None:
         files.append(folder / "kvret_entities.json")
         files[1].write_text(json.dumps(entities))
-    return list(skg_requests.kvret(Request(files[0], tuple(files), training=False)))
+    return list(requests.kvret(Request(files[0], tuple(files), training=False)))
 
 
 def test_kvret(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_mtop(tmp_path: Path) -> None:
     )
     structure = "IN:GET: MESSAGE, LIFE_EVENT | IN:SEND: MESSAGE"
     for path, first in ((files[0], Item("Read it", structure, ("[IN:GET_MESSAGE]",))), (files[1], None)):
-        made = list(skg_requests.mtop(Request(path, files, training=False)))
+        made = list(requests.mtop(Request(path, files, training=False)))
         assert made[0] == ("1", first or Item("Who ?", structure, ("[C]",)))
         assert len(made) == 2
 
@@ -98,7 +98,7 @@ def test_webqsp(tmp_path: Path) -> None:
     path = tmp_path / "dev.jsonl"
     path.write_text(json.dumps(row))
     item = Item("who?", "ann: m.1 | m.1 r m.2 | m.2 s m.3", ("(JOIN a b)",))
-    assert list(skg_requests.webqsp(Request(path, (path,), training=True))) == [("1", item)]
+    assert list(requests.webqsp(Request(path, (path,), training=True))) == [("1", item)]
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_malformed_entities_are_done_without(tmp_path: Path) -> None:
 def test_malformed_others(tmp_path: Path) -> None:
     files = _mtop(tmp_path, train="a\tb\n")
     with pytest.raises(UserError, match=r"train\.txt:1: 2 fields, MTOP has 8"):
-        list(skg_requests.mtop(Request(files[0], files, training=True)))
+        list(requests.mtop(Request(files[0], files, training=True)))
     files = _mtop(tmp_path, train=_row("a", "b").replace("{", ""))
     with pytest.raises(UserError, match=r"train\.txt:1: malformed JSON"):
-        list(skg_requests.mtop(Request(files[0], files, training=True)))
+        list(requests.mtop(Request(files[0], files, training=True)))
     path = tmp_path / "dev.jsonl"
     path.write_text('{"question": "", "s_expression": "", "entities": [1], "kg_tuples": []}')
     with pytest.raises(UserError, match="'entities' must be a list of lists of strings"):
-        list(skg_requests.webqsp(Request(path, (path,), training=True)))
+        list(requests.webqsp(Request(path, (path,), training=True)))

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources.unifiedskg import databases as skg_databases
-from iml_jax.bench.sources.unifiedskg import sql as skg_sql
+from iml_jax.bench.sources.unifiedskg import databases, sql
 from iml_jax.bench.sources.unifiedskg.databases import Databases
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.foundation.errors import UserError
@@ -66,16 +65,16 @@ def test_spider_without_contents(tmp_path: Path) -> None:
         },
         {"db_id": "cars", "question": "What?", "query": "SELECT 1"},
     ]
-    assert list(skg_sql.spider(_request(tmp_path, rows))) == [
+    assert list(sql.spider(_request(tmp_path, rows))) == [
         ("1", Item("Who has a Dog?", SCHEMA, ("select name from pet where kind = 'dog'",))),
-        ("2", skg_sql.NO_SCHEMA),
+        ("2", sql.NO_SCHEMA),
     ]
 
 
 def test_spider_with_contents(tmp_path: Path) -> None:
     rows = [{"db_id": "pets", "question": "Which dogs live in oslo or New York?", "query": "SELECT 1"}]
     request = _request(tmp_path, rows, database=True)
-    ((_, item),) = skg_sql.spider(request)
+    ((_, item),) = sql.spider(request)
     assert isinstance(item, Item)
     # "dogs" is no more like "dog" than 0.86; "Oslo" is a pet's name too.
     assert (
@@ -83,26 +82,26 @@ def test_spider_with_contents(tmp_path: Path) -> None:
         == "| pets | owner : id , city ( New York , Oslo ) | pet : name ( Oslo ) , kind ( dog )"
     )
     without = Request(request.path, request.files, training=False, database_values=False)
-    ((_, item),) = skg_sql.spider(without)
+    ((_, item),) = sql.spider(without)
     assert isinstance(item, Item)
     assert item.struct_in == SCHEMA
 
 
 def test_schemas_come_from_the_database_where_there_is_no_list(tmp_path: Path) -> None:
     rows = [{"db_id": "pets", "question": "Who?", "query": "SELECT 1"}]
-    ((_, item),) = skg_sql.spider(_request(tmp_path, rows, database=True, tables=None))
+    ((_, item),) = sql.spider(_request(tmp_path, rows, database=True, tables=None))
     assert isinstance(item, Item)
     assert item.struct_in == SCHEMA
 
 
 def test_texts_of_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _database(tmp_path)
-    databases = Databases([path], values=True)
+    known = Databases([path], values=True)
     ask = "André, Rex, Oslo, Owner"
-    assert dict(databases.described("pets", ask)[1][1]) == {"Name": ["André", "Oslo"], "Kind": []}
-    monkeypatch.setattr(skg_databases, "VALUES_LIMIT", 2)
+    assert dict(known.described("pets", ask)[1][1]) == {"Name": ["André", "Oslo"], "Kind": []}
+    monkeypatch.setattr(databases, "VALUES_LIMIT", 2)
     assert dict(Databases([path], values=True).described("pets", ask)[1][1])["Name"] == []
-    assert databases.described("unknown", ask) == []
+    assert known.described("unknown", ask) == []
 
 
 def test_databases_with_the_same_names_are_told_apart(tmp_path: Path) -> None:
@@ -111,9 +110,9 @@ def test_databases_with_the_same_names_are_told_apart(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{name}.sqlite")
         with contextlib.closing(sqlite3.connect(paths[-1])) as connection:
             connection.executescript(f"CREATE TABLE t (c TEXT); INSERT INTO t VALUES ('{text}')")
-    databases = Databases(paths, values=True)
+    known = Databases(paths, values=True)
     for name, text in (("one", "Oslo"), ("two", "Rome"), ("one", "Oslo")):
-        assert databases.described(name, "Oslo or Rome") == [("t", [("c", [text])])]
+        assert known.described(name, "Oslo or Rome") == [("t", [("c", [text])])]
 
 
 def test_interactions(tmp_path: Path) -> None:
@@ -124,23 +123,21 @@ def test_interactions(tmp_path: Path) -> None:
     ]
     request = _request(tmp_path, rows)
     assert [
-        (name, item.text_in, item.references)
-        for name, item in skg_sql.sparc(request)
-        if isinstance(item, Item)
+        (name, item.text_in, item.references) for name, item in sql.sparc(request) if isinstance(item, Item)
     ] == [
         ("1:final", "Goal", ("select b",)),
         ("1:0", "One | two", ("select a",)),
         ("1:1", "three || One | two", ("select b",)),
         ("2:0", "three", ("select b",)),
     ]
-    texts = [item.text_in for _, item in skg_sql.cosql(request) if isinstance(item, Item)]
+    texts = [item.text_in for _, item in sql.cosql(request) if isinstance(item, Item)]
     assert texts == ["Goal", "two || One", "three || two | One", "three"]
 
 
 def test_earlier_turns_show_values_too(tmp_path: Path) -> None:
     turns = [{"utterance": "dogs?", "query": "SELECT 1"}, {"utterance": "in Oslo", "query": "SELECT 2"}]
     request = _request(tmp_path, [{"database_id": "pets", "interaction": turns}], database=True)
-    last = list(skg_sql.sparc(request))[-1][1]
+    last = list(sql.sparc(request))[-1][1]
     assert isinstance(last, Item)
     assert "city ( Oslo )" in last.struct_in
     assert "kind ( dog )" in last.struct_in
@@ -149,7 +146,7 @@ def test_earlier_turns_show_values_too(tmp_path: Path) -> None:
 def test_sql2text_needs_no_schema(tmp_path: Path) -> None:
     rows = [{"question": " Who? ", "query": "SELECT  Name"}]
     request = _request(tmp_path, rows, tables=None)
-    assert list(skg_sql.sql2text(request)) == [("1", Item("SELECT  Name", "", ("Who?",)))]
+    assert list(sql.sql2text(request)) == [("1", Item("SELECT  Name", "", ("Who?",)))]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +158,7 @@ def test_sql2text_needs_no_schema(tmp_path: Path) -> None:
 )
 def test_malformed_rows(tmp_path: Path, rows: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        list(skg_sql.spider(_request(tmp_path, rows)))
+        list(sql.spider(_request(tmp_path, rows)))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +172,7 @@ def test_malformed_rows(tmp_path: Path, rows: Any, message: str) -> None:
 )
 def test_malformed_interactions(tmp_path: Path, row: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        list(skg_sql.cosql(_request(tmp_path, [row])))
+        list(sql.cosql(_request(tmp_path, [row])))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +191,7 @@ def test_malformed_interactions(tmp_path: Path, row: Any, message: str) -> None:
 )
 def test_malformed_schemas(tmp_path: Path, tables: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        list(skg_sql.spider(_request(tmp_path, [], tables=tables)))
+        list(sql.spider(_request(tmp_path, [], tables=tables)))
 
 
 def test_what_is_no_database(tmp_path: Path) -> None:
@@ -202,10 +199,10 @@ def test_what_is_no_database(tmp_path: Path) -> None:
     request = _request(tmp_path, rows, database=True)
     request.files[-1].write_bytes(b"no database at all, but long enough to be read as one" * 99)
     with pytest.raises(UserError, match=r"pets\.sqlite: no readable SQLite database .*fetch it again"):
-        list(skg_sql.spider(request))
+        list(sql.spider(request))
     other = [{**TABLES[0], "table_names_original": ["Owner", "Other"]}]
     with pytest.raises(UserError, match="no such table: Other"):
-        list(skg_sql.spider(_request(_made(tmp_path / "more"), rows, database=True, tables=other)))
+        list(sql.spider(_request(_made(tmp_path / "more"), rows, database=True, tables=other)))
 
 
 def _made(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources.unifiedskg import tables as skg_tables
+from iml_jax.bench.sources.unifiedskg import tables
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.bench.sources.unifiedskg.tables import NO_TABLE
 from iml_jax.foundation.errors import UserError
@@ -52,7 +52,7 @@ TABLE = 'col : year | city of "games" row 1 : 2001 | oslo, norway row 2 :  | bac
 )
 def test_wikitq(tmp_path: Path, tables: dict[str, str | bytes]) -> None:
     request = _request(tmp_path, {"random-split-1-dev.tsv": WIKITQ, **tables})
-    assert list(skg_tables.wikitq(request)) == [
+    assert list(tables.wikitq(request)) == [
         ("2:nt-0", Item("which city|?", TABLE, ("oslo, norway, a|b",))),
         ("3:nt-1", NO_TABLE),
     ]
@@ -69,7 +69,7 @@ def test_tab_fact(tmp_path: Path, packed: bool) -> None:
     )
     request = _request(tmp_path, {"val_examples.json": json.dumps(claims), **tables})
     struct = "col : who | rank row 1 : ann | 1 row 2 : bo b |"
-    assert list(skg_tables.tab_fact(request)) == [
+    assert list(tables.tab_fact(request)) == [
         ("1.csv:0", Item("ann won", struct, ("entailed",))),
         ("1.csv:1", Item("she lost", struct, ("refuted",))),
         ("1.csv:2", "label is neither 0 nor 1"),
@@ -89,7 +89,7 @@ def test_fetaqa(tmp_path: Path, wrapped: bool) -> None:
     content = json.dumps({"data": [row]}) if wrapped else json.dumps(row)
     request = _request(tmp_path, {"fetaQA-v1_dev.json" if wrapped else "fetaQA-v1_dev.jsonl": content})
     item = Item("who?", "page | section col : a | b row 1 : 1 | 2", ("ann did.",))
-    assert list(skg_tables.fetaqa(request)) == [("1", item)]
+    assert list(tables.fetaqa(request)) == [("1", item)]
 
 
 def test_sqa_remembers_the_questions_of_its_sequence(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_sqa_remembers_the_questions_of_its_sequence(tmp_path: Path) -> None:
     content = header + "".join(f"nt-1\t0\t{p}\t{q}\t{t}\t['(0, 0)']\t{a}\n" for p, q, t, a in rows)
     request = _request(tmp_path, {"test.tsv": content, "table_csv/1.csv": 'A,B\n"1,5",""\n'})
     struct = "col : a | b row 1 : 1,5 |"
-    assert list(skg_tables.msr_sqa(request)) == [
+    assert list(tables.msr_sqa(request)) == [
         ("2:nt-1", Item("first? || ", struct, ("oslo, n, it's",))),
         ("3:nt-1", Item("then? || first?", struct, ("x",))),
         ("4:nt-1", NO_TABLE),
@@ -114,7 +114,7 @@ def test_sqa_remembers_the_questions_of_its_sequence(tmp_path: Path) -> None:
 def test_logic2text(tmp_path: Path) -> None:
     row = {"topic": "Cup", "logic_str": "eq { a ; b }", "sent": "A is B .", "table_header": ["x", "y"]}
     request = _request(tmp_path, {"test.json": json.dumps([row])})
-    assert list(skg_tables.logic2text(request)) == [
+    assert list(tables.logic2text(request)) == [
         ("1", Item("eq { a ; b }", "Caption: Cup | x, y", ("A is B .",)))
     ]
 
@@ -122,23 +122,23 @@ def test_logic2text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reader", "name", "content", "message"),
     [
-        (skg_tables.wikitq, "d.tsv", "id\tutterance\n", r"d\.tsv:1: no column 'context' in the header"),
+        (tables.wikitq, "d.tsv", "id\tutterance\n", r"d\.tsv:1: no column 'context' in the header"),
         (
-            skg_tables.wikitq,
+            tables.wikitq,
             "d.tsv",
             WIKITQ + "a\tb\n",
             r"d\.tsv:4: 2 fields, the header has 4; fix the row",
         ),
-        (skg_tables.tab_fact, "d.json", "[]", r"d\.json: a list; the file must be one JSON object"),
-        (skg_tables.tab_fact, "d.json", '{"t": [["a"], [1, 0]]}', r"'t' is not \[statements, as many labels"),
-        (skg_tables.fetaqa, "d.json", '{"rows": []}', "no list 'data' with anything in it"),
+        (tables.tab_fact, "d.json", "[]", r"d\.json: a list; the file must be one JSON object"),
+        (tables.tab_fact, "d.json", '{"t": [["a"], [1, 0]]}', r"'t' is not \[statements, as many labels"),
+        (tables.fetaqa, "d.json", '{"rows": []}', "no list 'data' with anything in it"),
         (
-            skg_tables.fetaqa,
+            tables.fetaqa,
             "d.jsonl",
             '{"question":"","answer":"","table_page_title":"","table_section_title":"","table_array":[]}',
             "record 1: 'table_array' must be a list of rows",
         ),
-        (skg_tables.logic2text, "d.json", '[{"topic": "x"}]', "record 1: no 'logic_str'"),
+        (tables.logic2text, "d.json", '[{"topic": "x"}]', "record 1: no 'logic_str'"),
     ],
 )
 def test_malformed(tmp_path: Path, reader: Any, name: str, content: str, message: str) -> None:
@@ -152,17 +152,17 @@ def test_answers_are_lists_of_strings_and_nothing_else(tmp_path: Path, answer: s
     content = f"{header}nt-1\t0\t0\tq\ttable_csv/1.csv\t[]\t{answer}\n"
     request = _request(tmp_path, {"test.tsv": content, "table_csv/1.csv": "A\n1\n"})
     with pytest.raises(UserError, match=r"test\.tsv:2: answer_text .* is no list of strings"):
-        list(skg_tables.msr_sqa(request))
+        list(tables.msr_sqa(request))
 
 
 def test_packed_tables_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(skg_tables, "FILE_LIMIT", 10)
+    monkeypatch.setattr(tables, "FILE_LIMIT", 10)
     request = _request(tmp_path, {"d.tsv": WIKITQ, "tables.jsonl": '{"path": "x", "csv": "0123456789a"}'})
     with pytest.raises(UserError, match=r"tables\.jsonl:1: more than 10 characters of tables"):
-        list(skg_tables.wikitq(request))
+        list(tables.wikitq(request))
 
 
 def test_a_name_cannot_reach_a_file_that_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_text("A\n1\n")
     rows = f"id\tutterance\tcontext\ttargetValue\na\tb\t../secret.csv\tx\nb\tb\t{tmp_path}/secret.csv\tx\n"
-    assert [made for _, made in skg_tables.wikitq(_request(tmp_path, {"d.tsv": rows}))] == [NO_TABLE] * 2
+    assert [made for _, made in tables.wikitq(_request(tmp_path, {"d.tsv": rows}))] == [NO_TABLE] * 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench.sources.unifiedskg import values as skg_values
+from iml_jax.bench.sources.unifiedskg.values import matches, similarity
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ from iml_jax.bench.sources.unifiedskg import values as skg_values
     ],
 )
 def test_by_hand(question: str, values: list[str], column: str, expected: list[str]) -> None:
-    assert skg_values.matches(question, values, column) == expected
+    assert matches(question, values, column) == expected
 
 
 def _longest_common(one: str, other: str) -> int:
@@ -71,7 +71,7 @@ def _longest_common(one: str, other: str) -> int:
 def test_similarity_against_its_definition(one: str, other: str) -> None:
     total = len(one) + len(other)
     expected = 2 * _longest_common(one, other) / total if total else 1.0
-    assert skg_values.similarity(one, other) == pytest.approx(expected)
+    assert similarity(one, other) == pytest.approx(expected)
 
 
 _WORDS = st.sampled_from(
@@ -84,7 +84,7 @@ _WORDS = st.sampled_from(
     st.lists(_WORDS, max_size=6).map(" ".join), st.lists(st.one_of(_WORDS, st.text("anbory' ", max_size=8)))
 )
 def test_the_quick_test_turns_away_nothing_that_matches(question: str, values: list[str]) -> None:
-    quick = skg_values.matches(question, values, "place")
+    quick = matches(question, values, "place")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(skg_values, "_may_match", lambda value, question: bool(value))
-        assert quick == skg_values.matches(question, values, "place")
+        patch.setattr(f"{matches.__module__}._may_match", lambda value, question: bool(value))
+        assert quick == matches(question, values, "place")

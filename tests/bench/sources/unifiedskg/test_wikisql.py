@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from iml_jax.bench.sources.unifiedskg import wikisql as skg_wikisql
+from iml_jax.bench.sources.unifiedskg import wikisql
 from iml_jax.bench.sources.unifiedskg.items import Item, Request
 from iml_jax.bench.sources.unifiedskg.wikisql import answer, number_of
 from iml_jax.foundation.errors import UserError
@@ -109,7 +109,7 @@ def test_rows(tmp_path: Path) -> None:
         "col : player | points | town row 1 : ann | 1,000 | new-york "
         "row 2 : bob | 7 | oslo row 3 : cy | 7 | oslo"
     )
-    assert list(skg_wikisql.wikisql(_request(tmp_path, rows, [TABLE]))) == [
+    assert list(wikisql.wikisql(_request(tmp_path, rows, [TABLE]))) == [
         ("1", Item("who lives in oslo?", struct, ("bob, cy",))),
         ("2", "no table of that name"),
         ("3", "query that cannot be run on its table"),
@@ -128,4 +128,4 @@ def test_rows(tmp_path: Path) -> None:
 )
 def test_malformed_tables(tmp_path: Path, tables: list[Any] | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        list(skg_wikisql.wikisql(_request(tmp_path, [], tables)))
+        list(wikisql.wikisql(_request(tmp_path, [], tables)))
