@@ -42,7 +42,7 @@ TABLE = 'col : year | city of "games" row 1 : 2001 | oslo, norway row 2 :  | bac
 
 
 @pytest.mark.parametrize(
-    "tables",
+    "table_files",
     [
         {"csv/200-csv/1.csv": CSV},
         {"csv/200-csv/1.csv.gz": gzip.compress(CSV.encode())},
@@ -50,8 +50,8 @@ TABLE = 'col : year | city of "games" row 1 : 2001 | oslo, norway row 2 :  | bac
         {"tables.jsonl": json.dumps({"path": "csv/200-csv/1.csv", "csv": CSV}) + "\n"},
     ],
 )
-def test_wikitq(tmp_path: Path, tables: dict[str, str | bytes]) -> None:
-    request = _request(tmp_path, {"random-split-1-dev.tsv": WIKITQ, **tables})
+def test_wikitq(tmp_path: Path, table_files: dict[str, str | bytes]) -> None:
+    request = _request(tmp_path, {"random-split-1-dev.tsv": WIKITQ, **table_files})
     assert list(tables.wikitq(request)) == [
         ("2:nt-0", Item("which city|?", TABLE, ("oslo, norway, a|b",))),
         ("3:nt-1", NO_TABLE),
@@ -62,12 +62,12 @@ def test_wikitq(tmp_path: Path, tables: dict[str, str | bytes]) -> None:
 def test_tab_fact(tmp_path: Path, packed: bool) -> None:
     claims = {"1.csv": [["Ann WON", "she lost", "odd"], [1, 0, 2], "caption"], "2.csv": [["x"], [1], ""]}
     table = "Who#Rank\r\nAnn#1\r\nBo b#\r\n"
-    tables: dict[str, str | bytes] = (
+    table_files: dict[str, str | bytes] = (
         {"tables_val.jsonl": json.dumps({"id": "1.csv", "csv": table})}
         if packed
         else {"all_csv/1.csv": table}
     )
-    request = _request(tmp_path, {"val_examples.json": json.dumps(claims), **tables})
+    request = _request(tmp_path, {"val_examples.json": json.dumps(claims), **table_files})
     struct = "col : who | rank row 1 : ann | 1 row 2 : bo b |"
     assert list(tables.tab_fact(request)) == [
         ("1.csv:0", Item("ann won", struct, ("entailed",))),
