@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ FORMAT = 2  # 1 was a file for each finished task
 
 @dataclasses.dataclass(frozen=True)
 class TaskQuestions:
-    """One task's questions: how many, and the key that their kept answers must have (``key_of``)."""
+    """One task's questions: how many, and the key that their kept answers must have (``answer_key``)."""
 
     key: str
     count: int
@@ -198,9 +198,3 @@ def _read_answers(
         else Answered(next(rest), unfinished=n in unfinished)
         for n in range(count)
     ]
-
-
-def key_of(parts: Iterable[object]) -> str:
-    """SHA-256 (hex) of JSON-able facts that decide a task's answers."""
-    text = json.dumps(list(parts), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

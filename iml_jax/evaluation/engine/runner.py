@@ -25,16 +25,16 @@ from iml_jax.evaluation.engine import (
     scoring,
     settings,
 )
+from iml_jax.evaluation.engine.answer_key import AnsweringModel, answer_key
 from iml_jax.evaluation.engine.answering import Answered
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.progress import Meter
 from iml_jax.evaluation.engine.questions import Question
-from iml_jax.evaluation.engine.resume import PartialResults, TaskQuestions, key_of
+from iml_jax.evaluation.engine.resume import PartialResults, TaskQuestions
 from iml_jax.evaluation.intervals import Interval, Spread
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import benchmark_metrics, cautions, confidence, constant_baseline, levels
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
-from iml_jax.foundation import versions
 from iml_jax.foundation.errors import UserError
 from iml_jax.models.fingerprint import fingerprint
 from iml_jax.models.sizes import OptConfig
@@ -129,10 +129,10 @@ def evaluate(
     tokenizer = tokenizers.load(prepared / vocabulary.directory, vocabulary.fingerprint)
     model = answering.Model(model_config, params, mesh, tokenizer)
     weights = fingerprint(params)
-    facts_of_all = [weights, manifest.vocabulary.fingerprint, dataclasses.asdict(model_config)]
+    answers_by = AnsweringModel(weights, manifest.vocabulary.fingerprint, model_config)
     asked = {
         one.name: TaskQuestions(
-            _key(facts_of_all, one, splits[one.name], config), _question_count(one, splits, config)
+            answer_key(answers_by, one, splits[one.name], config), _question_count(one, splits, config)
         )
         for one in entries
     }
@@ -277,29 +277,6 @@ def check_reference(config: EvaluateConfig, manifest: Manifest, reference: Resul
 def _question_count(entry: TaskEntry, splits: Mapping[str, str], config: EvaluateConfig) -> int:
     examples = entry.splits[splits[entry.name]].examples
     return min(config.examples_per_task, examples) if config.examples_per_task else examples
-
-
-def _key(facts_of_all: Sequence[object], entry: TaskEntry, split: str, config: EvaluateConfig) -> str:
-    """Stands for everything that decides a task's answers; neither the mesh nor the batch sizes do.
-
-    The code that answers does: answers of an older version may have been computed or scored otherwise.
-
-    Args:
-      facts_of_all: the weights, the vocabulary, the model's fields.
-    """
-    chosen = dataclasses.asdict(config)
-    without = ["prepared_dir", "tasks", "split", "batch_size"]
-    if config.normalisation != "unconditional":
-        without.append("neutral_prompt")
-    for name in without:
-        del chosen[name]
-    # ``Evaluate.prefix`` replaces Generate's; without a temperature nothing is drawn.
-    greedy = ("top_k", "top_p", "seed") if not config.generate.temperature else ()
-    for name in ("batch_size", "prefix", *greedy):
-        del chosen["generate"][name]
-    asked = dataclasses.asdict(entry.splits[split])
-    program = versions.code_hashes(*answering.DECIDING)
-    return key_of([program, *facts_of_all, entry.name, entry.metric, split, asked, chosen])
 
 
 def check(config: EvaluateConfig, manifest: Manifest) -> tuple[tuple[TaskEntry, ...], dict[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from iml_jax.evaluation.engine.answering import Answered, Piece, chunks
-from iml_jax.evaluation.engine.resume import PartialResults, TaskQuestions, folder_of, key_of
+from iml_jax.evaluation.engine.resume import PartialResults, TaskQuestions, folder_of
 from iml_jax.evaluation.results import Prediction
 from iml_jax.foundation.errors import Fault
 
@@ -127,6 +127,5 @@ def test_a_disk_that_refuses(tmp_path: Path) -> None:
         _write(tmp_path / "file" / "x", [0])
 
 
-def test_names_and_keys() -> None:
+def test_name_of_the_folder() -> None:
     assert folder_of(Path("run/evaluation/500.json")) == Path("run/evaluation/500.unfinished")
-    assert key_of(["a", 1]) == key_of(["a", 1]) != key_of(["a", 2])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import io
 import json
@@ -24,6 +23,7 @@ from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.metrics import averages, confidence
 from iml_jax.evaluation.pages import report, report_tables
+from iml_jax.foundation import versions
 from iml_jax.foundation.errors import UserError
 
 CONFIG = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
@@ -304,7 +304,7 @@ def test_killed_and_continued_it_is_the_same(
     evaluate(model[0], params, mesh, prepared, CONFIG, say=said.append, keep=keep)
     assert len(calls) == 7
     with monkeypatch.context() as patched:
-        patched.setattr(runner.versions, "code_hashes", lambda *folders: {"models/opt.py": "another"})
+        patched.setattr(versions, "code_hashes", lambda *folders: {"models/opt.py": "another"})
         said.clear()
         evaluate(model[0], params, mesh, prepared, CONFIG, say=said.append, keep=keep)
         assert said[0] == f"{keep}: 6 file(s) of other weights, questions or settings are not used"
@@ -339,78 +339,6 @@ def test_a_damaged_chunk_alone_is_answered_again(
     assert said[1].startswith("16 of 26 prompts were answered before")
     assert calls[3:] == [calls[1]]
     assert (again.tasks, again.predictions) == (whole.tasks, whole.predictions)
-
-
-# Another value of every setting, and whether it decides an answer.
-SETTINGS = {
-    "prepared_dir": ("elsewhere", False),  # the manifest's content is in the key
-    "tasks": (("*",), False),
-    "split": ("validation", False),  # each task's own split is in the key
-    "examples_per_task": (2, True),
-    "batch_size": (7, False),
-    "prefix": ("eos", True),
-    "normalisation": ("per_byte", True),
-    "neutral_prompt": ("Reply:", False),  # under ``unconditional`` it does
-    "generate": (GenerateConfig(max_new_tokens=4, batch_size=3), True),
-}
-GENERATE = {
-    "max_new_tokens": (4, True),
-    "batch_size": (7, False),
-    "temperature": (0.5, True),
-    "top_k": (3, False),  # with a temperature these three do
-    "top_p": (0.5, False),
-    "seed": (1, False),
-    "stop": (("x",), True),
-    "prefix": ("eos", False),  # Evaluate.prefix is taken
-}
-
-
-def test_kept_answers_are_used_again_exactly_where_no_setting_decides_otherwise(prepared: Path) -> None:
-    assert SETTINGS.keys() == {field.name for field in dataclasses.fields(EvaluateConfig)}
-    assert GENERATE.keys() == {field.name for field in dataclasses.fields(GenerateConfig)}
-    entry = manifests.load(prepared).tasks[0]
-
-    def key(config: EvaluateConfig, split: str = "test", facts_of_all: tuple[str, ...] = ("weights",)) -> str:
-        return runner._key(facts_of_all, entry, split, config)
-
-    def generate(config: EvaluateConfig, name: str, value: object) -> EvaluateConfig:
-        return dataclasses.replace(config, generate=dataclasses.replace(config.generate, **{name: value}))
-
-    for name, (value, decides) in SETTINGS.items():
-        assert (key(dataclasses.replace(CONFIG, **{name: value})) != key(CONFIG)) == decides, name
-    for name, (value, decides) in GENERATE.items():
-        assert (key(generate(CONFIG, name, value)) != key(CONFIG)) == decides, name
-    apart = dataclasses.replace(CONFIG, normalisation="unconditional")
-    assert key(apart) != key(dataclasses.replace(apart, neutral_prompt="Reply:"))
-    drawn = generate(CONFIG, "temperature", 1.0)
-    for name in ("top_k", "top_p", "seed"):
-        assert key(drawn) != key(generate(drawn, name, GENERATE[name][0])), name
-    assert key(CONFIG) != key(CONFIG, facts_of_all=("other weights",))
-
-
-def test_all_code_that_decides_an_answer_is_in_the_key_and_no_other() -> None:
-    """What ``answering`` imports of the packages that compute, but for the records of what was found."""
-    root = Path(runner.__file__).parents[2]
-    waiting, seen = ["evaluation/engine/answering.py"], set()
-    while waiting:
-        file = waiting.pop()
-        if file in seen or file.partition("/")[0] not in ("data", "evaluation", "models"):
-            continue
-        seen.add(file)
-        for node in ast.parse((root / file).read_text()).body:  # not what TYPE_CHECKING guards
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("iml_jax."):
-                place = "/".join(node.module.split(".")[1:])
-                inside = [f"{place}/{alias.name}.py" for alias in node.names]
-                waiting += [one for one in (*inside, f"{place}.py") if (root / one).is_file()]
-    records = {
-        "evaluation/results.py",
-        "evaluation/intervals.py",
-        "data/manifest.py",
-    }
-    records.add("data/positions.py")
-    in_key = runner.versions.code_hashes(*answering.DECIDING)
-    assert in_key.keys() >= seen - records
-    assert {file for file in in_key if not file.startswith("models/")} <= seen
 
 
 def test_a_manifest_that_miscounts_is_refused(prepared: Path) -> None:

@@ -6,12 +6,29 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from rouge_score import rouge_scorer
 
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 
-WORDS = ["the", "cat", "sat", "on", "a", "mat", "Dog", "runs", "2", "3.5", "it's", "über", "Yes", "no"]
+WORDS = [
+    "the",
+    "cat",
+    "cats",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "Dog",
+    "runs",
+    "2",
+    "3.5",
+    "it's",
+    "über",
+    "Yes",
+    "no",
+]
 JOINS = [" ", " ", " ", "  ", "\n", ", ", "-"]
 
 
@@ -21,7 +38,8 @@ def random_text(rng: random.Random, longest: int = 12) -> str:
 
 @pytest.fixture
 def rng() -> random.Random:
-    return random.Random()
+    """Seeded by ``IML_TEST_SEED``, as ``np.random.default_rng()`` is (conftest)."""
+    return random.Random(int(np.random.default_rng().integers(1 << 32)))
 
 
 def test_rouge_l_equals_t5(rng: random.Random) -> None:
@@ -35,6 +53,9 @@ def test_rouge_l_equals_t5(rng: random.Random) -> None:
         assert got == pytest.approx(expected, abs=1e-9)
         positive += got > 0
     assert positive > 50
+    # Stems are not compared: "runs" and "run" differ.
+    assert metrics.rouge_l("he runs", ["he run"]) == 50
+    assert t5.rouge(["he run"], ["he runs"], score_keys=("rougeL",))["rougeL"] == 50
 
 
 def test_stemmed_rouge_l_is_super_natural_instructions_own(rng: random.Random) -> None:

@@ -14,7 +14,8 @@ from iml_jax.evaluation.metrics.constant_baseline import BaselineExample, best_c
 
 @pytest.fixture
 def rng() -> random.Random:
-    return random.Random()
+    """Seeded by ``IML_TEST_SEED``, as ``np.random.default_rng()`` is (conftest)."""
+    return random.Random(int(np.random.default_rng().integers(1 << 32)))
 
 
 def mean(metric: str, answer: str, questions: list[BaselineExample]) -> float:

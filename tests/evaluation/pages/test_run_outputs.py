@@ -10,7 +10,7 @@ from support.prepared_questions import make_questions
 
 from iml_jax.data import manifest as manifests
 from iml_jax.evaluation import results
-from iml_jax.evaluation.engine import settings
+from iml_jax.evaluation.engine import resume, settings
 from iml_jax.evaluation.pages import run_outputs
 from iml_jax.evaluation.results import Results
 
@@ -52,6 +52,15 @@ def test_names_of_results() -> None:
 def a_result(step: int, **known: object) -> Results:
     found = make_results(step, 0.5, tasks=2, examples=3)
     return dataclasses.replace(found, metadata={**found.metadata, settings.KEY: known})
+
+
+def test_partial_results_go_once_the_results_are_saved(tmp_path: Path) -> None:
+    folder = resume.folder_of(run_outputs.result_file(tmp_path, 4))
+    folder.mkdir(parents=True)
+    (folder / "answers-000000-0123456789ab.jsonl").write_text("{}\n")
+    file, page = run_outputs.save_evaluation(tmp_path, a_result(4, count=1))
+    assert file.is_file() and page.is_file()
+    assert not folder.exists()
 
 
 def test_the_plain_names_belong_to_one_group_of_settings(tmp_path: Path) -> None:
