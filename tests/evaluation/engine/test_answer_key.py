@@ -43,19 +43,28 @@ def fields(kind: type, *, without: tuple[str, ...] = ()) -> list[str]:
     return [field.name for field in dataclasses.fields(kind) if field.name not in without]
 
 
+@pytest.mark.parametrize("base", [CONFIG, EvaluateConfig()], ids=["all decide", "default"])
 @pytest.mark.parametrize("name", fields(EvaluateConfig, without=("generate",)))
-def test_every_field_of_evaluate_that_decides_an_answer_is_in_the_key(name: str, entry: TaskEntry) -> None:
-    differs = answer_key(MODEL, entry, "test", changed(CONFIG, name)) != answer_key(
-        MODEL, entry, "test", CONFIG
-    )
-    assert differs == (name not in keys.NOT_IN_KEY["Evaluate"])
+def test_every_field_of_evaluate_that_decides_an_answer_is_in_the_key(
+    name: str, base: EvaluateConfig, entry: TaskEntry
+) -> None:
+    """The default base, too: there another ``normalisation`` brings no ``neutral_prompt`` into the key."""
+    other = answer_key(MODEL, entry, "test", changed(base, name))
+    without_effect = name in keys.IF_UNCONDITIONAL and base is not CONFIG
+    decides = name not in keys.NOT_IN_KEY["Evaluate"] and not without_effect
+    assert (other != answer_key(MODEL, entry, "test", base)) == decides
 
 
+@pytest.mark.parametrize("base", [CONFIG, EvaluateConfig()], ids=["all decide", "default"])
 @pytest.mark.parametrize("name", fields(GenerateConfig))
-def test_every_field_of_generate_that_decides_an_answer_is_in_the_key(name: str, entry: TaskEntry) -> None:
-    other = dataclasses.replace(CONFIG, generate=changed(CONFIG.generate, name))
-    differs = answer_key(MODEL, entry, "test", other) != answer_key(MODEL, entry, "test", CONFIG)
-    assert differs == (name not in keys.NOT_IN_KEY["Generate"])
+def test_every_field_of_generate_that_decides_an_answer_is_in_the_key(
+    name: str, base: EvaluateConfig, entry: TaskEntry
+) -> None:
+    other = dataclasses.replace(base, generate=changed(base.generate, name))
+    without_effect = name in keys.IF_SAMPLED and base is not CONFIG
+    decides = name not in keys.NOT_IN_KEY["Generate"] and not without_effect
+    key = answer_key(MODEL, entry, "test", base)
+    assert (answer_key(MODEL, entry, "test", other) != key) == decides
 
 
 def test_what_is_not_in_the_key_is_listed_with_its_reason() -> None:
@@ -65,16 +74,6 @@ def test_what_is_not_in_the_key_is_listed_with_its_reason() -> None:
         "Generate": {"batch_size", "prefix"},
     }
     assert all(reason for reasons in keys.NOT_IN_KEY.values() for reason in reasons.values())
-
-
-def test_fields_without_effect_under_the_settings_are_not_in_the_key(entry: TaskEntry) -> None:
-    plain = EvaluateConfig()
-    key = answer_key(MODEL, entry, "test", plain)
-    for name in keys.IF_UNCONDITIONAL:
-        assert answer_key(MODEL, entry, "test", changed(plain, name)) == key
-    for name in keys.IF_SAMPLED:
-        other = dataclasses.replace(plain, generate=changed(plain.generate, name))
-        assert answer_key(MODEL, entry, "test", other) == key
 
 
 def test_model_data_task_split_and_metric_are_in_the_key(entry: TaskEntry) -> None:
