@@ -7,11 +7,11 @@ tables of ``known_tasks``; those of other tasks are in ``categories.tsv`` beside
 
 from __future__ import annotations
 
-import csv
 import functools
 from pathlib import Path
 
 from iml_jax.bench import known_tasks
+from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("categories.tsv")
 
@@ -19,9 +19,7 @@ TABLE = Path(__file__).with_name("categories.tsv")
 @functools.cache
 def _table() -> dict[tuple[str, str], str]:
     """(benchmark, task) -> category."""
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {(row["benchmark"], row["task"]): row["category"] for row in rows}
+    return {(row["benchmark"], row["task"]): row["category"] for row in tables.rows(TABLE)}
 
 
 def category_of(benchmark: str, task: str) -> str:

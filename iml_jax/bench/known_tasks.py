@@ -8,12 +8,12 @@ the role that the paper gives it and where the row was read. ``docs/taxonomy.md`
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import functools
 from pathlib import Path
 
 from iml_jax.bench.taxonomy import FULLY_SUPERVISED
+from iml_jax.storage import tables
 
 FOLDER = Path(__file__).with_name("known")
 # The order of OPT-IML's table 1, then what is only evaluated.
@@ -88,9 +88,7 @@ def _table(benchmark: str) -> dict[str, KnownTask]:
     path = FOLDER / f"{benchmark}.tsv"
     if benchmark not in BENCHMARKS or not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["task"]: KnownTask(benchmark=benchmark, **row) for row in rows}
+    return {row["task"]: KnownTask(benchmark=benchmark, **row) for row in tables.rows(path)}
 
 
 def every(benchmark: str | None = None) -> tuple[KnownTask, ...]:

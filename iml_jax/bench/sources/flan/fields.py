@@ -8,7 +8,6 @@ the class numbers, or ``@`` and the columns that hold them. ``glm``: the options
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import math
@@ -27,6 +26,7 @@ from iml_jax.bench.sources.flan.rows import (
 )
 from iml_jax.bench.sources.formats.parallel_text import language_name
 from iml_jax.bench.sources.formats.rows import Row
+from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("tasks.tsv")
 ANSWER, GLM_ANSWER = "answer", "glm_answer"
@@ -293,9 +293,7 @@ def _as_text(value: Any, field: Field) -> str:
 @functools.cache
 def forms() -> dict[str, TaskForm]:
     """Task -> form, of all tasks of FLAN, in the order of their names."""
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["task"]: _form(row) for row in rows}
+    return {row["task"]: _form(row) for row in tables.rows(TABLE)}
 
 
 def _form(row: Mapping[str, str]) -> TaskForm:

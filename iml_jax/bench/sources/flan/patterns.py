@@ -7,7 +7,6 @@ A pattern is text with named fields in braces, ``{premise}``; ``{{`` and ``}}`` 
 from __future__ import annotations
 
 import ast
-import csv
 import dataclasses
 import functools
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.foundation.errors import UserError
+from iml_jax.storage import tables
 from iml_jax.storage.reading import parse_json, read_text
 
 FILTERED = Path(__file__).with_name("filtered_templates.tsv")
@@ -109,12 +109,10 @@ class Template:
 @functools.cache
 def filtered() -> dict[tuple[str, int], tuple[frozenset[str], str]]:
     """(key, index) -> (fields of the target, why the template is no prompt for its task)."""
-    with FILTERED.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {
-            (row["task"], int(row["index"])): (frozenset(row["target"].split(",")), row["reason"])
-            for row in rows
-        }
+    return {
+        (row["task"], int(row["index"])): (frozenset(row["target"].split(",")), row["reason"])
+        for row in tables.rows(FILTERED)
+    }
 
 
 def changes_task(key: str, template: Template) -> bool:

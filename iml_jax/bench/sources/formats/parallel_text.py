@@ -7,7 +7,6 @@ Three ways to name the files: ``STEM.LANGUAGE`` (``val.en``, ``val.de``), ``STEM
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import functools
 import itertools
@@ -18,6 +17,7 @@ from pathlib import Path
 from iml_jax.bench.sources.formats.bounds import drop
 from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.foundation.errors import UserError
+from iml_jax.storage import tables
 from iml_jax.storage.reading import read_bounded_lines, read_text
 
 ENGLISH = ("en", "eng_Latn")
@@ -44,9 +44,7 @@ class Aligned:
 
 @functools.cache
 def _names() -> dict[str, str]:
-    with _LANGUAGES.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["code"]: row["name"] for row in rows}
+    return {row["code"]: row["name"] for row in tables.rows(_LANGUAGES)}
 
 
 def language_name(code: str) -> str | None:

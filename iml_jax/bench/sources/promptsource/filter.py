@@ -16,13 +16,13 @@ row go by what they say; where a dataset has none that is marked or kept, all ar
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
+from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("filtered_templates.tsv")
 REMOVED, KEPT = "removed", "kept"
@@ -31,12 +31,10 @@ REMOVED, KEPT = "removed", "kept"
 @functools.cache
 def decisions() -> dict[tuple[str, str], tuple[str, str]]:
     """(task, template) -> (``removed`` or ``kept``, reason)."""
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {
-            (task_name(row["dataset"], row["subset"]), row["template"]): (row["decision"], row["reason"])
-            for row in rows
-        }
+    return {
+        (task_name(row["dataset"], row["subset"]), row["template"]): (row["decision"], row["reason"])
+        for row in tables.rows(TABLE)
+    }
 
 
 def task_name(dataset: str, subset: str) -> str:

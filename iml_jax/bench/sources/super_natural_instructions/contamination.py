@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 from pathlib import Path
+
+from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("contamination.tsv")
 
@@ -17,6 +18,4 @@ def contaminated() -> dict[str, str]:
     on them cannot evaluate on MMLU or BIG-bench (OPT-IML section 2.3 asks for no shared data source). They
     are what the names of its split lists say; overlaps that names do not show are for an n-gram search.
     """
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["task"]: row["holds"] for row in rows}
+    return {row["task"]: row["holds"] for row in tables.rows(TABLE)}
