@@ -1,9 +1,7 @@
-"""The mistake of a folder that holds nothing of a benchmark: its files lie differently, or there are none."""
+"""Moved to ``base``; this name stays until the last source imports it from there."""
 
 from __future__ import annotations
 
-from iml_jax.foundation.errors import UserError
+from iml_jax.bench.sources.base import NothingFoundError
 
-
-class NothingFoundError(UserError):
-    """No task was found in the folder of a source; nothing in it is malformed as far as is known."""
+__all__ = ["NothingFoundError"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
 import re
@@ -10,6 +9,7 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from iml_jax.bench.sources.base import Item
 from iml_jax.bench.sources.formats.bounds import LONG_ROW, NOT_UNICODE, is_long
 from iml_jax.bench.sources.formats.rows import located_rows
 from iml_jax.foundation.errors import UserError
@@ -26,27 +26,12 @@ _MARKERS = (r"(?<!\S)\({}\)(?!\S)", r"\({}\)")
 _BLOCK = 1 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """One usable line.
-
-    Attributes:
-      source: the input, stripped.
-      references: the distinct outputs, at least one.
-      options: those that a JSONL row lists; empty elsewhere.
-    """
-
-    source: str
-    references: tuple[str, ...]
-    options: tuple[str, ...] = ()
-
-
 def is_jsonl(path: Path) -> bool:
     """Whether a file is of MetaICL's form."""
     return path.name.removesuffix(".gz").endswith(".jsonl")
 
 
-def read(path: Path, *, single: bool) -> Iterator[tuple[int, Row | str]]:
+def read(path: Path, *, single: bool) -> Iterator[tuple[int, Item | str]]:
     """Streams (line number, row, or why the line is none).
 
     TSV: ``input <tab> output``, without a header or quotes; more outputs follow after more tabs (what
@@ -65,7 +50,7 @@ def read(path: Path, *, single: bool) -> Iterator[tuple[int, Row | str]]:
         yield number, row if isinstance(row, str) else _checked(row, single)
 
 
-def _tsv(path: Path) -> Iterator[tuple[int, Row | str]]:
+def _tsv(path: Path) -> Iterator[tuple[int, Item | str]]:
     number, tabs = 0, False
     for number, line in read_bounded_lines(path):
         if line is None:
@@ -79,12 +64,12 @@ def _tsv(path: Path) -> Iterator[tuple[int, Row | str]]:
         elif not tab:
             yield number, "line without a tab"
         else:
-            yield number, Row(source.strip(), _distinct(outputs.split("\t")))
+            yield number, Item(source.strip(), _distinct(outputs.split("\t")))
     if number and not tabs:
         raise UserError(f"{path}:1: no line has a tab; expected input, a tab and output in each")
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, Row | str]]:
+def _jsonl(path: Path) -> Iterator[tuple[int, Item | str]]:
     for number, row in located_rows(path):
         if is_long(row):
             yield number, LONG_ROW
@@ -94,7 +79,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row | str]]:
             raise UserError(f"{path}:{number}: 'input' must be a string; fix or remove the row")
         outputs = _texts(row.get("output", 0), "output", path, number)  # without one it is malformed
         options = _texts(row.get("options"), "options", path, number)
-        yield number, Row(source.strip(), outputs, options)
+        yield number, Item(source.strip(), outputs, options)
 
 
 def _texts(value: object, key: str, path: Path, number: int) -> tuple[str, ...]:
@@ -111,14 +96,14 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stripped for text in texts if (stripped := text.strip())))
 
 
-def _checked(row: Row, single: bool) -> Row | str:
+def _checked(row: Item, single: bool) -> Item | str:
     if not row.source:
         return "empty input"
     if not row.references:
         return "empty output"
     if single and len(row.references) > 1:
         return "several outputs where there is one"
-    if not encodable(row.source, *row.references, *row.options):
+    if not encodable(row.source, *row.references, *row.options):  # its output is no label of the other rows
         return NOT_UNICODE
     return row
 
@@ -132,7 +117,7 @@ def labels(paths: Sequence[Path]) -> tuple[str, ...]:
     found: set[str] = set()
     for path in _different(paths):
         for _, row in read(path, single=True):
-            if isinstance(row, Row):
+            if isinstance(row, Item):
                 found.update(row.references, row.options)
         if len(found) > MAX_LABELS:
             return ()
@@ -161,7 +146,7 @@ def lists_options(paths: Sequence[Path]) -> bool:
     for path in paths:
         if not is_jsonl(path):
             return False
-        usable = (row for _, row in read(path, single=False) if isinstance(row, Row))
+        usable = (row for _, row in read(path, single=False) if isinstance(row, Item))
         if not any(row.options for row in itertools.islice(usable, 1)):
             return False
     return bool(paths)
@@ -197,7 +182,7 @@ def _marked(source: str, alphabet: str, marker: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(option for option in found if option))
 
 
-def with_answers(row: Row, labels: Sequence[str], *, choices: bool) -> Row | str:
+def with_answers(row: Item, labels: Sequence[str], *, choices: bool) -> Item | str:
     """The row with its options, its references spelt as they are there; or why it has none.
 
     Args:
@@ -216,4 +201,4 @@ def with_answers(row: Row, labels: Sequence[str], *, choices: bool) -> Row | str
     if choices and row.options and len(options) <= len(string.ascii_uppercase) and not options_in(source):
         pairs = zip(string.ascii_uppercase, options, strict=False)
         source += "".join(f" ({letter}) {option}" for letter, option in pairs)
-    return Row(source, tuple(dict.fromkeys(filter(None, references))), options)
+    return Item(source, tuple(dict.fromkeys(filter(None, references))), options)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
+from iml_jax.bench.example import SPLITS
 from iml_jax.bench.hashing import stable_hash
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource
 from iml_jax.bench.sources.crossfit import rows as crossfit_rows
 from iml_jax.bench.sources.crossfit import tasks as crossfit_tasks
-from iml_jax.bench.sources.crossfit.rows import FILE, Row
+from iml_jax.bench.sources.crossfit.rows import FILE
 from iml_jax.bench.sources.crossfit.tasks import CLASSIFICATION, KnownTask
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import SPLIT_NAMES, directory
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries
@@ -30,7 +30,7 @@ _PARTS = {"train": "train", "dev": "evaluation", "test": "evaluation"}
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossFit(Source):
+class CrossFit(TaskSource):
     """What CrossFit's ``tasks/_build_gym.py`` writes, and MetaICL's JSONL files of the same names.
 
     Files are ``TASK_SHOTS_SEED_{train,dev,test}.tsv`` or ``.jsonl``, plain or ``.gz``, in a folder for each
@@ -67,21 +67,15 @@ class CrossFit(Source):
         """Nothing: seeds and instructions decide which files a task has."""
         return {}
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task with files, sorted; files of tasks with options are read for these."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Names of the tasks, and what lists one."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; files of tasks with options are read for these."""
         found, _ = _find(directory(self.data_dir, "CrossFit.data_dir"))
         known = crossfit_tasks.known_tasks(self.instructions)
         role = self._roles(found)
-        return sorted(found), lambda task: self._info(task, found[task], known, role(task))
+        return {
+            task: functools.partial(self._info, task, paths, known, role(task))
+            for task, paths in found.items()
+        }
 
     def set_aside(self) -> dict[Path, str]:
         """As ``Source.set_aside``: copies."""
@@ -105,7 +99,6 @@ class CrossFit(Source):
     def _info(self, task: str, paths: Sequence[Path], known: Mapping[str, KnownTask], role: str) -> TaskInfo:
         entry = crossfit_tasks.lookup(known, task, paths[0])
         files = self._chosen(task, paths)
-        splits = _splits(set(files), role)
         chosen = tuple(path for split in SPLITS for path in files.get(split, ()))
         scored, _ = _answers(entry, chosen)
         metric = "rouge_l" if entry.type == "text_to_text" else "exact_match"
@@ -114,7 +107,7 @@ class CrossFit(Source):
             task=task,
             category=category_of(self.name, task),
             role=role,
-            splits=splits,
+            splits=self.offered(files, role),
             metric="accuracy" if scored else metric,
             files=(*chosen, entry.table),
         )
@@ -133,40 +126,32 @@ class CrossFit(Source):
                 every[split] = kept
         return every
 
-    def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
-        """As ``Source.assigned``; splits follow the role as for a ``partition``."""
-        made = super().assigned(task, trained=trained, evaluated=evaluated)
-        return dataclasses.replace(made, splits=_splits(set(_by_split(task.files)), made.role))
+    def available_splits(self, task: TaskInfo) -> Collection[str]:
+        """As ``TaskSource.available_splits``."""
+        return _by_split(task.files)
 
-    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.demonstrations``; evaluation tasks show their training rows too."""
-        if "train" in _by_split(task.files):
-            yield from self.examples(task, "train", skipped)
+    def offered(self, available: Collection[str], role: str) -> tuple[str, ...]:
+        """As ``TaskSource.offered``; the training rows of an evaluation task are never its test split."""
+        unused = "train" if role == "evaluation" else ""
+        return tuple(split for split in SPLITS if split in available and split != unused)
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; the rows of ``skipped`` are lines."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``, of lines."""
         files = _by_split(task.files)
         entry = self._entry(task)
         scored, labels = _answers(entry, [path for paths in files.values() for path in paths])
         trained = set() if split == "train" else _inputs(files.get("train", ()), entry)
-        for place, row in _once(files[split], entry, skipped, within=split != "test"):
-            if stable_hash(row.source) in trained:
-                skipped["same input as a training row"] += 1
-                continue
-            made = crossfit_rows.with_answers(row, labels, choices=entry.choices) if scored else row
+        for identity, row in _once(files[split], entry, within=split != "test"):
+            made = row
+            if isinstance(row, Item) and stable_hash(row.source) in trained:
+                made = "same input as a training row"
+            elif isinstance(row, Item) and scored:
+                made = crossfit_rows.with_answers(row, labels, choices=entry.choices)
             if isinstance(made, str):
-                skipped[made] += 1
-                continue
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=place,
-                split=split,
-                instruction="",
-                source=f"{entry.instruction}\n{made.source}",
-                references=made.references,
-                options=made.options if scored else (),
-            )
+                yield identity, made
+            else:
+                options = made.options if scored else ()
+                yield identity, Item(f"{entry.instruction}\n{made.source}", made.references, options)
 
     def _entry(self, task: TaskInfo) -> KnownTask:
         known = crossfit_tasks.known_tasks(self.instructions)
@@ -217,11 +202,6 @@ def _by_split(paths: Iterable[Path]) -> dict[str, list[Path]]:
     return {split: [path for _, _, path in sorted(entries)] for split, entries in found.items()}
 
 
-def _splits(named: set[str], role: str) -> tuple[str, ...]:
-    unused = {"train"} if role == "evaluation" else set()
-    return tuple(split for split in SPLITS if split in named - unused)
-
-
 def _answers(entry: KnownTask, paths: Sequence[Path]) -> tuple[bool, tuple[str, ...]]:
     """Whether the rows of a task have options, and the options of rows that do not bring their own."""
     if entry.choices or crossfit_rows.lists_options(paths):
@@ -230,28 +210,23 @@ def _answers(entry: KnownTask, paths: Sequence[Path]) -> tuple[bool, tuple[str, 
     return bool(labels), labels
 
 
-def _once(
-    paths: Sequence[Path], entry: KnownTask, skipped: collections.Counter[str], *, within: bool
-) -> Iterator[tuple[str, Row]]:
-    """(id, row) of all usable lines that no earlier file has; ``within``: nor the same file before."""
+def _once(paths: Sequence[Path], entry: KnownTask, *, within: bool) -> Iterator[Outcome]:
+    """The lines of several files, each row once: none that an earlier file has; ``within``: nor the same."""
     earlier: set[int] = set()
     for path in paths:
         own: set[int] = set()
         stem = "_".join(path.name.split("_")[-3:-1])
         for number, row in crossfit_rows.read(path, single=entry.single):
-            if isinstance(row, str):
-                skipped[row] += 1
-                continue
-            key = stable_hash(row.source, *row.references)
-            if key in earlier or (within and key in own):
-                skipped["the same row as an earlier one"] += 1
-                continue
-            own.add(key)
-            yield f"{stem}:{number}", row
+            made = row
+            if isinstance(row, Item):
+                key = stable_hash(row.source, *row.references)
+                made = "the same row as an earlier one" if key in earlier or (within and key in own) else row
+                own.add(key)
+            yield f"{stem}:{number}", made
         earlier |= own
 
 
 def _inputs(paths: Sequence[Path], entry: KnownTask) -> set[int]:
     """Hashes of the inputs of all usable rows."""
     rows = (row for path in paths for _, row in crossfit_rows.read(path, single=entry.single))
-    return {stable_hash(row.source) for row in rows if isinstance(row, Row)}
+    return {stable_hash(row.source) for row in rows if isinstance(row, Item)}

@@ -6,9 +6,6 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
-from iml_jax.foundation.printing import encodable
-
 _CLOSED = re.compile(r"[.!?:;…。][\"'”’)\]}$]*$")
 NO_ANSWER = "no public answer"
 
@@ -51,8 +48,7 @@ class Question:
             return "empty answer"
         if reasoned and not all(rationale for rationale, _ in self.solutions):
             return "empty rationale"
-        texts = (text for solution in self.solutions for text in solution)
-        return "" if encodable(self.text, *texts) else NOT_UNICODE
+        return ""
 
 
 def sentence(text: str) -> str:

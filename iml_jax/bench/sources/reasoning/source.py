@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource
 from iml_jax.bench.sources.formats.files import directory
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.reasoning import formats, sets
 from iml_jax.bench.sources.reasoning.formats import Part
 from iml_jax.bench.sources.reasoning.questions import Question
@@ -24,7 +24,7 @@ INSTRUCTION = "Answer the following question by reasoning step by step."
 
 
 @dataclasses.dataclass(frozen=True)
-class Reasoning(Source):
+class Reasoning(TaskSource):
     """The 14 reasoning sets, each in its public raw form or as FLAN v2's TSV file, plain or ``.gz``.
 
     TSV files ``NAME_train.tsv`` (also ``_validation`` or ``_dev``, and ``_test``) lie in the folder or in
@@ -72,15 +72,6 @@ class Reasoning(Source):
             "proofwriter": self.proofwriter,
         }
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task with a file below the folder, sorted; no file is opened."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
     def unread(self) -> dict[Path, str]:
         """The files below the folder that no task is made from, sorted, with the reason.
 
@@ -100,8 +91,8 @@ class Reasoning(Source):
             questions = directory(self.commonsenseqa_dir, "Reasoning.commonsenseqa_dir")
         return sets.find(folder, kind=self.form, questions_root=questions)
 
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Names of the tasks, and what lists one."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; no file is opened."""
         found = self._find().parts
         if not found:
             raise NothingFoundError(
@@ -113,18 +104,16 @@ class Reasoning(Source):
             raise UserError(
                 f"Reasoning.evaluation_tasks: {self.data_dir} has no task {unknown[0]}; it has {known}"
             )
-        return sorted(found), lambda task: self._info(task, self._chosen(task, found[task]))
-
-    def _chosen(self, task: str, parts: Sequence[Part]) -> dict[str, list[Part]]:
-        return sets.chosen(task, parts, self.proofwriter, {})
+        return {task: functools.partial(self._info, task, parts) for task, parts in found.items()}
 
     def _parts(self, task: TaskInfo) -> dict[str, list[Part]]:
         parts = self._find().parts
         if task.task not in parts:
             raise UserError(f"{self.data_dir}: the files of {task.task} are gone; put them back")
-        return self._chosen(task.task, parts[task.task])
+        return sets.chosen(task.task, parts[task.task], self.proofwriter, {})
 
-    def _info(self, task: str, parts: Mapping[str, Sequence[Part]]) -> TaskInfo:
+    def _info(self, task: str, candidates: Sequence[Part]) -> TaskInfo:
+        parts = sets.chosen(task, candidates, self.proofwriter, {})
         role = "evaluation" if task in self.evaluation_tasks or sets.EVALUATED.fullmatch(task) else "train"
         if task in sets.EXCLUDED and role == "train":
             role = "excluded"
@@ -135,35 +124,27 @@ class Reasoning(Source):
             task=task,
             category=category_of(self.name, task),
             role=role,
-            splits=self._splits(set(parts), role),
+            splits=self.offered(parts, role),
             metric="rouge_l",
             files=tuple(paths),
         )
 
-    def _splits(self, named: set[str], role: str) -> tuple[str, ...]:
-        if role == "evaluation":
-            named = named - {"train"} or {"test"}
-        elif role == "train" and self.held_out_rows and "train" in named:
-            named = named | {"test"}
-        return tuple(split for split in SPLITS if split in named)
+    def offered(self, available: Collection[str], role: str) -> tuple[str, ...]:
+        """As ``TaskSource.offered``, with ``held_out_rows`` as the test split."""
+        held_out = role == "train" and self.held_out_rows and "train" in available
+        return super().offered({*available, "test"} if held_out else available, role)
+
+    def available_splits(self, task: TaskInfo) -> Collection[str]:
+        """As ``TaskSource.available_splits``."""
+        return self._parts(task)
 
     def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
-        """As ``Source.assigned``; splits follow the role as for the ``evaluation_tasks``.
-
-        A set that is only evaluated is never trained on, whatever ``trained`` says.
-        """
+        """As ``Source.assigned``; a set that is only evaluated is never trained on, whatever is asked."""
         trained = trained and not sets.EVALUATED.fullmatch(task.task)
-        made = super().assigned(task, trained=trained, evaluated=evaluated)
-        return dataclasses.replace(made, splits=self._splits(set(self._parts(task)), made.role))
+        return super().assigned(task, trained=trained, evaluated=evaluated)
 
-    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
-        parts = self._parts(task)
-        if "train" in parts and (task.role == "train" or len(parts) > 1):
-            yield from self.examples(task, "train", skipped)
-
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; the rows of ``skipped`` are questions."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``, of questions; one with several rationales is several training examples."""
         parts = self._parts(task)
         held_out = self.held_out_rows if task.role == "train" and "test" not in parts else 0
         seen: set[str] = set()
@@ -180,26 +161,19 @@ class Reasoning(Source):
         used: collections.Counter[str] = collections.Counter()
         for question in questions:
             used[question.identity] += 1
-            reason = question.problem(reasoned=reasoned)
-            if not reason and question.text in seen:
-                reason = "same input as a held-out instance"
-            if reason:
-                skipped[reason] += 1
-                continue
             repeat = used[question.identity]
             identity = question.identity if repeat == 1 else f"{question.identity}#{repeat}"
+            if problem := question.problem(reasoned=reasoned):
+                yield identity, problem
+                continue
+            if question.text in seen:
+                yield identity, "same input as a held-out instance"
+                continue
             targets = question.targets()
             solved = [(target,) for target in targets] if split == "train" else [targets]
             for index, references in enumerate(solved, start=1):
-                yield Example(
-                    benchmark=self.name,
-                    task=task.task,
-                    example_id=identity if index == 1 else f"{identity}/{index}",
-                    split=split,
-                    instruction=INSTRUCTION,
-                    source=question.text,
-                    references=references,
-                )
+                own = identity if index == 1 else f"{identity}/{index}"
+                yield own, Item(question.text, references, instruction=INSTRUCTION)
 
 
 def _questions(parts: Sequence[Part]) -> Iterator[Question]:

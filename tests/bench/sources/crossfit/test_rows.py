@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iml_jax.bench.sources.base import Item
 from iml_jax.bench.sources.crossfit import rows as crossfit_rows
-from iml_jax.bench.sources.crossfit.rows import Row, labels, options_in, with_answers
+from iml_jax.bench.sources.crossfit.rows import labels, options_in, with_answers
 from iml_jax.foundation.errors import UserError
 
 
-def _read(path: Path, *, single: bool = False) -> list[Row | str]:
+def _read(path: Path, *, single: bool = False) -> list[Item | str]:
     return [row for _, row in crossfit_rows.read(path, single=single)]
 
 
@@ -27,13 +28,13 @@ def test_tsv_lines(tmp_path: Path) -> None:
     )
     assert [number for number, _ in crossfit_rows.read(path, single=False)] == list(range(1, 8))
     assert _read(path) == [
-        Row('q "one"', ("a",)),
-        Row("q2", ("b", "c")),  # further outputs are further references
+        Item('q "one"', ("a",)),
+        Item("q2", ("b", "c")),  # further outputs are further references
         "empty line",
         "line without a tab",
         "empty input",
         "empty output",
-        Row("break\u2028in", ("x",)),  # only line feeds end lines
+        Item("break\u2028in", ("x",)),  # only line feeds end lines
     ]
     assert _read(path, single=True)[1] == "several outputs where there is one"
     packed = tmp_path / "a_16_13_train.tsv.gz"
@@ -52,8 +53,8 @@ def test_jsonl_rows(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
     assert _read(path) == [
-        Row("q\nr", ("x",), ("x", "y")),
-        Row("q", ("x", "y")),
+        Item("q\nr", ("x",), ("x", "y")),
+        Item("q", ("x", "y")),
         "empty input",
         "empty output",
         "text that is not valid Unicode",
@@ -116,23 +117,23 @@ def test_choices_as_the_scripts_write_them(question: str, choices: list[str], co
         f" ({letter}) {choice}" for letter, choice in zip(string.ascii_uppercase, choices, strict=False)
     )
     assert options_in(source + " [SEP] context (A) here" * context) == tuple(choices)
-    assert with_answers(Row(question, (choices[0],), tuple(choices)), (), choices=True) == Row(
+    assert with_answers(Item(question, (choices[0],), tuple(choices)), (), choices=True) == Item(
         source, (choices[0],), tuple(choices)
     )  # MetaICL's rows get back what it took out
 
 
 def test_rows_with_answers() -> None:
-    listed = Row("q (A) two  words (B) y", ("two words",))
+    listed = Item("q (A) two  words (B) y", ("two words",))
     made = with_answers(listed, (), choices=True)
-    assert made == Row(listed.source, ("two  words",), ("two  words", "y"))
-    assert with_answers(Row("q", ("x",)), (), choices=True) == "no options in the input"
-    assert with_answers(Row("q", ("x",)), (), choices=False) == "no options listed"
-    assert with_answers(Row("q", ("z",)), ("x", "y"), choices=False) == "output that is none of the options"
-    assert with_answers(Row("q", ("x",)), ("x", "y"), choices=False) == Row("q", ("x",), ("x", "y"))
-    own = Row("q", ("a",), ("b", "a"))
+    assert made == Item(listed.source, ("two  words",), ("two  words", "y"))
+    assert with_answers(Item("q", ("x",)), (), choices=True) == "no options in the input"
+    assert with_answers(Item("q", ("x",)), (), choices=False) == "no options listed"
+    assert with_answers(Item("q", ("z",)), ("x", "y"), choices=False) == "output that is none of the options"
+    assert with_answers(Item("q", ("x",)), ("x", "y"), choices=False) == Item("q", ("x",), ("x", "y"))
+    own = Item("q", ("a",), ("b", "a"))
     assert with_answers(own, ("x", "y"), choices=False) == own
     many = tuple(f"o{index}" for index in range(27))
-    assert with_answers(Row("q", ("o26",), many), (), choices=True) == Row("q", ("o26",), many)
+    assert with_answers(Item("q", ("o26",), many), (), choices=True) == Item("q", ("o26",), many)
 
 
 def test_labels_of_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
