@@ -31,6 +31,7 @@ from iml_jax.evaluation.engine import generation, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.scoring import Candidates
 from iml_jax.models import opt
+from iml_jax.models.handle import Model
 from iml_jax.models.sizes import SIZES
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 
@@ -81,7 +82,7 @@ def scoring_systems(items: int, batch: int, rows: int) -> dict[str, System]:
     harness = HFLM(pretrained=torch_model(), tokenizer=tokenizer, batch_size=batch, device="cpu")
     requests = [(("", ""), list(one.prompt), list(option)) for one in questions for option in one.options]
     return {
-        "ours": lambda: scoring.score(CONFIG, params, mesh, questions, rows),
+        "ours": lambda: scoring.score(Model(CONFIG, params, mesh), questions, rows),
         "lm_eval": lambda: harness._loglikelihood_tokens(requests, disable_tqdm=True),
     }
 
@@ -111,7 +112,7 @@ def generation_systems() -> dict[str, System]:
 
     def ours() -> Any:
         found = generation.generate_greedily(
-            CONFIG, params, mesh, tokens.tolist(), GenerateConfig(NEW, PROMPTS)
+            Model(CONFIG, params, mesh), tokens.tolist(), GenerateConfig(NEW, PROMPTS)
         )
         assert all(len(answer.ids) == NEW for answer in found)
 

@@ -115,6 +115,7 @@ def _evaluation(folder: Path, tasks: int, prompts: int) -> Callable[[], None]:
     from iml_jax.evaluation import results
     from iml_jax.evaluation.engine.generation import GenerateConfig
     from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
+    from iml_jax.models.handle import Model
 
     _prepare(folder, tasks, prompts)
     vocabulary = manifests.load(folder).vocabulary
@@ -125,7 +126,7 @@ def _evaluation(folder: Path, tasks: int, prompts: int) -> Callable[[], None]:
 
     def work() -> None:
         keep = folder / f"{next(turn)}.unfinished"
-        found = evaluate(config, params, mesh, folder, asked, say=lambda text: None, keep=keep)
+        found = evaluate(Model(config, params, mesh), folder, asked, say=lambda text: None, keep=keep)
         results.save(found, folder / "result.json")
 
     return work

@@ -93,13 +93,13 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     # Every mistake that can be known is told before the parameters are read.
     saved = checkpoint.find_model(arguments.checkpoint)
     if saved.run is None and not arguments.output:
-        raise UserError(f"{saved.place}: belongs to no run; say with --output FILE.json where the scores go")
+        raise UserError(f"{saved.path}: belongs to no run; say with --output FILE.json where the scores go")
     prepared = prepared_directory(saved, evaluating)
     manifest = manifests.load(prepared)
-    runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.place))
+    runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.path))
     suite = run_outputs.suite_of(str(saved.metadata.get("manifest", "")), manifest)
     model = dataclasses.replace(
-        metadata.model_of(saved.metadata, str(saved.place)), **checkpoint.model_changes(config)
+        metadata.model_of(saved.metadata, str(saved.path)), **checkpoint.model_changes(config)
     )
     wanted = settings.settings_of(model, manifest, evaluating)
     label, differing = _label(arguments, saved, suite, manifest, wanted)
@@ -114,14 +114,14 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     file, page = _places(arguments, loaded, suite, label)
     if file != places[0]:  # the newest checkpoint was damaged, or another one is the newest by now
         check = stack.enter_context(exclusive.held_result(file))
-    stack.enter_context(in_use.marked(loaded.place))
+    stack.enter_context(in_use.marked(loaded.path))
     generate = answering.settings(evaluating)
     asked = dataclasses.replace(evaluating, prepared_dir=str(prepared), generate=generate)
-    used = {"Model": loaded.config, "Mesh": MeshConfig(**loaded.mesh.shape)}
+    used = {"Model": loaded.model.config, "Mesh": MeshConfig(**loaded.model.mesh.shape)}
     used |= {"Evaluate": asked, "Generate": asked.generate}
-    facts = {"checkpoint": str(loaded.place), "step": loaded.step, "config": config.resolved(SAVED, used)}
+    facts = {"checkpoint": str(loaded.path), "step": loaded.step, "config": config.resolved(SAVED, used)}
     found = runner.evaluate(
-        loaded.config, loaded.params, loaded.mesh, prepared, evaluating,
+        loaded.model, prepared, evaluating,
         metadata=facts, keep=resume.folder_of(file),
     )  # fmt: skip
     if given is not None:
@@ -159,7 +159,7 @@ def _label(
     known = run_config(saved)
     evaluates = known and (known.value("Train", "evaluate_every") or known.value("Train", "evaluate_ends"))
     if known and evaluates and not suite and not known.value("Evaluate", "prepared_dir"):
-        model = model_of(saved.metadata, str(saved.place))
+        model = model_of(saved.metadata, str(saved.path))
         own = settings.settings_of(model, manifest, known.build("Evaluate"))
     label, differing = gather_json(run_outputs.choose_label(saved.run, saved.step, suite, wanted, own))[0]
     return label, differing
@@ -217,7 +217,7 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     known = run_config(loaded)
     if known is None:
         raise UserError(
-            f"{loaded.place}: no run says what it was trained on; give --gin.Evaluate.prepared_dir=DIR"
+            f"{loaded.path}: no run says what it was trained on; give --gin.Evaluate.prepared_dir=DIR"
         )
     prepared = Path(known.build("Train").prepared_dir)
     if not prepared.is_dir():
@@ -228,7 +228,7 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     trained_on, now = loaded.metadata.get("manifest", ""), manifests.load(prepared).fingerprint
     if trained_on and trained_on != now:
         raise UserError(
-            f"{prepared}: was prepared anew since {loaded.place} was trained on it "
+            f"{prepared}: was prepared anew since {loaded.path} was trained on it "
             f"({trained_on[:12]}, now {now[:12]}); to evaluate on it all the same give "
             f"--gin.Evaluate.prepared_dir={prepared}"
         )

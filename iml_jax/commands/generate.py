@@ -96,11 +96,11 @@ def _generate(arguments: argparse.Namespace, config: Config) -> None:
             output.check(_settings(generate))
         loaded = load_model(arguments.checkpoint, make_mesh(config), model_changes(config))
         recorded = loaded.metadata["vocabulary"]["fingerprint"]
-        tokenizer = tokenizers.load(locate.tokenizer_of(loaded.place), recorded)
-        if tokenizer.tokens != loaded.config.vocab_tokens:
+        tokenizer = tokenizers.load(locate.tokenizer_of(loaded.path), recorded)
+        if tokenizer.tokens != loaded.model.config.vocab_tokens:
             raise UserError(
-                f"{locate.tokenizer_of(loaded.place)}: has {tokenizer.tokens} tokens, but the model "
-                f"{loaded.config.vocab_tokens}; copy the tokenizer that it was trained with there"
+                f"{locate.tokenizer_of(loaded.path)}: has {tokenizer.tokens} tokens, but the model "
+                f"{loaded.model.config.vocab_tokens}; copy the tokenizer that it was trained with there"
             )
         done = _continue(output, loaded, tokenizer, arguments, generate, stack) if output else 0
         _answer(arguments, generate, loaded, tokenizer, output, done, total)
@@ -137,9 +137,9 @@ def _continue(  # noqa: PLR0917
 
     settings = {
         **_settings(generate),
-        "weights": fingerprint(loaded.params),
+        "weights": fingerprint(loaded.model.params),
         "vocabulary": tokenizer.fingerprint,
-        "model": dataclasses.asdict(loaded.config),
+        "model": dataclasses.asdict(loaded.model.config),
     }
     done, refused = 0, ""
     if jax.process_index() == 0:
@@ -186,7 +186,7 @@ def _answer(  # noqa: PLR0917
         while prompts := list(itertools.islice(waiting, size)):
             ids = [tokenizer.encode(prompt.rstrip(" ")) for prompt in prompts]
             answers = generation.write_answers(
-                loaded.config, loaded.params, loaded.mesh, ids, generate, decode=tokenizer.decode,
+                loaded.model, ids, generate, decode=tokenizer.decode,
                 numbers=range(first, first + len(prompts)), advance=meter.advance,
             )  # fmt: skip
             records = [

@@ -129,6 +129,7 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
     from iml_jax.evaluation.engine import answering, exclusive, generation, resume, runner
     from iml_jax.evaluation.metrics import levels
     from iml_jax.evaluation.pages import run_outputs
+    from iml_jax.models.handle import Model
     from iml_jax.parallel.mesh import MeshConfig
 
     run_dir = Path(job.train.run_dir)
@@ -154,7 +155,7 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
         keep = resume.folder_of(file)
         with exclusive.held_result(file, patient=True, say=say) as check:
             found = runner.evaluate(
-                job.model, params, mesh, prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep
+                Model(job.model, params, mesh), prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep
             )
             if jax.process_index() == 0:
                 check()

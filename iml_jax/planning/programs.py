@@ -102,7 +102,7 @@ def _score(job: Job, mesh: jax.sharding.Mesh) -> Any:
     slots, wanted = _rows(mesh, rows, length), _rows(mesh, rows, count)
     weights = state_of(job, mesh).params  # before the mesh is set, whose devices can run nothing
     with jax.set_mesh(mesh):
-        function: Any = scoring._scorer(model, mesh)
+        function: Any = scoring.compiled_scorer(model, mesh)
         return function.lower(weights, (slots,) * 4 + (wanted,) * 2)
 
 
@@ -123,7 +123,7 @@ def writing_shape(job: Job, mesh: jax.sharding.Mesh) -> tuple[int, int, int]:
 def _functions(job: Job, mesh: jax.sharding.Mesh) -> Any:
     sampling = Sampling(job.options["temperature"], job.options["top_k"], job.options["top_p"])
     new = job.options["max_new_tokens"]
-    return generation._functions(configs(job)[0], mesh, sampling, new, batching.on_cpu(mesh))
+    return generation.compiled_functions(configs(job)[0], mesh, sampling, new, batching.on_cpu(mesh))
 
 
 def _prefill(job: Job, mesh: jax.sharding.Mesh) -> Any:

@@ -23,6 +23,7 @@ from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import checkpoint, exclusive, generation
 from iml_jax.evaluation.pages import run_outputs
 from iml_jax.foundation.errors import UserError
+from iml_jax.models.handle import Model
 from iml_jax.storage import lease
 from iml_jax.storage.sealed import CHECKSUM, write_sealed
 
@@ -311,7 +312,7 @@ def test_generate_answers_prompts(place, tmp_path: Path, capsys: pytest.CaptureF
     tokenizer = tokenizers.load(run / "tokenizer")
     placed, mesh = on_mesh(config, params)
     ids = [tokenizer.encode(prompt) for prompt in prompts]
-    answers = generation.generate_greedily(config, placed, mesh, ids, generation.GenerateConfig(5, 4))
+    answers = generation.generate_greedily(Model(config, placed, mesh), ids, generation.GenerateConfig(5, 4))
     expected = [tokenizer.decode(answer.ids).strip() for answer in answers]
     assert len(set(expected)) > 1
 

@@ -26,13 +26,14 @@ def main() -> None:
     from iml_jax.evaluation import results
     from iml_jax.evaluation.engine.generation import GenerateConfig
     from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
+    from iml_jax.models.handle import Model
     from support.random_opt import PRE_NORM, on_mesh, random_params
 
     vocabulary = manifests.load(prepared).vocabulary
     config = dataclasses.replace(PRE_NORM, vocab_rows=vocabulary.rows, vocab_tokens=vocabulary.tokens)
     params, mesh = on_mesh(config, random_params(config, np.random.default_rng(5)), 2, 2, 2)
     asked = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
-    found = evaluate(config, params, mesh, prepared, asked, say=print, keep=keep)
+    found = evaluate(Model(config, params, mesh), prepared, asked, say=print, keep=keep)
     if jax.process_index() == 0:
         results.save(found, output)
 

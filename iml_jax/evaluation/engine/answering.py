@@ -9,18 +9,17 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import jax
-
-from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.data.tokenizer import Tokenizer
 from iml_jax.evaluation.engine import generation, normalising, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.questions import Question
 from iml_jax.evaluation.metrics import answer_metrics as metrics
 from iml_jax.evaluation.results import Prediction
 from iml_jax.foundation.errors import UserError
+from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 
 if TYPE_CHECKING:
@@ -43,13 +42,16 @@ DECIDING = (
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Model:
-    """The model that answers: parameters on the mesh, and its tokenizer."""
+class TextModel:
+    """The model that answers, and its tokenizer."""
 
-    config: OptConfig
-    params: Any
-    mesh: jax.sharding.Mesh
-    tokenizer: tokenizers.Tokenizer
+    model: Model
+    tokenizer: Tokenizer
+
+    @property
+    def config(self) -> OptConfig:
+        """The model's."""
+        return self.model.config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,7 @@ def chunks(counts: Mapping[str, int], size: int) -> Iterator[list[Piece]]:
 
 
 def answer(
-    model: Model,
+    model: TextModel,
     asked: Sequence[Question],
     task_metrics: Mapping[str, str],
     config: EvaluateConfig,
@@ -172,7 +174,7 @@ def _unanswerable(question: Question, config: OptConfig) -> str:
 
 
 def _score(
-    model: Model,
+    model: TextModel,
     asked: Sequence[tuple[int, Question]],
     task_metrics: Mapping[str, str],
     config: EvaluateConfig,
@@ -181,16 +183,15 @@ def _score(
     candidates = [
         scoring.Candidates(one.prompt_ids.tolist(), [o.tolist() for o in one.option_ids]) for _, one in asked
     ]
-    place = (model.config, model.params, model.mesh)
     found = scoring.score(
-        *place, candidates, config.batch_size, prefix=config.prefix,
+        model.model, candidates, config.batch_size, prefix=config.prefix,
         advance=_in_questions(progress, [len(one.options) for one in candidates]),
     )  # fmt: skip
     apart: list[tuple[float, ...]] = [()] * len(asked)
     if config.normalisation == "unconditional":
         neutral = model.tokenizer.encode(config.neutral_prompt)
         apart = normalising.after_neutral_prompt(
-            *place, candidates, config.batch_size, neutral=neutral, prefix=config.prefix,
+            model.model, candidates, config.batch_size, neutral=neutral, prefix=config.prefix,
             advance=lambda rows: progress.advance(0),
         )  # fmt: skip
     answers = {}
@@ -227,7 +228,7 @@ def _in_questions(progress: Progress, options: Sequence[int]) -> Callable[[int],
 
 
 def _write(
-    model: Model,
+    model: TextModel,
     asked: Sequence[tuple[int, Question]],
     task_metrics: Mapping[str, str],
     config: EvaluateConfig,
@@ -239,7 +240,7 @@ def _write(
     # A drawn answer belongs to its question, whatever else is asked, before or after a kill.
     numbers = [zlib.crc32(f"{q.task}\n{q.example_id}\n{q.template}".encode()) >> 1 for _, q in asked]
     written = generation.write_answers(
-        model.config, model.params, model.mesh, prompts, settings(config),
+        model.model, prompts, settings(config),
         decode=model.tokenizer.decode, numbers=numbers, advance=progress.advance,
     )  # fmt: skip
     answers = {}

@@ -15,26 +15,25 @@ from iml_jax.checkpoints.restore import read_params
 from iml_jax.checkpoints.verifying import read_newest
 from iml_jax.config import Config
 from iml_jax.models import opt
-from iml_jax.models.sizes import OptConfig
+from iml_jax.models.handle import Model
 from iml_jax.parallel import mesh as meshes
 from iml_jax.parallel import rules
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """Parameters on the mesh.
+    """A checkpoint whose parameters are on the mesh.
 
     Attributes:
-      place: the step directory; run: the directory that holds ``checkpoints/``, or None for a checkpoint
-        that stands alone.
-      step: updates done.
+      model: the model.
+      metadata: the checkpoint's.
+      path: the step directory.
+      run: the directory that holds ``checkpoints/``; None for a checkpoint that stands alone.
     """
 
-    config: OptConfig
-    params: Any
-    mesh: jax.sharding.Mesh
+    model: Model
     metadata: dict[str, Any]
-    place: Path
+    path: Path
     run: Path | None
 
     @property
@@ -48,7 +47,7 @@ class SavedModel:
     """A checkpoint on disk, before its arrays are read: ``LoadedModel`` without them."""
 
     metadata: dict[str, Any]
-    place: Path
+    path: Path
     run: Path | None
 
     @property
@@ -78,8 +77,8 @@ def find_model(path: str | Path) -> SavedModel:
       UserError: no such checkpoint, or damaged.
       Fault: its metadata cannot be read.
     """
-    place = locate.resolve(path)
-    return SavedModel(locate.read_metadata(place), place, _run_of(place))
+    found = locate.resolve(path)
+    return SavedModel(locate.read_metadata(found), found, _run_of(found))
 
 
 def load_model(path: str | Path, mesh: jax.sharding.Mesh, changes: Mapping[str, Any]) -> LoadedModel:
@@ -98,16 +97,16 @@ def load_model(path: str | Path, mesh: jax.sharding.Mesh, changes: Mapping[str, 
       Fault: it cannot be read.
     """
 
-    def read(place: Path) -> LoadedModel:
-        saved = model_of(locate.read_metadata(place), str(place))
+    def read(step: Path) -> LoadedModel:
+        saved = model_of(locate.read_metadata(step), str(step))
         config = dataclasses.replace(saved, **changes).validate()
         logical = opt.logical_axes(saved)
         rules.check_divisible(mesh, logical, opt.abstract_params(saved))
-        _, params, metadata = read_params(place, config, rules.shardings(mesh, logical))
-        return LoadedModel(config, params, mesh, metadata, place, _run_of(place))
+        _, params, metadata = read_params(step, config, rules.shardings(mesh, logical))
+        return LoadedModel(Model(config, params, mesh), metadata, step, _run_of(step))
 
     return read_newest(path, read)
 
 
-def _run_of(place: Path) -> Path | None:
-    return place.parent.parent if place.parent.name == locate.FOLDER else None
+def _run_of(step: Path) -> Path | None:
+    return step.parent.parent if step.parent.name == locate.FOLDER else None

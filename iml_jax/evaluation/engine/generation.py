@@ -23,6 +23,7 @@ from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.foundation.seeds import check_seed
 from iml_jax.models import decoding
 from iml_jax.models.decoding import Prefill, Ring
+from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import constrain
 
@@ -113,9 +114,7 @@ def check_settings(generate: GenerateConfig) -> None:
 
 
 def generate_greedily(
-    config: OptConfig,
-    params: Any,
-    mesh: jax.sharding.Mesh,
+    model: Model,
     prompts: Sequence[Sequence[int]],
     generate: GenerateConfig,
     *,
@@ -126,16 +125,14 @@ def generate_greedily(
     Raises:
       UserError: as ``write_answers``, or the config is another.
     """
-    check(config, generate)
+    check(model.config, generate)
     if generate.temperature or generate.stop:
         raise UserError("Generate.temperature and Generate.stop cannot be used here: answers are greedy")
-    return write_answers(config, params, mesh, prompts, generate, advance=advance)
+    return write_answers(model, prompts, generate, advance=advance)
 
 
 def write_answers(
-    config: OptConfig,
-    params: Any,
-    mesh: jax.sharding.Mesh,
+    model: Model,
     prompts: Sequence[Sequence[int]],
     generate: GenerateConfig,
     *,
@@ -149,7 +146,7 @@ def write_answers(
     ids these equal; padded vocabulary rows never win. Of equally likely tokens the lowest id wins.
 
     Args:
-      config, params, mesh: the model; parameters stay where they are (a CPU works on a copy).
+      model: the model; its parameters stay where they are (a CPU works on a copy).
       prompts: token ids, at least one each, without the prefix.
       generate: length, batch, choice of tokens.
       decode: ids to text; needed for stop texts.
@@ -161,44 +158,55 @@ def write_answers(
       ValueError: a prompt is empty, or there are stop texts but no ``decode``.
       Fault: a logit is not a number.
     """
-    check(config, generate)
+    check(model.config, generate)
     if generate.stop and decode is None:
         raise ValueError("stop texts need a decode function")
     prefix = check_prefix(generate.prefix, "Generate.prefix")
-    longest = config.max_positions - generate.max_new_tokens
+    longest = model.config.max_positions - generate.max_new_tokens
     kept = [[*prefix, *list(prompt)[-(longest - len(prefix)) :]] for prompt in prompts]
     if not all(map(len, prompts)):
         raise ValueError("a prompt must have at least one token")
-    rows = batching.row_count(mesh, min(generate.batch_size, max(1, len(prompts))))
+    rows = batching.row_count(model.mesh, min(generate.batch_size, max(1, len(prompts))))
     answers: list[Answer | None] = [None] * len(prompts)
-    writer = _Writer(config, params, mesh, generate, decode)
-    with jax.set_mesh(mesh):
-        for length, pool in _pools([len(prompt) for prompt in kept], rows, longest):
-            named = [(index, kept[index], index if numbers is None else numbers[index]) for index in pool]
-            height = min(rows, batching.row_count(mesh, len(pool)))
-            for ended in writer.run(named, height, length):
-                for index, (ids, finished, text) in ended:
-                    cut = len(prompts[index]) + len(prefix) - len(kept[index])
-                    answers[index] = Answer(tuple(ids), finished, cut, text)
-                advance(len(ended))
+    writer = _Writer(model, generate, decode)
+    with jax.set_mesh(model.mesh):
+        for pool in _pools([len(prompt) for prompt in kept], rows, longest):
+            pending = [
+                _Row(index, index if numbers is None else numbers[index], kept[index])
+                for index in pool.prompts
+            ]
+            height = min(rows, batching.row_count(model.mesh, len(pending)))
+            for written in writer.run(pending, height, pool.length):
+                for one in written:
+                    cut = len(prompts[one.index]) + len(prefix) - len(kept[one.index])
+                    answers[one.index] = Answer(tuple(one.ids), one.finished, cut, one.text)
+                advance(len(written))
     return [answer for answer in answers if answer is not None]
 
 
-def _pools(sizes: Sequence[int], rows: int, longest: int) -> Iterator[tuple[int, list[int]]]:
-    """(padded prompt length, prompts), the longest first: prompts that share a ring, a batch or more."""
+@dataclasses.dataclass(frozen=True)
+class _Pool:
+    """Prompts (their indices) that share a ring cache, a batch of them or more, and their padded length."""
+
+    length: int
+    prompts: list[int]
+
+
+def _pools(sizes: Sequence[int], rows: int, longest: int) -> Iterator[_Pool]:
+    """The longest prompts first."""
     order = sorted(range(len(sizes)), key=lambda index: -sizes[index])
     pool: list[int] = []
     length = 0
     for index in order:
         own = batching.bucket(sizes[index], longest)
         if pool and own < length and len(pool) >= rows:
-            yield length, pool
+            yield _Pool(length, pool)
             pool = []
         if not pool:
             length = own
         pool.append(index)
     if pool:
-        yield length, pool
+        yield _Pool(length, pool)
 
 
 def cut_at_stop(ids: Sequence[int], stop: Sequence[str], decode: Decode) -> tuple[list[int], str] | None:
@@ -227,34 +235,40 @@ class _Row:
     ids: list[int] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Written:
+    """The answer of prompt ``index`` (see ``Answer``)."""
+
+    index: int
+    ids: list[int]
+    finished: bool
+    text: str | None
+
+
 class _Writer:
     """Keeps a batch of rows busy."""
 
-    def __init__(
-        self,
-        config: OptConfig,
-        params: Any,
-        mesh: jax.sharding.Mesh,
-        generate: GenerateConfig,
-        decode: Decode | None,
-    ) -> None:
-        self.config, self.params, self.mesh = config, params, mesh
+    def __init__(self, model: Model, generate: GenerateConfig, decode: Decode | None) -> None:
+        self.params, self.mesh = model.params, model.mesh
         self.generate, self.decode = generate, decode
-        self.functions = _functions(
-            config, mesh, generate.sampling, generate.max_new_tokens, batching.on_cpu(mesh)
+        self.functions = compiled_functions(
+            model.config,
+            model.mesh,
+            generate.sampling,
+            generate.max_new_tokens,
+            batching.on_cpu(model.mesh),
         )
         self.seed = np.uint32(generate.seed)
-        with jax.set_mesh(mesh):
-            self.weights = self.functions.prepare(params)
+        with jax.set_mesh(model.mesh):
+            self.weights = self.functions.prepare(model.params)
 
-    def run(
-        self, prompts: Sequence[tuple[int, list[int], int]], rows: int, length: int
-    ) -> Iterator[list[tuple[int, tuple[list[int], bool, str | None]]]]:
-        """Answers ``prompts``, (index, ids, number) each, in a ring for prompts of ``length`` at most.
+    def run(self, prompts: Sequence[_Row], rows: int, length: int) -> Iterator[list[_Written]]:
+        """Answers prompts in a batch of ``rows``, whose ring cache holds prompts of up to ``length`` tokens.
 
-        Those that end with the same call of the device come together.
+        Yields:
+          The answers that ended with the same call of the device.
         """
-        waiting = [_Row(index, number, ids) for index, ids, number in reversed(prompts)]
+        waiting = list(reversed(prompts))
         places: list[_Row | None] = [None] * rows
         slots = length + -(-self.generate.max_new_tokens // CHUNK) * CHUNK
         ring = self.functions.ring(rows, slots)
@@ -268,9 +282,9 @@ class _Writer:
                 ring = self._write(ring, places)
             ended = []
             for place, row in enumerate(places):
-                if row is not None and (answer := self._ended(row)):
+                if row is not None and (written := self._ended(row)):
                     places[place] = None
-                    ended.append((row.index, answer))
+                    ended.append(written)
             if ended:
                 yield ended
 
@@ -328,21 +342,22 @@ class _Writer:
             if BROKEN in row.ids:
                 raise Fault("a logit is not finite: the model's parameters are damaged or hold NaN")
 
-    def _ended(self, row: _Row) -> tuple[list[int], bool, str | None] | None:
-        """(ids, finished, text) of an answer that has come to its end."""
+    def _ended(self, row: _Row) -> _Written | None:
+        """The answer, if it has come to its end."""
         finished = row.ids[-1] == EOS
         ids = row.ids[:-1] if finished else row.ids
         if self.generate.stop and self.decode is not None:
             found = cut_at_stop(ids, self.generate.stop, self.decode)
             if found:
-                return found[0], True, found[1]
+                return _Written(row.index, found[0], True, found[1])
         if finished or len(row.ids) >= self.generate.max_new_tokens:
-            return ids, finished, None if self.decode is None else self.decode(ids)
+            text = None if self.decode is None else self.decode(ids)
+            return _Written(row.index, ids, finished, text)
         return None
 
 
 @dataclasses.dataclass(frozen=True)
-class _Functions:
+class CompiledFunctions:
     """The compiled functions of one model, mesh and way of choosing tokens."""
 
     prepare: Callable[..., Any]
@@ -354,10 +369,10 @@ class _Functions:
 
 
 @functools.lru_cache(maxsize=4)
-def _functions(
+def compiled_functions(
     config: OptConfig, mesh: jax.sharding.Mesh, sampling: Sampling, new_tokens: int, unroll: bool
-) -> _Functions:
-    """One compilation a shape; ``mesh`` is the one in force, since compiled functions belong to it."""
+) -> CompiledFunctions:
+    """Compiled once per shape; ``mesh`` is the one in force, since compiled functions belong to it."""
 
     def prefill(
         params: Any, arrays: tuple[jax.Array, ...], numbers: jax.Array, seed: jax.Array
@@ -387,7 +402,7 @@ def _functions(
         found = jax.lax.while_loop(unfinished, step, (jnp.int32(0), tokens, start, alive, ring))
         return constrain(found[2], ("micro", "length")), found[4]  # whole: every process reads it
 
-    return _Functions(
+    return CompiledFunctions(
         prepare=jax.jit(functools.partial(decoding.unrolled, config)) if unroll else lambda params: params,
         ring=jax.jit(functools.partial(decoding.empty_ring, config, unroll=unroll), static_argnums=(0, 1)),
         prefill=jax.jit(prefill),

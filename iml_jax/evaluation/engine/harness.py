@@ -90,14 +90,14 @@ class Harness(TemplateLM):
             self.tokens = tokenizers.load(tokenizer)
         else:
             recorded = self.loaded.metadata["vocabulary"]["fingerprint"]
-            self.tokens = tokenizers.load(locate.tokenizer_of(self.loaded.place), recorded)
-        if self.tokens.tokens != self.loaded.config.vocab_tokens:
+            self.tokens = tokenizers.load(locate.tokenizer_of(self.loaded.path), recorded)
+        if self.tokens.tokens != self.loaded.model.config.vocab_tokens:
             raise UserError(
                 f"{tokenizer or checkpoint}: the tokenizer has {self.tokens.tokens} tokens, but the model "
-                f"{self.loaded.config.vocab_tokens}"
+                f"{self.loaded.model.config.vocab_tokens}"
             )
         _log.info(
-            "%s (step %d), prefix %s, mesh %s", self.loaded.place, self.loaded.step, prefix, dict(mesh.shape)
+            "%s (step %d), prefix %s, mesh %s", self.loaded.path, self.loaded.step, prefix, dict(mesh.shape)
         )
 
     @classmethod
@@ -133,7 +133,7 @@ class Harness(TemplateLM):
     @property
     def max_length(self) -> int:
         """Positions of the model."""
-        return self.loaded.config.max_positions
+        return self.loaded.model.config.max_positions
 
     @property
     def max_gen_toks(self) -> int:
@@ -175,8 +175,7 @@ class Harness(TemplateLM):
         with _bar(len(requests), "scoring", disable_tqdm) as bar:
             for chunk in _chunks(list(together.items())):
                 questions = [scoring.Candidates(kept, [requests[n][2] for n in of]) for kept, of in chunk]
-                config, params, mesh = self.loaded.config, self.loaded.params, self.loaded.mesh
-                scored = scoring.score(config, params, mesh, questions, self.rows, advance=bar.update)
+                scored = scoring.score(self.loaded.model, questions, self.rows, advance=bar.update)
                 for (_, numbers), one in zip(chunk, scored, strict=True):
                     for number, value, greedy in zip(numbers, one.values, one.greedy, strict=True):
                         found[number] = (value, greedy)
@@ -188,10 +187,9 @@ class Harness(TemplateLM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood in nats of whole texts, in windows of the model's length, each token once."""
         texts = [self.tok_encode(request.args[0]) for request in requests]
-        config, params, mesh = self.loaded.config, self.loaded.params, self.loaded.mesh
         windows = sum(-(-len(text) // self.max_length) for text in texts)
         with _bar(windows, "scoring", disable_tqdm) as bar:
-            totals = scoring.loglikelihood_rolling(config, params, mesh, texts, self.rows, advance=bar.update)
+            totals = scoring.loglikelihood_rolling(self.loaded.model, texts, self.rows, advance=bar.update)
         for request, total in zip(requests, totals, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
@@ -231,7 +229,7 @@ class Harness(TemplateLM):
     ) -> list[str]:
         prompts = [self.tok_encode(requests[n].args[0]) or [self.prefix_token_id] for n in numbers]
         answers = generation.write_answers(
-            self.loaded.config, self.loaded.params, self.loaded.mesh, prompts, generate,
+            self.loaded.model, prompts, generate,
             decode=self.tokens.decode, numbers=numbers, advance=bar.update,
         )  # fmt: skip
         return [answer.text or "" for answer in answers]

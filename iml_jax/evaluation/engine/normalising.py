@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import jax
 
 from iml_jax.evaluation.engine import scoring
 from iml_jax.evaluation.engine.scoring import Candidates, Likelihoods
 from iml_jax.foundation.errors import UserError
-from iml_jax.models.sizes import OptConfig
+from iml_jax.models.handle import Model
 
 KINDS = ("none", "per_token", "per_byte", "unconditional")
 NEUTRAL_PROMPT = "Answer:"
@@ -58,9 +55,7 @@ def normalise(
 
 
 def after_neutral_prompt(
-    config: OptConfig,
-    params: Any,
-    mesh: jax.sharding.Mesh,
+    model: Model,
     questions: Sequence[Candidates],
     batch_size: int,
     *,
@@ -72,7 +67,7 @@ def after_neutral_prompt(
     """Nats of every option after a neutral prompt instead of its own; each different option is computed once.
 
     Args:
-      config, params, mesh, questions, batch_size, prefix, count_end: as in ``scoring.score``.
+      model, questions, batch_size, prefix, count_end: as in ``scoring.score``.
       neutral: the neutral prompt's ids, those of ``NEUTRAL_PROMPT`` by default wherever a text is asked for.
       advance: called with the number of different options done.
 
@@ -83,9 +78,7 @@ def after_neutral_prompt(
     if not different:
         return []
     found = scoring.score(
-        config,
-        params,
-        mesh,
+        model,
         [Candidates(neutral, different)],
         batch_size,
         prefix=prefix,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
-
 from iml_jax.data.manifest import Manifest
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.foundation import versions
-from iml_jax.models.sizes import OptConfig
+from iml_jax.models.handle import Model
 
 PREFIX_POLICY = {
     "none": "none: prompts start without </s>, as in training",
@@ -24,9 +22,8 @@ SCORING_POLICY = {
 }
 
 
-def of_evaluation(  # noqa: PLR0917
-    model: OptConfig,
-    mesh: jax.sharding.Mesh,
+def of_evaluation(
+    model: Model,
     manifest: Manifest,
     generate: GenerateConfig,
     prefix: str,
@@ -35,15 +32,15 @@ def of_evaluation(  # noqa: PLR0917
     """JSON-able facts: model, mesh, prepared data, tokenizer, policies and versions.
 
     Args:
-      model, mesh: what answered.
+      model: what answered.
       manifest: what was asked.
       generate: how answers were written.
       prefix, normalisation: keys of the policies above.
     """
     return {
-        "model": dataclasses.asdict(model),
-        "mesh": dict(mesh.shape),
-        "device": mesh.devices.flat[0].device_kind,
+        "model": dataclasses.asdict(model.config),
+        "mesh": dict(model.mesh.shape),
+        "device": model.mesh.devices.flat[0].device_kind,
         "manifest": manifest.name,
         "vocabulary": {"fingerprint": manifest.vocabulary.fingerprint, "tokens": manifest.vocabulary.tokens},
         "generate": {**dataclasses.asdict(generate), "stop": list(generate.stop)},

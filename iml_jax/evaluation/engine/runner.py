@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from iml_jax.config.paths import OptionalPath
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
@@ -37,6 +35,7 @@ from iml_jax.evaluation.metrics import benchmark_metrics, cautions, confidence, 
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.foundation.errors import UserError
 from iml_jax.models.fingerprint import fingerprint
+from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 
 # Questions answered together (``answering.chunks``), and at most what a killed evaluation loses.
@@ -87,9 +86,7 @@ class _Tasks:
 
 
 def evaluate(
-    model_config: OptConfig,
-    params: Any,
-    mesh: jax.sharding.Mesh,
+    model: Model,
     prepared_dir: str | Path,
     config: EvaluateConfig,
     *,
@@ -105,7 +102,7 @@ def evaluate(
     are the same for any number of hosts.
 
     Args:
-      model_config, params, mesh: the model, its parameters on the mesh.
+      model: the model.
       prepared_dir: what ``iml prepare`` wrote.
       config: what to evaluate (its own ``prepared_dir`` is not looked at here).
       metadata: added to the results' (checkpoint, step, ...).
@@ -121,15 +118,14 @@ def evaluate(
     started = time.perf_counter()
     prepared = Path(prepared_dir)
     manifest = manifests.load(prepared)
-    check_model(model_config, manifest, prepared)
+    check_model(model.config, manifest, prepared)
     entries, splits = check(config, manifest)
     manifests.check_files(manifest, prepared, splits)
-    check_positions(model_config, manifest, prepared, config)
+    check_positions(model.config, manifest, prepared, config)
     vocabulary = manifest.vocabulary
     tokenizer = tokenizers.load(prepared / vocabulary.directory, vocabulary.fingerprint)
-    model = answering.Model(model_config, params, mesh, tokenizer)
-    weights = fingerprint(params)
-    answers_by = AnsweringModel(weights, manifest.vocabulary.fingerprint, model_config)
+    weights = fingerprint(model.params)
+    answers_by = AnsweringModel(weights, manifest.vocabulary.fingerprint, model.config)
     asked = {
         one.name: TaskQuestions(
             answer_key(answers_by, one, splits[one.name], config), _question_count(one, splits, config)
@@ -138,16 +134,18 @@ def evaluate(
     }
     tasks = _Tasks(prepared, {entry.name: entry for entry in entries}, splits, asked)
     with Meter(say, prompts=sum(one.count for one in asked.values()), tasks=len(entries)) as meter:
-        answers = _answers(model, tasks, config, PartialResults(keep, meter.note), meter)
+        answers = _answers(
+            answering.TextModel(model, tokenizer), tasks, config, PartialResults(keep, meter.note), meter
+        )
         meter.doing("computing scores and intervals")
         scores, skipped, predictions, spreads = _scores(entries, splits, answers)
     if not scores:
         raise UserError(f"{prepared}: none of the chosen tasks has an example that can be evaluated")
     known = {
         **provenance.of_evaluation(
-            model_config, mesh, manifest, answering.settings(config), config.prefix, config.normalisation
+            model, manifest, answering.settings(config), config.prefix, config.normalisation
         ),
-        settings.KEY: settings.settings_of(model_config, manifest, config),
+        settings.KEY: settings.settings_of(model.config, manifest, config),
         "split": config.split,
         "tasks": list(config.tasks),
         "examples_per_task": config.examples_per_task,
@@ -161,7 +159,7 @@ def evaluate(
 
 
 def _answers(
-    model: answering.Model, tasks: _Tasks, config: EvaluateConfig, kept: PartialResults, meter: Meter
+    model: answering.TextModel, tasks: _Tasks, config: EvaluateConfig, kept: PartialResults, meter: Meter
 ) -> dict[str, list[Answered]]:
     """What became of every question, by task: kept answers, and the rest chunk by chunk."""
     task_metrics = {name: entry.metric for name, entry in tasks.entries.items()}

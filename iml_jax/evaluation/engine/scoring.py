@@ -19,6 +19,7 @@ from iml_jax.data.tokenizer import EOS
 from iml_jax.evaluation.engine import batching, shared_prefix
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models import opt
+from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 
 BLOCK_LOGITS = 1 << 25  # float32 logits that exist at once on a device: 128 MiB
@@ -70,9 +71,7 @@ def fits(candidates: Candidates, config: OptConfig) -> bool:
 
 
 def score(
-    config: OptConfig,
-    params: Any,
-    mesh: jax.sharding.Mesh,
+    model: Model,
     questions: Sequence[Candidates],
     batch_size: int,
     *,
@@ -87,7 +86,7 @@ def score(
     empty prompt without a prefix) the first token cannot be predicted and is not counted, as in training.
 
     Args:
-      config, params, mesh: the model; parameters stay where they are.
+      model: the model; its parameters stay where they are.
       questions: each must satisfy ``fits``. Prompts and options are scored as they are, apart from ``prefix``
         and ``count_end``.
       batch_size: rows computed at once, rounded up to the mesh's batch axes. A row holds as many questions,
@@ -102,20 +101,24 @@ def score(
       UserError: an unknown prefix, or without its ``</s>`` a candidate is empty.
       Fault: a log-likelihood is not finite.
     """
-    segments, cut = _segments(config, questions, check_prefix(prefix, "prefix"), count_end)
+    segments, cut = _segments(model.config, questions, check_prefix(prefix, "prefix"), count_end)
     shape = [len(question.options) for question in questions]
     values, tokens = ([[0.0] * n for n in shape], [[0] * n for n in shape])
     greedy = [[True] * n for n in shape]
-    parts = batching.row_count(mesh, 1)
+    parts = batching.row_count(model.mesh, 1)
     plans = shared_prefix.plan(
-        segments, config.max_positions, config.hidden, parts, batching.row_count(mesh, batch_size)
+        segments,
+        model.config.max_positions,
+        model.config.hidden,
+        parts,
+        batching.row_count(model.mesh, batch_size),
     )
-    function = _scorer(config, mesh)
-    with jax.set_mesh(mesh):
+    function = compiled_scorer(model.config, model.mesh)
+    with jax.set_mesh(model.mesh):
         for plan in plans:
             arrays = shared_prefix.build(plan, segments)
             placed = tuple(
-                batching.on_mesh(mesh, array)
+                batching.on_mesh(model.mesh, array)
                 for array in (
                     arrays.inputs,
                     arrays.positions,
@@ -125,7 +128,7 @@ def score(
                     arrays.targets,
                 )
             )
-            logs, best = (np.asarray(array) for array in function(params, placed))
+            logs, best = (np.asarray(array) for array in function(model.params, placed))
             for row, start, stop, question, option in arrays.owners:
                 values[question][option] = float(logs[row, start:stop].sum(dtype=np.float64))
                 tokens[question][option] = stop - start
@@ -180,9 +183,7 @@ def choose(log_likelihoods: Sequence[float], correct: Collection[int]) -> tuple[
 
 
 def loglikelihood_rolling(
-    config: OptConfig,
-    params: Any,
-    mesh: jax.sharding.Mesh,
+    model: Model,
     texts: Sequence[Sequence[int]],
     batch_size: int,
     *,
@@ -195,23 +196,21 @@ def loglikelihood_rolling(
     it can.
 
     Args:
-      config, params, mesh, batch_size: as in ``score``.
+      model, batch_size: as in ``score``.
       texts: token ids; an empty text has 0.
       advance: called with the number of windows done.
 
     Raises:
       Fault: a log-likelihood is not finite.
     """
-    windows, owners = [], []
+    windows, owners, longest = [], [], model.config.max_positions
     for owner, text in enumerate(texts):
         ids = [EOS, *text]
-        for start in range(1, len(ids), config.max_positions):
-            stop = min(start + config.max_positions, len(ids))
-            windows.append(
-                Candidates(ids[max(0, stop - config.max_positions - 1) : start], [ids[start:stop]])
-            )
+        for start in range(1, len(ids), longest):
+            stop = min(start + longest, len(ids))
+            windows.append(Candidates(ids[max(0, stop - longest - 1) : start], [ids[start:stop]]))
             owners.append(owner)
-    found = score(config, params, mesh, windows, batch_size, advance=advance)
+    found = score(model, windows, batch_size, advance=advance)
     sums = [0.0] * len(texts)
     for owner, likelihoods in zip(owners, found, strict=True):
         sums[owner] += likelihoods.values[0]
@@ -219,8 +218,8 @@ def loglikelihood_rolling(
 
 
 @functools.lru_cache(maxsize=4)
-def _scorer(config: OptConfig, mesh: jax.sharding.Mesh) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """The jitted scorer; one compilation a shape."""
+def compiled_scorer(config: OptConfig, mesh: jax.sharding.Mesh) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """The jitted function of ``score``, which is compiled once per shape (``shared_prefix.Plan``)."""
     if batching.on_cpu(mesh):
         config = dataclasses.replace(config, scan_layers=False)
 

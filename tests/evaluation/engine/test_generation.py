@@ -11,6 +11,7 @@ from support.random_opt import FAMILIES, PRE_NORM, in_transformers, on_mesh, ran
 from iml_jax.evaluation.engine import batching
 from iml_jax.evaluation.engine.generation import GenerateConfig, cut_at_stop, generate_greedily, write_answers
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.models.handle import Model
 
 
 @pytest.fixture
@@ -52,7 +53,9 @@ def test_equals_transformers(family: str, rng: np.random.Generator) -> None:
         favour(params, 2, 1.7)  # so that some answers end early
         placed, mesh = on_mesh(config, params)
         done: list[int] = []
-        found = generate_greedily(config, placed, mesh, prompts, GenerateConfig(20, 5), advance=done.append)
+        found = generate_greedily(
+            Model(config, placed, mesh), prompts, GenerateConfig(20, 5), advance=done.append
+        )
         assert sum(done) == len(prompts)
         if len({answer.ids for answer in found}) > 5:
             break
@@ -77,13 +80,13 @@ def test_stops_at_end_of_text(rng: np.random.Generator) -> None:
     params["token_embedding"]["embedding"][:, 0] = 0
     params["token_embedding"]["embedding"][2, 0] = 1
     placed, mesh = on_mesh(PRE_NORM, params)
-    (empty,) = generate_greedily(PRE_NORM, placed, mesh, [[5, 6]], GenerateConfig(6, 2))
+    (empty,) = generate_greedily(Model(PRE_NORM, placed, mesh), [[5, 6]], GenerateConfig(6, 2))
     assert (empty.ids, empty.finished) == ((), True)
     params["token_embedding"]["embedding"][2, 0] = -1
     params["token_embedding"]["embedding"][95, 0] = 9  # a padded row, which must not win
     params["token_embedding"]["embedding"][1, 0] = 2  # <pad> may
     placed, mesh = on_mesh(PRE_NORM, params)
-    (full,) = generate_greedily(PRE_NORM, placed, mesh, [[5, 6]], GenerateConfig(6, 2))
+    (full,) = generate_greedily(Model(PRE_NORM, placed, mesh), [[5, 6]], GenerateConfig(6, 2))
     assert (full.ids, full.finished) == ((1,) * 6, False)
 
 
@@ -91,7 +94,7 @@ def test_too_long_prompts_lose_their_left(rng: np.random.Generator) -> None:
     params = random_params(PRE_NORM, rng)
     placed, mesh = on_mesh(PRE_NORM, params)
     long = rng.integers(4, 91, 90).tolist()
-    whole, cut = generate_greedily(PRE_NORM, placed, mesh, [long, long[-44:]], GenerateConfig(20, 2))
+    whole, cut = generate_greedily(Model(PRE_NORM, placed, mesh), [long, long[-44:]], GenerateConfig(20, 2))
     assert whole.ids == cut.ids
     assert (whole.truncated_tokens, cut.truncated_tokens) == (46, 0)
 
@@ -113,7 +116,7 @@ def test_any_mesh_batch_size_and_layout(drawing, rng: np.random.Generator, monke
         monkeypatch.setattr(batching, "on_cpu", lambda mesh, unrolled=unrolled: unrolled)
         placed, mesh = on_mesh(PRE_NORM, params, *shape)
         config = GenerateConfig(24, batch_size, **drawing)
-        answers.append(write_answers(PRE_NORM, placed, mesh, prompts, config))
+        answers.append(write_answers(Model(PRE_NORM, placed, mesh), prompts, config))
     assert all(found == answers[0] for found in answers[1:])
     assert len({len(answer.ids) for answer in answers[0]}) > 3
 
@@ -126,7 +129,7 @@ def test_100_prompts(rng: np.random.Generator) -> None:
         params = random_params(PRE_NORM, rng)
         favour(params, 2, 1.5)
         placed, mesh = on_mesh(PRE_NORM, params)
-        found = generate_greedily(PRE_NORM, placed, mesh, prompts, GenerateConfig(20, 8, prefix="eos"))
+        found = generate_greedily(Model(PRE_NORM, placed, mesh), prompts, GenerateConfig(20, 8, prefix="eos"))
         if len({answer.ids for answer in found}) > 20:
             break
     assert len({answer.ids for answer in found}) > 20
@@ -140,11 +143,11 @@ def test_draws_depend_on_seed_and_number_only(rng: np.random.Generator) -> None:
     placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
     prompts = [[5, 6, 7]] * 4
     config = GenerateConfig(8, 4, temperature=1.0, seed=1)
-    first = write_answers(PRE_NORM, placed, mesh, prompts, config)
+    first = write_answers(Model(PRE_NORM, placed, mesh), prompts, config)
     assert len({answer.ids for answer in first}) > 1  # the same prompt under other numbers
-    (third,) = write_answers(PRE_NORM, placed, mesh, prompts[:1], config, numbers=[2])
+    (third,) = write_answers(Model(PRE_NORM, placed, mesh), prompts[:1], config, numbers=[2])
     assert third == first[2]
-    other = write_answers(PRE_NORM, placed, mesh, prompts, dataclasses.replace(config, seed=2))
+    other = write_answers(Model(PRE_NORM, placed, mesh), prompts, dataclasses.replace(config, seed=2))
     assert other != first
 
 
@@ -155,19 +158,19 @@ def test_stop_texts(rng: np.random.Generator) -> None:
     placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
     prompts = random_prompts(rng, 6)
     config = GenerateConfig(19, 2, temperature=2.0)
-    free = write_answers(PRE_NORM, placed, mesh, prompts, config, decode=decode)
+    free = write_answers(Model(PRE_NORM, placed, mesh), prompts, config, decode=decode)
     place = next(i for i, answer in enumerate(free) if len(answer.ids) > 9 and len(set(answer.ids)) > 5)
     ids = free[place].ids
     middle = next(i for i in range(3, 9) if ids[i] not in ids[:i])
     stop = f" w{ids[middle]}"
     config = dataclasses.replace(config, stop=("nowhere", stop))
-    found = write_answers(PRE_NORM, placed, mesh, prompts, config, decode=decode)
+    found = write_answers(Model(PRE_NORM, placed, mesh), prompts, config, decode=decode)
     assert found[place].ids == ids[:middle]
     assert found[place].text == decode(ids[:middle])
     assert found[place].finished
     assert all(stop not in (answer.text or "") for answer in found)
     with pytest.raises(ValueError, match="decode"):
-        write_answers(PRE_NORM, placed, mesh, prompts, config)
+        write_answers(Model(PRE_NORM, placed, mesh), prompts, config)
 
 
 def test_a_stop_text_inside_a_token_cuts_the_text_there() -> None:
@@ -185,16 +188,20 @@ def test_mistakes(rng: np.random.Generator) -> None:
     params = random_params(PRE_NORM, rng)
     placed, mesh = on_mesh(PRE_NORM, params)
     with pytest.raises(UserError, match=r"Generate\.max_new_tokens is 64, but the model has only 64"):
-        generate_greedily(PRE_NORM, placed, mesh, [[5]], GenerateConfig(64))
+        generate_greedily(Model(PRE_NORM, placed, mesh), [[5]], GenerateConfig(64))
     with pytest.raises(UserError, match=r"Generate\.batch_size is 0"):
-        generate_greedily(PRE_NORM, placed, mesh, [[5]], dataclasses.replace(GenerateConfig(8), batch_size=0))
+        generate_greedily(
+            Model(PRE_NORM, placed, mesh), [[5]], dataclasses.replace(GenerateConfig(8), batch_size=0)
+        )
     with pytest.raises(UserError, match="holds an empty text"):
-        generate_greedily(PRE_NORM, placed, mesh, [[5]], GenerateConfig(8, stop=("",)))
+        generate_greedily(Model(PRE_NORM, placed, mesh), [[5]], GenerateConfig(8, stop=("",)))
     with pytest.raises(UserError, match="answers are greedy"):
-        generate_greedily(PRE_NORM, placed, mesh, [[5]], GenerateConfig(8, temperature=1.0, stop=("a",)))
+        generate_greedily(
+            Model(PRE_NORM, placed, mesh), [[5]], GenerateConfig(8, temperature=1.0, stop=("a",))
+        )
     with pytest.raises(ValueError, match="at least one token"):
-        generate_greedily(PRE_NORM, placed, mesh, [[5], []], GenerateConfig(8))
+        generate_greedily(Model(PRE_NORM, placed, mesh), [[5], []], GenerateConfig(8))
     params["final_norm"]["scale"][3] = np.nan
     placed, mesh = on_mesh(PRE_NORM, params)
     with pytest.raises(Fault, match="not finite"):
-        generate_greedily(PRE_NORM, placed, mesh, [[5]], GenerateConfig(8, 1))
+        generate_greedily(Model(PRE_NORM, placed, mesh), [[5]], GenerateConfig(8, 1))

@@ -9,6 +9,7 @@ from support.random_opt import PRE_NORM, on_mesh, random_params
 from iml_jax.evaluation.engine import normalising, scoring
 from iml_jax.evaluation.engine.scoring import Candidates, Likelihoods
 from iml_jax.foundation.errors import UserError
+from iml_jax.models.handle import Model
 
 FOUND = Likelihoods((-6.0, -4.0), 0, (3, 1), (False, False))
 
@@ -31,11 +32,11 @@ def test_the_neutral_prompt_is_a_prompt_like_any_other() -> None:
     questions = [Candidates([9, 9], [[5, 2], [6, 7, 2]]), Candidates([8], [[6, 7, 2], [5, 2]])]
     done: list[int] = []
     first, second = normalising.after_neutral_prompt(
-        PRE_NORM, placed, mesh, questions, 2, neutral=[30, 31], prefix="eos", advance=done.append
+        Model(PRE_NORM, placed, mesh), questions, 2, neutral=[30, 31], prefix="eos", advance=done.append
     )
     assert sum(done) == 2  # different options
     assert first == second[::-1]
     (plain,) = scoring.score(
-        PRE_NORM, placed, mesh, [Candidates([30, 31], questions[0].options)], 2, prefix="eos"
+        Model(PRE_NORM, placed, mesh), [Candidates([30, 31], questions[0].options)], 2, prefix="eos"
     )
     np.testing.assert_allclose(first, plain.values, atol=1e-5)

@@ -11,6 +11,7 @@ from support.random_opt import FAMILIES, PRE_NORM, in_transformers, on_mesh, ran
 from iml_jax.evaluation.engine import scoring
 from iml_jax.evaluation.engine.scoring import Candidates
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.models.handle import Model
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_pairs_and_their_greedy_tokens(count: int, prefix: str, rng: np.random.G
     assert sum(len(question.options) for question in questions) > 3 * count
     placed, mesh = on_mesh(PRE_NORM, params)
     before = [2] if prefix == "eos" else []
-    found = scoring.score(PRE_NORM, placed, mesh, questions, 8, prefix=prefix)
+    found = scoring.score(Model(PRE_NORM, placed, mesh), questions, 8, prefix=prefix)
     flags = []
     for question, one in zip(questions, found, strict=True):
         expected = judged(model, PRE_NORM, Candidates([*before, *question.prompt], question.options))
@@ -99,8 +100,8 @@ def test_options_do_not_see_each_other(rng: np.random.Generator) -> None:
     placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
     prompt = rng.integers(4, 91, 20).tolist()
     options = [[*rng.integers(4, 91, n % 7).tolist(), 2] for n in range(40)]
-    (together,) = scoring.score(PRE_NORM, placed, mesh, [Candidates(prompt, options)], 4)
-    alone = scoring.score(PRE_NORM, placed, mesh, [Candidates(prompt, [one]) for one in options], 1)
+    (together,) = scoring.score(Model(PRE_NORM, placed, mesh), [Candidates(prompt, options)], 4)
+    alone = scoring.score(Model(PRE_NORM, placed, mesh), [Candidates(prompt, [one]) for one in options], 1)
     np.testing.assert_allclose(together.values, [one.values[0] for one in alone], atol=1e-4)
     assert np.std(together.values) > 1
 
@@ -108,14 +109,14 @@ def test_options_do_not_see_each_other(rng: np.random.Generator) -> None:
 def test_end_not_counted(rng: np.random.Generator) -> None:
     placed, mesh = on_mesh(PRE_NORM, random_params(PRE_NORM, rng))
     question = Candidates([5, 6, 7], [[8, 9, 2], [8, 9]])
-    (found,) = scoring.score(PRE_NORM, placed, mesh, [question], 2, count_end=False)
+    (found,) = scoring.score(Model(PRE_NORM, placed, mesh), [question], 2, count_end=False)
     assert found.values[0] == pytest.approx(found.values[1], abs=1e-4)
     assert found.tokens == (2, 2)
-    (counted,) = scoring.score(PRE_NORM, placed, mesh, [question], 2)
+    (counted,) = scoring.score(Model(PRE_NORM, placed, mesh), [question], 2)
     assert counted.tokens == (3, 2)
     assert counted.values[0] < found.values[0] - 1e-3
     with pytest.raises(UserError, match="empty, and its </s> is not counted"):
-        scoring.score(PRE_NORM, placed, mesh, [Candidates([5], [[2]])], 2, count_end=False)
+        scoring.score(Model(PRE_NORM, placed, mesh), [Candidates([5], [[2]])], 2, count_end=False)
 
 
 def test_prefix_stays_when_a_prompt_is_cut(rng: np.random.Generator) -> None:
@@ -125,7 +126,7 @@ def test_prefix_stays_when_a_prompt_is_cut(rng: np.random.Generator) -> None:
     options = [[7, 8, 9, 2], [7, 2]]
     whole = [*rng.integers(4, 91, 63).tolist(), 2]  # with the prefix it leaves no room for a prompt
     cut, none = scoring.score(
-        PRE_NORM, placed, mesh, [Candidates(long, options), Candidates(long, [whole])], 2, prefix="eos"
+        Model(PRE_NORM, placed, mesh), [Candidates(long, options), Candidates(long, [whole])], 2, prefix="eos"
     )
     assert (cut.truncated_tokens, none.truncated_tokens) == (40, 100)
     expected = by_transformers(PRE_NORM, params, Candidates([2, *long[40:]], options))
@@ -142,7 +143,7 @@ def test_rolling(rng: np.random.Generator) -> None:
     params = random_params(PRE_NORM, rng)
     placed, mesh = on_mesh(PRE_NORM, params)
     texts = [rng.integers(4, 91, size).tolist() for size in (1, 63, 64, 65, 150, 0)]
-    found = scoring.loglikelihood_rolling(PRE_NORM, placed, mesh, texts, 4)
+    found = scoring.loglikelihood_rolling(Model(PRE_NORM, placed, mesh), texts, 4)
     long = [2, *texts[4]]
     windows = {
         0: [Candidates([2], [texts[0]])],
@@ -168,7 +169,7 @@ def test_equals_transformers(family: str, rng: np.random.Generator) -> None:
     questions = [*random_questions(rng, 12), Candidates([], [[5, 6, 2], [2]])]
     placed, mesh = on_mesh(config, params)
     done: list[int] = []
-    found = scoring.score(config, placed, mesh, questions, 8, advance=done.append)
+    found = scoring.score(Model(config, placed, mesh), questions, 8, advance=done.append)
     assert sum(done) == sum(len(question.options) for question in questions)
     for question, likelihoods in zip(questions, found, strict=True):
         assert likelihoods.truncated_tokens == 0
@@ -183,7 +184,7 @@ def test_too_long_prompts_lose_their_left(rng: np.random.Generator) -> None:
     long = rng.integers(4, 91, 100).tolist()
     question = Candidates(long, [[7, 8, 9, 2], [7, 2]])
     # 64 positions: the longest candidate has 4 tokens, so 61 prompt tokens stay, for both candidates.
-    (found,) = scoring.score(PRE_NORM, placed, mesh, [question], 2)
+    (found,) = scoring.score(Model(PRE_NORM, placed, mesh), [question], 2)
     assert found.truncated_tokens == 39
     expected = by_transformers(PRE_NORM, params, Candidates(long[39:], question.options))
     np.testing.assert_allclose(found.values, expected, atol=1e-3)
@@ -195,23 +196,23 @@ def test_an_option_as_long_as_the_model_is_scored_whole(rng: np.random.Generator
     option = [*rng.integers(4, 91, 63).tolist(), 2]
     question = Candidates(rng.integers(4, 91, 9).tolist(), [option])
     assert scoring.fits(question, PRE_NORM)
-    (found,) = scoring.score(PRE_NORM, placed, mesh, [question], 2)
+    (found,) = scoring.score(Model(PRE_NORM, placed, mesh), [question], 2)
     expected = by_transformers(PRE_NORM, params, Candidates(question.prompt[-1:], [option]))
     np.testing.assert_allclose(found.values, expected, atol=1e-3)
     longer = Candidates(question.prompt, [[5, *option]])
     assert not scoring.fits(longer, PRE_NORM)
     with pytest.raises(ValueError, match="longer than the model"):
-        scoring.score(PRE_NORM, placed, mesh, [longer], 2)
+        scoring.score(Model(PRE_NORM, placed, mesh), [longer], 2)
 
 
 def test_blocks_of_logits_change_nothing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(PRE_NORM, dropout=0.25)  # a config of its own, so that nothing is cached
     placed, mesh = on_mesh(config, random_params(config, rng))
     questions = random_questions(rng, 9)
-    whole = scoring.score(config, placed, mesh, questions, 4)
+    whole = scoring.score(Model(config, placed, mesh), questions, 4)
     scoring._scorer.cache_clear()
     monkeypatch.setattr(scoring, "BLOCK_LOGITS", 3 * 4 * config.vocab_rows)
-    blocked = scoring.score(config, placed, mesh, questions, 4)
+    blocked = scoring.score(Model(config, placed, mesh), questions, 4)
     for one, other in zip(whole, blocked, strict=True):
         np.testing.assert_allclose(one.values, other.values, atol=1e-4)
     scoring._scorer.cache_clear()
@@ -225,7 +226,7 @@ def test_any_mesh_and_batch_size(rng: np.random.Generator) -> None:
     found = []
     for shape, batch_size in shapes:
         placed, mesh = on_mesh(PRE_NORM, params, *shape)
-        answers = scoring.score(PRE_NORM, placed, mesh, questions, batch_size)
+        answers = scoring.score(Model(PRE_NORM, placed, mesh), questions, batch_size)
         found.append(np.concatenate([answer.values for answer in answers]))
     for other in found[1:]:
         np.testing.assert_allclose(found[0], other, atol=1e-4)
@@ -236,7 +237,7 @@ def test_nan_parameters_are_a_fault(rng: np.random.Generator) -> None:
     params["final_norm"]["scale"][3] = np.nan
     placed, mesh = on_mesh(PRE_NORM, params)
     with pytest.raises(Fault, match="not finite"):
-        scoring.score(PRE_NORM, placed, mesh, random_questions(rng, 2), 2)
+        scoring.score(Model(PRE_NORM, placed, mesh), random_questions(rng, 2), 2)
 
 
 def test_choice_and_ties() -> None:
