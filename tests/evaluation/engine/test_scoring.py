@@ -210,12 +210,12 @@ def test_blocks_of_logits_change_nothing(rng: np.random.Generator, monkeypatch: 
     placed, mesh = on_mesh(config, random_params(config, rng))
     questions = random_questions(rng, 9)
     whole = scoring.score(Model(config, placed, mesh), questions, 4)
-    scoring._scorer.cache_clear()
+    scoring.compiled_scorer.cache_clear()
     monkeypatch.setattr(scoring, "BLOCK_LOGITS", 3 * 4 * config.vocab_rows)
     blocked = scoring.score(Model(config, placed, mesh), questions, 4)
     for one, other in zip(whole, blocked, strict=True):
         np.testing.assert_allclose(one.values, other.values, atol=1e-4)
-    scoring._scorer.cache_clear()
+    scoring.compiled_scorer.cache_clear()
 
 
 def test_any_mesh_and_batch_size(rng: np.random.Generator) -> None:
