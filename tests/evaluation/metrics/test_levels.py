@@ -135,16 +135,21 @@ def test_parts_of_a_task_and_benchmarks_of_a_dataset_count_once() -> None:
         variant("super_glue/copa", "zero_shot", 20.0, benchmark="promptsource"),
     ]
     parts = [variant(f"wino_bias/type{n}_anti", "zero_shot", 50.0, benchmark="promptsource") for n in (1, 2)]
-    (level,) = levels.aggregate((*copa, *parts, variant("alone", "zero_shot", 0.0)))
+    other = variant(
+        "task1664_winobias_text_generation", "zero_shot", 30.0, benchmark="super_natural_instructions"
+    )
+    (level,) = levels.aggregate((*copa, *parts, other, variant("alone", "zero_shot", 0.0)))
     weights = level.weights
     assert weights == {
         "flan:copa:zero_shot": pytest.approx(1 / 6),
         "promptsource:super_glue/copa:zero_shot": pytest.approx(1 / 6),
-        "promptsource:wino_bias/type1_anti:zero_shot": pytest.approx(1 / 6),
-        "promptsource:wino_bias/type2_anti:zero_shot": pytest.approx(1 / 6),
+        # Two parts in one benchmark weigh as much as the one of another benchmark.
+        "promptsource:wino_bias/type1_anti:zero_shot": pytest.approx(1 / 12),
+        "promptsource:wino_bias/type2_anti:zero_shot": pytest.approx(1 / 12),
+        "super_natural_instructions:task1664_winobias_text_generation:zero_shot": pytest.approx(1 / 6),
         "b:alone:zero_shot": pytest.approx(1 / 3),
     }
-    assert level.scores.model == pytest.approx((15 + 50 + 0) / 3)
+    assert level.scores.model == pytest.approx((15 + (50 + 30) / 2 + 0) / 3)
     # A benchmark's mean takes the parts of one task together, too.
     by_benchmark = {one.name: one.scores.model for one in levels.by_benchmark((*copa, *parts))}
     assert by_benchmark == {"flan": 10.0, "promptsource": 35.0}
