@@ -374,6 +374,13 @@ def rows_of(split: str, available: Collection[str]) -> str:
     return split if split in available else "train"
 
 
+def skips(identity: str, reasons: Mapping[str, int]) -> Iterator[Outcome]:
+    """One outcome for each of the rows or prompts that ``reasons`` counts."""
+    for reason, count in reasons.items():
+        for _ in range(count):
+            yield identity, reason
+
+
 def without_repeats(files: Sequence[Iterator[Outcome]]) -> Iterator[Outcome]:
     """The outcomes of several files in order, without items that an earlier file had (``REPEATED``).
 

@@ -5,28 +5,27 @@ from __future__ import annotations
 import abc
 import collections
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, Source, TaskInfo, TaskSource
 from iml_jax.bench.sources.corpora import files as corpus
 from iml_jax.bench.sources.corpora.documents import documents
 from iml_jax.bench.sources.corpora.files import CorpusFile
-from iml_jax.bench.sources.formats.bounds import NOT_UNICODE, drop
+from iml_jax.bench.sources.formats.bounds import drop
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import json_records
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.reading import read_bounded_lines
 
 REST = "rest of a file from a malformed place on"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Corpus(Source):
+class _Corpus(TaskSource):
     """What both corpora share: a folder's sets, each a task; examples without source and instruction.
 
     A corpus is trained on; ``splits`` says of which of its splits, so that those set apart stay apart. A
@@ -49,15 +48,15 @@ class _Corpus(Source):
         """What decides the examples besides the files."""
         return {"splits": sorted(self.splits), "sets": sorted(self.sets)}
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every set with files of the splits asked for, sorted; no file is opened."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``: the sets with files of the splits asked for; no file is opened."""
         found = self._find()
         if not found:
             splits = ", ".join(self.splits)
             raise NothingFoundError(
                 f"{self.data_dir}: no file of a set of {self.name} (of the splits {splits}); bind its folder"
             )
-        return tuple(self._info(task, found[task]) for task in sorted(found))
+        return {task: functools.partial(self._info, task, files) for task, files in found.items()}
 
     def _info(self, task: str, files: Sequence[CorpusFile]) -> TaskInfo:
         held = {file.split for file in files}
@@ -124,8 +123,8 @@ class _Corpus(Source):
         """As ``Source.asked_for``."""
         return dataclasses.replace(self, sets=(task,))
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; the rows of ``skipped`` are documents or dialogues."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``, of documents or dialogues."""
         used: collections.Counter[str] = collections.Counter()
         files = self._find().get(task.task)
         if not files:
@@ -136,19 +135,8 @@ class _Corpus(Source):
             for identity, text, unusable in self._texts(file):
                 name = f"{file.stem}:{identity}"
                 used[name] += 1
-                reason = unusable or _unusable(text)
-                if reason:
-                    skipped[reason] += 1
-                    continue
-                yield Example(
-                    benchmark=self.name,
-                    task=task.task,
-                    example_id=name if used[name] == 1 else f"{name}#{used[name]}",
-                    split=split,
-                    instruction="",
-                    source="",
-                    references=(text,),
-                )
+                reason = unusable or ("" if text.strip() else "empty text")
+                yield name if used[name] == 1 else f"{name}#{used[name]}", reason or Item("", (text,))
 
 
 def _paragraph_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -157,12 +145,6 @@ def _paragraph_lines(path: Path) -> Iterator[tuple[int, str]]:
         if line is None:
             drop(path, number)
         yield number, line or ""
-
-
-def _unusable(text: str) -> str:
-    if not text.strip():
-        return "empty text"
-    return "" if encodable(text) else NOT_UNICODE
 
 
 @dataclasses.dataclass(frozen=True)

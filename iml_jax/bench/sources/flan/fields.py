@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.base import Item
 from iml_jax.bench.sources.flan.patterns import OPTION_FIELDS, Template
 from iml_jax.bench.sources.flan.rows import (
     DERIVATIONS,
@@ -102,15 +103,6 @@ class Prepared:
     fields: dict[str, str]
     answers: tuple[str, ...]
     choices: dict[str, tuple[str, ...]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rendered:
-    """What a template made of a row: stripped prompt, references (at least one) and distinct options."""
-
-    prompt: str
-    references: tuple[str, ...]
-    options: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -244,7 +236,7 @@ class TaskForm:
         return None if label == -1 else int(label)
 
 
-def render(template: Template, prepared: Prepared, target: str) -> Rendered | str:
+def render(template: Template, prepared: Prepared, target: str) -> Item | str:
     """What a template makes of a row, or the reason why it makes nothing.
 
     Args:
@@ -267,7 +259,7 @@ def render(template: Template, prepared: Prepared, target: str) -> Rendered | st
         references = _each(template, prepared.fields, choice or target, prepared.answers)
     if not prompt.strip():
         return EMPTY_INPUT
-    return Rendered(prompt.strip(), references, options) if references else EMPTY_TARGET
+    return Item(prompt.strip(), references, options, template.name) if references else EMPTY_TARGET
 
 
 def takes(template: Template, form: TaskForm) -> bool:

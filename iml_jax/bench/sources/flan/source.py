@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench import known_tasks
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.base import Outcome, TaskInfo, TaskSource, rows_of
 from iml_jax.bench.sources.flan import v2 as flan_v2
 from iml_jax.bench.sources.flan.fields import forms
-from iml_jax.bench.sources.flan.v1 import BENCHMARK, Offered, TemplatedRows, remedy
+from iml_jax.bench.sources.flan.v1 import BENCHMARK, TemplatedRows, remedy
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
@@ -21,7 +20,7 @@ FORMS = ("auto", "v1", "v2")
 
 
 @dataclasses.dataclass(frozen=True)
-class Flan(Source):
+class Flan(TaskSource):
     """Rows through the templates of their task, each row through all, or prompts that are rendered already.
 
     Rows are found under their TFDS name (``glue/rte/train.jsonl``, a TFDS or ``save_to_disk`` folder, see
@@ -69,15 +68,10 @@ class Flan(Source):
         """What rows of one of the ``known`` tasks belong where, and how a person gets them."""
         return remedy(Path(self.data_dir), task)
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task whose rows are here, sorted; one without templates is excluded."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; a task without templates is excluded."""
         reader = self._reader()
-        return tuple(self._info(reader.offered(name)) for name in reader.names())
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        reader = self._reader()
-        return self.surveyed(reader.names(), lambda name: self._info(reader.offered(name)))
+        return {name: functools.partial(self._info, reader, name) for name in reader.names()}
 
     def templates(self, task: TaskInfo) -> int:
         """As ``Source.templates``: those that are used; one for rendered prompts."""
@@ -94,7 +88,8 @@ class Flan(Source):
         template_file = Path(self.template_file) if self.template_file else None
         return TemplatedRows(folder, template_file, self.original_task_only)
 
-    def _info(self, offered: Offered) -> TaskInfo:
+    def _info(self, reader: TemplatedRows | flan_v2.RenderedPrompts, task: str) -> TaskInfo:
+        offered = reader.offered(task)
         known = known_tasks.lookup(self.name, flan_v2.canonical(offered.task))
         role = "evaluation" if known and known.cluster in self.held_out_clusters else "train"
         return TaskInfo(
@@ -102,38 +97,20 @@ class Flan(Source):
             task=offered.task,
             category=offered.category,
             role=role if offered.splits else "excluded",
-            splits=_splits(offered, role),
+            splits=self.offered(offered.splits, role),
             metric=offered.metric,
             files=offered.files,
         )
 
     def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
         """As ``Source.assigned``; a dataset without templates stays excluded."""
-        if not task.splits:
-            return task
-        made = super().assigned(task, trained=trained, evaluated=evaluated)
-        return dataclasses.replace(made, splits=_splits(self._reader().offered(task.task), made.role))
+        return super().assigned(task, trained=trained, evaluated=evaluated) if task.splits else task
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; of rows through templates, a skip is counted per row and template."""
+    def available_splits(self, task: TaskInfo) -> Collection[str]:
+        """As ``TaskSource.available_splits``; none of a dataset without templates."""
+        return self._reader().offered(task.task).splits if task.splits else ()
+
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``; of rows through templates one for each row and template."""
         reader = self._reader()
-        rows_of = split if split in reader.offered(task.task).splits else "train"
-        yield from reader.examples(task.task, rows_of, split, skipped)
-
-    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
-        offered = self._reader().offered(task.task) if task.splits else None
-        if offered and "train" in offered.splits and (task.role == "train" or len(offered.splits) > 1):
-            yield from self.examples(task, "train", skipped)
-
-
-def _splits(offered: Offered, role: str) -> tuple[str, ...]:
-    """The splits that a task offers in a role.
-
-    An evaluation task has its validation and test splits, or, where it has training rows only, these as its
-    test split.
-    """
-    named = set(offered.splits)
-    if role == "evaluation" and named:
-        named = named - {"train"} or {"test"}
-    return tuple(split for split in SPLITS if split in named)
+        yield from reader.items(task.task, rows_of(split, reader.offered(task.task).splits), split)

@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK
+from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK, NothingFoundError, Outcome, skips
 from iml_jax.bench.sources.flan import patterns as flan_patterns
-from iml_jax.bench.sources.flan.fields import Rendered, TaskForm, forms, render, takes, translation
+from iml_jax.bench.sources.flan.fields import TaskForm, forms, render, takes, translation
 from iml_jax.bench.sources.flan.patterns import Template
 from iml_jax.bench.sources.flan.rows import RowError
 from iml_jax.bench.sources.flan.splits import Slice, slices
-from iml_jax.bench.sources.formats.bounds import LONG_ROW, NOT_UNICODE, is_long
+from iml_jax.bench.sources.formats.bounds import LONG_ROW, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, locate_first, missing, present
 from iml_jax.bench.sources.formats.rows import Row
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries, is_there, walk
 
 BENCHMARK = "flan"
@@ -137,17 +135,14 @@ class TemplatedRows:
         unread |= {file: why for file, why in aside.items() if file not in read}
         return dict(sorted(unread.items()))
 
-    def examples(
-        self, task: str, rows_of: str, split: str, skipped: collections.Counter[str]
-    ) -> Iterator[Example]:
-        """Streams a task's examples, each row with each template; a skip is counted per row and template.
+    def items(self, task: str, rows_of: str, split: str) -> Iterator[Outcome]:
+        """Streams what each template makes of each row of a task.
 
         Args:
           task: one of ``names``.
           rows_of: the split that they are read from, one of those offered.
           split: what they are used as. Of a task with options, other splits than ``train`` have the
             templates that ask to choose, so that they have one metric.
-          skipped: receives the counts.
 
         Raises:
           UserError: a row or a file is malformed; names the place.
@@ -160,29 +155,22 @@ class TemplatedRows:
             asking = [template for template in templates if takes(template, form)]
             dropped[NO_CHOICES] = len(templates) - len(asking)
             templates = asking
-        dropped = +dropped
         names = _class_names(form, local)
         part = slices(form.specs, local.splits)[rows_of]
         for identity, place, raw in part.of(lambda: _rows(local, part)):
-            skipped.update(dropped)
+            yield from skips(identity, dropped)
             if is_long(raw):
-                skipped[LONG_ROW] += len(templates)
+                yield from skips(identity, {LONG_ROW: len(templates)})
                 continue
             try:
                 prepared = form.prepare(_named_label(raw, form, names))
             except RowError as error:
                 raise UserError(f"{place}: {error}; fix the row, or give {form.datasets[0]}") from error
             if isinstance(prepared, str):
-                skipped[prepared] += len(templates)
+                yield from skips(identity, {prepared: len(templates)})
                 continue
             for template in templates:
-                made = render(template, prepared, form.target.name)
-                if isinstance(made, Rendered) and not encodable(made.prompt, *made.references, *made.options):
-                    made = NOT_UNICODE
-                if isinstance(made, str):
-                    skipped[made] += 1
-                else:
-                    yield _example(task, split, identity, template, made)
+                yield identity, render(template, prepared, form.target.name)
 
     def _found(self, task: str, content: Mapping[str, Any]) -> tuple[TaskForm, LocalDataset]:
         form = self._forms(content)[task]
@@ -258,17 +246,3 @@ def _named_label(row: Row, form: TaskForm, names: tuple[str, ...] | None) -> Row
     column = form.label.columns[0]
     label = row.get(column)
     return row | {column: names[label]} if isinstance(label, int) and 0 <= label < len(names) else row
-
-
-def _example(task: str, split: str, identity: str, template: Template, made: Rendered) -> Example:
-    return Example(
-        benchmark=BENCHMARK,
-        task=task,
-        example_id=identity,
-        split=split,
-        instruction="",
-        source=made.prompt,
-        references=made.references,
-        options=made.options,
-        template=template.name,
-    )

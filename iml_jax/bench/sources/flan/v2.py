@@ -8,7 +8,6 @@ zs_opt (zero shots, options listed), zs_noopt, fs_opt and fs_noopt. Also Muennig
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import re
@@ -17,16 +16,16 @@ from pathlib import Path
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
+from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.flan import collected_rows
 from iml_jax.bench.sources.flan.collected_rows import Index, Prompt
 from iml_jax.bench.sources.flan.fields import EMPTY_INPUT, EMPTY_TARGET, NOT_AN_OPTION, forms
 from iml_jax.bench.sources.flan.options import parse_options
-from iml_jax.bench.sources.flan.v1 import BENCHMARK, NOT_UNICODE, Offered
+from iml_jax.bench.sources.flan.v1 import BENCHMARK, Offered
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import walk
 
 _FILE = re.compile(r"(?P<stem>.+)\.(parquet|jsonl|jsonl\.gz)")
@@ -163,9 +162,7 @@ class RenderedPrompts:
             if path not in read
         }
 
-    def examples(
-        self, task: str, rows_of: str, split: str, skipped: collections.Counter[str]
-    ) -> Iterator[Example]:
+    def items(self, task: str, rows_of: str, split: str) -> Iterator[Outcome]:
         """Streams the prompts of a task, in the order of the files.
 
         Args:
@@ -173,7 +170,6 @@ class RenderedPrompts:
           rows_of: the split that they are read from, one of those offered.
           split: what they are used as. Other splits than ``train`` have one metric: of a task of FLAN's with
             options they have the prompts that list these, of every other task all, without options.
-          skipped: receives one count for each row that yields no example.
 
         Raises:
           UserError: a row is malformed.
@@ -188,20 +184,9 @@ class RenderedPrompts:
                 options = parse_options(row.inputs, row.targets) if "noopt" not in row.template_type else ()
                 if split != "train":
                     options = options if chosen else ()
-                if reason := _unusable(row, missing_options=chosen and split != "train" and not options):
-                    skipped[reason] += 1
-                    continue
-                yield Example(
-                    benchmark=BENCHMARK,
-                    task=task,
-                    example_id=f"{place}:{number}",
-                    split=split,
-                    instruction="",
-                    source=row.inputs.strip(),
-                    references=(row.targets.strip(),),
-                    options=options,
-                    template=row.template_type,
-                )
+                reason = _unusable(row, missing_options=chosen and split != "train" and not options)
+                made = Item(row.inputs.strip(), (row.targets.strip(),), options, row.template_type)
+                yield f"{place}:{number}", reason or made
 
 
 def _split_of(path: Path) -> str:
@@ -216,6 +201,4 @@ def _unusable(row: Prompt, *, missing_options: bool) -> str | None:
         return EMPTY_INPUT
     if not row.targets.strip():
         return EMPTY_TARGET
-    if not encodable(row.inputs, row.targets):
-        return NOT_UNICODE
     return NOT_AN_OPTION if missing_options else None

@@ -6,16 +6,13 @@ import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import OTHER_TASK, BrokenTask, Source, TaskInfo
-from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
+from iml_jax.bench.sources.base import OTHER_TASK, Item, NothingFoundError, Outcome, TaskInfo, TaskSource
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import directory
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.promptsource.filter import (
     asking_for_the_task,
     flat,
@@ -23,10 +20,9 @@ from iml_jax.bench.sources.promptsource.filter import (
     spelling,
     tabulated,
 )
-from iml_jax.bench.sources.promptsource.p3_rows import Filled, Prompt, filled, find, has_options
+from iml_jax.bench.sources.promptsource.p3_rows import Prompt, filled, find, has_options
 from iml_jax.bench.sources.promptsource.roles import (
     TRAIN_SETS,
-    offered,
     published_of,
     read_roles,
     role_of,
@@ -35,7 +31,6 @@ from iml_jax.bench.sources.promptsource.roles import (
 from iml_jax.bench.sources.promptsource.templates import load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import is_there
 
 NO_OPTIONS = "prompt without answer choices (the task is scored by accuracy)"
@@ -44,7 +39,7 @@ NO_OPTION = "target is not among the answer choices"
 
 
 @dataclasses.dataclass(frozen=True)
-class P3(Source):
+class P3(TaskSource):
     """Rendered prompts, a file or a folder for each template (``p3_rows`` says in which forms).
 
     They are tasks of the benchmark ``promptsource``, named ``DATASET[/SUBSET]`` after the beginning of the
@@ -74,22 +69,14 @@ class P3(Source):
         """What decides the examples besides the files."""
         return {"form": "p3", "original_task_only": self.original_task_only}
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every dataset[/subset] with prompts, sorted; those without usable prompts are excluded."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
     def remedy(self, task: str) -> str:
         """As ``Source.remedy``."""
         name = f"{flat(task)}_TEMPLATE"
         source = "data/ of huggingface.co/datasets/bigscience/P3"
         return f"no prompts {self.data_dir}/{name}/ or {name}.jsonl; from {source}"
 
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; a task without usable prompts is excluded."""
         prompts = collections.defaultdict(list)
         for prompt in self._find()[0]:
             prompts[prompt.task].append(prompt)
@@ -98,18 +85,20 @@ class P3(Source):
                 f"{self.data_dir}: no prompts of P3 such as ag_news_classify.jsonl or ag_news_classify/"
             )
         roles = read_roles(Path(self.role_table), self.train_sets) if self.role_table else None
-        return sorted(prompts), lambda task: self._info(task, prompts[task], role_of(roles, task))
+        return {
+            task: functools.partial(self._info, task, held, role_of(roles, task))
+            for task, held in prompts.items()
+        }
 
     def _info(self, task: str, prompts: Sequence[Prompt], role: str) -> TaskInfo:
         used = [prompt for prompt in prompts if not self._removed(prompt)]
-        splits = {split for prompt in used for split in prompt.splits}
         role = role if used else "excluded"
         return TaskInfo(
             benchmark=self.name,
             task=task,
             category=category_of(self.name, task),
             role=role,
-            splits=offered(splits, role),
+            splits=self.offered(_splits(used), role),
             metric="accuracy" if any(map(has_options, used)) else "rouge_l",
             files=tuple(path for prompt in prompts for files, _ in prompt.splits.values() for path in files),
         )
@@ -151,74 +140,55 @@ class P3(Source):
 
     def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
         """As ``Source.assigned``; a dataset without usable prompts stays excluded."""
-        if not task.splits:
-            return task
-        made = super().assigned(task, trained=trained, evaluated=evaluated)
-        splits = {split for prompt in self._used(task) for split in prompt.splits}
-        return dataclasses.replace(made, splits=offered(splits, made.role))
+        return super().assigned(task, trained=trained, evaluated=evaluated) if task.splits else task
 
-    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
-        named = {split_of(split) for prompt in self._used(task) for split in prompt.splits} - {""}
-        if "train" in named and (task.role == "train" or len(named) > 1):
-            yield from self.examples(task, "train", skipped)
+    def available_splits(self, task: TaskInfo) -> Collection[str]:
+        """As ``TaskSource.available_splits``."""
+        return _splits(self._used(task))
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; a skip is counted per row and template."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``, one for each row and template."""
         prompts = self._used(task)
         published = sorted({name for prompt in prompts for name in prompt.splits})
         removed = [prompt for prompt in self._prompts(task) if self._removed(prompt)]
         for name in published_of(published, task.role, split):
             for prompt in removed:
-                _count_removed(prompt, name, skipped)
+                yield from _removed(prompt, name)
             having = [prompt for prompt in prompts if name in prompt.splits]
             rows = itertools.zip_longest(*(filled(prompt, name) for prompt in having))
             for number, row in enumerate(rows, start=1):
                 for prompt, made in zip(having, row, strict=True):
                     if made is None:  # the prompt has fewer rows than others
                         continue
-                    if isinstance(made, str):
-                        skipped[made] += 1
-                    elif reason := _unusable(task, split, made):
-                        skipped[reason] += 1
-                    else:
-                        yield _example(task, split, f"{name}:{number}", prompt, made)
+                    yield f"{name}:{number}", _outcome(task, split, prompt.template, made)
 
 
-def _count_removed(prompt: Prompt, split: str, skipped: collections.Counter[str]) -> None:
-    """Counts the rows of a prompt that is left out; one more where its file is malformed."""
+def _splits(prompts: Iterable[Prompt]) -> set[str]:
+    """The splits that prompts have rows of."""
+    return {split_of(name) for prompt in prompts for name in prompt.splits} - {""}
+
+
+def _removed(prompt: Prompt, split: str) -> Iterator[Outcome]:
+    """The rows of a prompt that is left out; one more where its file is malformed."""
     if split not in prompt.splits:
         return
     try:
         for _ in filled(prompt, split):
-            skipped[OTHER_TASK] += 1
+            yield "", OTHER_TASK
     except UserError:
-        skipped[OTHER_TASK] += 1
+        yield "", OTHER_TASK
 
 
-def _unusable(task: TaskInfo, split: str, made: Filled) -> str | None:
-    """Why a row yields no example, or None."""
-    if not encodable(made.prompt, *made.targets, *made.options):
-        return NOT_UNICODE
-    if split == "train":
-        return None
-    if task.metric == "accuracy" and not made.options:
-        return NO_OPTIONS
-    return NO_OPTION if made.options and made.targets[0] not in made.options else None
-
-
-def _example(task: TaskInfo, split: str, identity: str, prompt: Prompt, made: Filled) -> Example:
-    return Example(
-        benchmark=task.benchmark,
-        task=task.task,
-        example_id=identity,
-        split=split,
-        instruction="",
-        source=made.prompt,
-        references=made.targets,
-        options=made.options,
-        template=prompt.template,
-    )
+def _outcome(task: TaskInfo, split: str, template: str, made: Item | str) -> Item | str:
+    """A row with the name of its template, or why it yields no example."""
+    if isinstance(made, str):
+        return made
+    if split != "train":
+        if task.metric == "accuracy" and not made.options:
+            return NO_OPTIONS
+        if made.options and made.references[0] not in made.options:
+            return NO_OPTION
+    return dataclasses.replace(made, template=template)
 
 
 def _template_file(folder: Path, task: str) -> Path:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench import known_tasks
+from iml_jax.bench.sources.base import Item
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.bounds import LONG_ROW, LongRow, is_long
 from iml_jax.bench.sources.formats.copies import Copies
@@ -42,15 +43,6 @@ _FILE = re.compile(r"(?P<name>(?!info\.|stats\.).+?)\.(jsonl|json|parquet)(\.gz)
 _RECORDS = re.compile(r"(?P<split>\w+)\.tfrecord-\d{5}-of-(?P<shards>\d{5})")
 _CANDIDATES = 4096  # of one example
 CANDIDATE = "another candidate of the same example"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Filled:
-    """A row of P3: stripped texts; ``options`` are empty where the prompt has none, or they are not told."""
-
-    prompt: str
-    targets: tuple[str, ...]
-    options: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,7 +149,7 @@ def has_options(prompt: Prompt) -> bool:
     return False
 
 
-def filled(prompt: Prompt, split: str) -> Iterator[Filled | str]:
+def filled(prompt: Prompt, split: str) -> Iterator[Item | str]:
     """The rows of one split in the order of the files, or why a row (or candidate) is of no use.
 
     Raises:
@@ -184,7 +176,7 @@ def filled(prompt: Prompt, split: str) -> Iterator[Filled | str]:
         yield from _ranked(list(itertools.islice(group, _CANDIDATES + 1)))
 
 
-def _ranked(candidates: list[tuple[Path, int, dict[str, Any]]]) -> Iterator[Filled | str]:
+def _ranked(candidates: list[tuple[Path, int, dict[str, Any]]]) -> Iterator[Item | str]:
     path, number, _ = candidates[0]
     if len(candidates) > _CANDIDATES:
         raise UserError(f"{path}:{number}: more than {_CANDIDATES} candidates of one example; fix the file")
@@ -205,14 +197,14 @@ def _ranked(candidates: list[tuple[Path, int, dict[str, Any]]]) -> Iterator[Fill
     elif not correct:
         yield "no candidate is correct"
     else:
-        yield Filled(prompt, correct, options)
+        yield Item(prompt, correct, options)
 
 
 def _one(value: Any) -> bool:
     return bool(value[0]) if isinstance(value, list | tuple) and value else bool(value)
 
 
-def _filled(row: Mapping[str, Any], place: str) -> Filled | str:
+def _filled(row: Mapping[str, Any], place: str) -> Item | str:
     prompt, targets = _pair(row, place)
     if not prompt:
         return "empty prompt"
@@ -223,7 +215,7 @@ def _filled(row: Mapping[str, Any], place: str) -> Filled | str:
     if not isinstance(texts, list | tuple):
         raise UserError(f"{place}: 'answer_choices' is a {type(given).__name__}; it must be a list of texts")
     options = tuple(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))
-    return Filled(prompt, targets, options)
+    return Item(prompt, targets, options)
 
 
 def _pair(row: Mapping[str, Any], place: str) -> tuple[str, tuple[str, ...]]:

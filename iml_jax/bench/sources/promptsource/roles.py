@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.formats.rows import table_rows
 from iml_jax.bench.sources.promptsource.filter import task_name
 from iml_jax.foundation.errors import UserError
+from iml_jax.storage.folders import is_there
 
 TRAIN_SETS = ("BASE", "GPT_EVAL", "SGLUE")
 _COLUMNS = ("HF_name", "subset", "do_train", "do_eval")
@@ -40,6 +40,12 @@ def read_roles(path: Path, train_sets: Sequence[str]) -> dict[str, str]:
     return roles
 
 
+def role_table_in(folder: Path) -> str:
+    """The role table beside the rows of a benchmark's folder; empty where there is none."""
+    path = folder / "datasets.csv"
+    return str(path) if is_there(path) else ""
+
+
 def role_of(roles: Mapping[str, str] | None, task: str) -> str:
     """A task's role; without a table every task is trained on."""
     return "train" if roles is None else roles.get(task, "excluded")
@@ -49,18 +55,6 @@ def split_of(published: str) -> str:
     """Which of ``SPLITS`` a published split belongs to; empty: none (``unsupervised``, ``challenge``)."""
     match = _SPLIT.fullmatch(published)
     return _WORDS.get(match["word"], "validation") if match else ""
-
-
-def offered(published: Iterable[str], role: str) -> tuple[str, ...]:
-    """The splits that a task offers, of those published.
-
-    They keep their published names: a task with a test split only is not trained on. An evaluation task has
-    its validation and test splits, or, where only training rows were published, these as its test split.
-    """
-    named = set(map(split_of, published)) - {""}
-    if role == "evaluation" and named:
-        named = named - {"train"} or {"test"}
-    return tuple(split for split in SPLITS if split in named)
 
 
 def published_of(published: Iterable[str], role: str, split: str) -> list[str]:

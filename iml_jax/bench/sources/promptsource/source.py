@@ -8,36 +8,44 @@ measured on the same examples. A row that no template applies to is no example o
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import stable_hash
-from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK, BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.base import (
+    NO_CHOICES,
+    OTHER_TASK,
+    Item,
+    NothingFoundError,
+    Outcome,
+    TaskInfo,
+    TaskSource,
+    skips,
+)
 from iml_jax.bench.sources.formats.bounds import LongRow
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, missing, present, same_name
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.rows import Row
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.promptsource.answers import with_all_answers
 from iml_jax.bench.sources.promptsource.filter import asking_for_the_task
 from iml_jax.bench.sources.promptsource.labels import UNLABELLED_SPLIT, UNNAMED_SPLIT, labelled_splits
 from iml_jax.bench.sources.promptsource.rendering import Rendered
 from iml_jax.bench.sources.promptsource.roles import (
     TRAIN_SETS,
-    offered,
     published_of,
     read_roles,
     role_of,
+    role_table_in,
     split_of,
 )
 from iml_jax.bench.sources.promptsource.rows import PlacedRow, applies, batches, general, rendered
 from iml_jax.bench.sources.promptsource.shortening import shortened
-from iml_jax.bench.sources.promptsource.template_pool import NO_COLUMN, Outcome, Skipped, TemplateSet
+from iml_jax.bench.sources.promptsource.template_pool import NO_COLUMN, Skipped, TemplateSet
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate, load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
@@ -59,7 +67,7 @@ _BY_HAND = {
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptSource(Source):
+class PromptSource(TaskSource):
     """The rows of each dataset (``datasets.locate`` says in which formats) through the templates of its name.
 
     A subset named ``default`` or ``plain_text`` is the dataset without a subset. Every row is rendered with
@@ -109,18 +117,18 @@ class PromptSource(Source):
             "records": 2,  # raise it where the same rows give other examples
         }
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every dataset[/subset] with rows, sorted; those without usable templates are excluded."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self:
+        """As ``Source.in_folder``: the folders ``data`` and ``templates`` in it."""
+        return cls(
+            data_dir=str(folder / "data"),
+            template_dir=str(folder / "templates"),
+            role_table=role_table_in(folder),
+        )
 
     def missing(self) -> dict[Path, str]:
         """As ``Source.missing``: the templates of datasets whose rows are there."""
-        files = {task: self._template_file(task) for task in self._lister()[0]}
+        files = {task: self._template_file(task) for task in sorted(self.discover())}
         return {
             file: f"missing, though there are rows of {task}"
             for task, file in files.items()
@@ -130,7 +138,7 @@ class PromptSource(Source):
     def set_aside(self) -> dict[Path, str]:
         """As ``Source.set_aside``: splits without labels, those whose names say no split, and copies."""
         aside: dict[Path, str] = {}
-        for task in self._lister()[0]:
+        for task in sorted(self.discover()):
             try:
                 dataset, templates = self._dataset(task), self._chosen(task)
             except UserError:  # said where it is listed
@@ -165,8 +173,8 @@ class PromptSource(Source):
             return told
         return f"{told}; {template_file}: from promptsource/ of github.com/bigscience-workshop/promptsource"
 
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Names of the tasks, and what lists one."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; a dataset without usable templates is excluded."""
         data = directory(self.data_dir, "PromptSource.data_dir")
         here = present(data)
         tops = {same_name(path.name) for path in entries(data)}
@@ -198,7 +206,7 @@ class PromptSource(Source):
                 f"{data}: no rows such as DATASET/SUBSET/train.jsonl; bind the folder that has them"
             )
         roles = read_roles(Path(self.role_table), self.train_sets) if self.role_table else None
-        return sorted(names), lambda task: self._info(task, roles)
+        return {task: functools.partial(self._info, task, roles) for task in names}
 
     def templates(self, task: TaskInfo) -> int:
         """As ``Source.templates``: those that are used."""
@@ -222,23 +230,18 @@ class PromptSource(Source):
             task=task,
             category=category_of(self.name, task),
             role=role,
-            splits=offered(labelled_splits(dataset), role) if templates else (),
+            splits=self.offered(_splits(dataset), role) if templates else (),
             metric=metric_of(templates),
             files=(*dataset.files, self._template_file(task)) if templates else dataset.files,
         )
 
     def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
         """As ``Source.assigned``; a dataset without usable templates stays excluded."""
-        if not task.splits:
-            return task
-        made = super().assigned(task, trained=trained, evaluated=evaluated)
-        return dataclasses.replace(made, splits=offered(labelled_splits(self._dataset(task.task)), made.role))
+        return super().assigned(task, trained=trained, evaluated=evaluated) if task.splits else task
 
-    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
-        named = set(map(split_of, labelled_splits(self._dataset(task.task)))) - {""}
-        if task.splits and "train" in named and (task.role == "train" or len(named) > 1):
-            yield from self.examples(task, "train", skipped)
+    def available_splits(self, task: TaskInfo) -> Collection[str]:
+        """As ``TaskSource.available_splits``; none of a dataset without usable templates."""
+        return _splits(self._dataset(task.task)) if task.splits else ()
 
     def _every(self, task: str) -> tuple[PromptTemplate, ...]:
         path = self._template_file(task)
@@ -250,20 +253,18 @@ class PromptSource(Source):
 
     def probe(self, task: TaskInfo, split: str) -> None:
         """As ``Source.probe``; does not look whether the templates apply to every example."""
-        skipped: collections.Counter[str] = collections.Counter()
         templates = self._chosen(task.task)
         with self._rendering(task, templates) as rendering:
-            every = range(len(templates))
-            made = self._made(task, split, rendering, every, skipped=skipped, dropped={})
-            with contextlib.closing(made):
-                next(made, None)
+            outcomes = self._outcomes(task, split, rendering, range(len(templates)), dropped={})
+            with contextlib.closing(outcomes):
+                next((made for _, made in outcomes if isinstance(made, Item)), None)
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; a skip is counted per row and template."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``, one for each row and template."""
         templates = self._chosen(task.task)
         with self._rendering(task, templates) as rendering:
             used = list(range(len(templates)))
-            dropped = collections.Counter({OTHER_TASK: len(self._every(task.task)) - len(templates)})
+            dropped = {OTHER_TASK: len(self._every(task.task)) - len(templates)}
             if split != "train":
                 scored = [number for number in used if _scored(task, templates[number])]
                 used = scored
@@ -271,7 +272,7 @@ class PromptSource(Source):
                     used = general(rendering, self._rows(task, split), scored, self._seed_of(task, templates))
                 dropped[NO_CHOICES] = len(templates) - len(scored)
                 dropped[PARTIAL] = len(scored) - len(used)
-            yield from self._made(task, split, rendering, used, skipped=skipped, dropped=+dropped)
+            yield from self._outcomes(task, split, rendering, used, dropped=dropped)
 
     def _rendering(self, task: TaskInfo, templates: Sequence[PromptTemplate]) -> TemplateSet:
         """The templates, compiled in a worker.
@@ -298,25 +299,24 @@ class PromptSource(Source):
                 row = LongRow() if isinstance(raw, LongRow) else row
                 yield f"{published}:{number}", f"{path}:{line}", row
 
-    def _made(
+    def _outcomes(
         self,
         task: TaskInfo,
         split: str,
         rendering: TemplateSet,
         numbers: Sequence[int],
         *,
-        skipped: collections.Counter[str],
         dropped: Mapping[str, int],
-    ) -> Generator[Example]:
+    ) -> Generator[Outcome]:
         """Every row with the templates ``numbers``; ``dropped`` counts those left out, for each row."""
         seed_of = self._seed_of(task, rendering.templates)
         checked = False
         for batch in batches(self._rows(task, split)):
             outcomes_of = rendered(rendering, batch, numbers, seed_of)
             for row in batch:
-                skipped.update(dropped)
+                yield from skips(row.identity, dropped)
                 if row.unusable:
-                    skipped[row.unusable] += len(numbers)
+                    yield from skips(row.identity, {row.unusable: len(numbers)})
                     continue
                 _, outcomes = next(outcomes_of)
                 if not checked and outcomes and all(outcome == NO_COLUMN for outcome in outcomes):
@@ -324,44 +324,27 @@ class PromptSource(Source):
                 checked = True
                 fits = [applies(rendering, row, *each) for each in zip(numbers, outcomes, strict=True)]
                 for number, fit, outcome in zip(numbers, fits, outcomes, strict=True):
-                    name = rendering.templates[number].name
                     if not fit or not isinstance(outcome, Rendered):
-                        skipped[str(outcome)] += 1
-                    elif made := self._example(task, split, row, name, outcome, skipped=skipped):
-                        yield made
-
-    def _example(
-        self,
-        task: TaskInfo,
-        split: str,
-        row: PlacedRow,
-        template: str,
-        made: Rendered,
-        *,
-        skipped: collections.Counter[str],
-    ) -> Example | None:
-        references = made.references
-        if split != "train":
-            if made.options and references[0] not in made.options:
-                skipped[NO_CHOICE] += 1
-                return None
-            references = with_all_answers(task.task, row.row, references)
-        if made.cut:
-            skipped[shortened(f"a value of more than {self.value_limit} characters")] += 1
-        return Example(
-            benchmark=task.benchmark,
-            task=task.task,
-            example_id=row.identity,
-            split=split,
-            instruction="",
-            source=made.prompt,
-            references=references,
-            options=made.options,
-            template=template,
-        )
+                        yield row.identity, str(outcome)
+                        continue
+                    if split != "train" and outcome.options and outcome.references[0] not in outcome.options:
+                        yield row.identity, NO_CHOICE
+                        continue
+                    if outcome.cut:
+                        yield "", shortened(f"a value of more than {self.value_limit} characters")
+                    references = outcome.references
+                    if split != "train":
+                        references = with_all_answers(task.task, row.row, references)
+                    name = rendering.templates[number].name
+                    yield row.identity, Item(outcome.prompt, references, outcome.options, name)
 
 
-def _refuse(row: PlacedRow, outcome: Outcome, template: str) -> None:
+def _splits(dataset: LocalDataset) -> set[str]:
+    """The splits that a dataset has labelled rows of."""
+    return set(map(split_of, labelled_splits(dataset))) - {""}
+
+
+def _refuse(row: PlacedRow, outcome: object, template: str) -> None:
     """Raises the error of a dataset whose columns no template knows."""
     assert isinstance(outcome, Skipped)
     has = ", ".join(sorted(row.row))

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.bounds import LONG_ROW, NOT_UNICODE
+from iml_jax.bench.sources.formats.bounds import LONG_ROW
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import SPLIT_NAMES, directory, is_name
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.super_natural_instructions import schemas
 from iml_jax.bench.sources.super_natural_instructions.contamination import contaminated
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import read_lines
 
@@ -34,7 +33,7 @@ _SPLIT_FILES = {"train": "train_tasks.txt", "evaluation": "test_tasks.txt"}  # r
 
 
 @dataclasses.dataclass(frozen=True)
-class SuperNaturalInstructions(Source):
+class SuperNaturalInstructions(TaskSource):
     """Task JSON files, with the roles of the benchmark's split files.
 
     Attributes:
@@ -56,6 +55,7 @@ class SuperNaturalInstructions(Source):
 
     name = schemas.BENCHMARK
     rouge = "rouge_l_stemmed"
+    download = "{data_dir}/{task}.json; clone github.com/allenai/natural-instructions"
 
     def __post_init__(self) -> None:
         for field in ("held_out_instances", "evaluation_instances"):
@@ -69,23 +69,22 @@ class SuperNaturalInstructions(Source):
             "evaluation_instances": self.evaluation_instances,
         }
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task file or folder, sorted; files of tasks that are only trained on are not parsed whole."""
-        names, info = self._lister()
-        return tuple(map(info, names))
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self:
+        """As ``Source.in_folder``: the clone of natural-instructions."""
+        splits = folder / "splits" / "default"
+        return cls(data_dir=str(folder / "tasks"), split_dir=str(splits) if splits.is_dir() else "")
 
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Names of the tasks, and what lists one."""
-        folder = directory(self.data_dir, "SuperNaturalInstructions.data_dir")
-        found, _ = _find(folder)
-        roles = self._roles(found)
-        return sorted(found), lambda task: self._info(
-            task, found[task], "excluded" if self._contaminated(task) else roles(task)
-        )
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; files of tasks that are only trained on are not parsed whole."""
+        found, _ = _find(directory(self.data_dir, "SuperNaturalInstructions.data_dir"))
+        role = self._roles(found)
+        return {
+            task: functools.partial(
+                self._info, task, files, "excluded" if self._contaminated(task) else role(task)
+            )
+            for task, files in found.items()
+        }
 
     def _contaminated(self, task: str) -> bool:
         return self.decontaminate and task in contaminated()
@@ -110,7 +109,7 @@ class SuperNaturalInstructions(Source):
         folder = directory(self.split_dir, "SuperNaturalInstructions.split_dir")
         return {role: _names(folder / name) for role, name in _SPLIT_FILES.items()}
 
-    def _roles(self, found: Mapping[str, object]) -> Any:
+    def _roles(self, found: Mapping[str, object]) -> Callable[[str], str]:
         if not self.split_dir:
             return lambda task: "train"
         folder, named = Path(self.split_dir), self._named_tasks()
@@ -164,8 +163,8 @@ class SuperNaturalInstructions(Source):
         metric = self._metric(files, splits) if evaluated else self.rouge
         return dataclasses.replace(made, splits=splits, metric=metric)
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; the rows of ``skipped`` are instances."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``, of instances."""
         files = _named(task)
         path = self._path(task, files, split)
         found = schemas.survey((path, *(other for other in files.values() if other != path)))
@@ -175,28 +174,22 @@ class SuperNaturalInstructions(Source):
         used: collections.Counter[str] = collections.Counter()
         for index, instance in itertools.islice(schemas.instances(path), chosen.start, chosen.stop):
             if schemas.is_left_out(instance):
-                skipped[LONG_ROW] += 1
+                yield "", LONG_ROW
                 continue
             source, references = schemas.checked(instance, index, path)
             given = instance.get("id")
             used[identity := str(index if given is None else given)] += 1
             reason = _unusable(source, references, instruction)
-            if reason is None and source in held_out_inputs:
+            if not reason and source in held_out_inputs:
                 reason = "same input as a held-out instance"
-            if reason is not None:
-                skipped[reason] += 1
-                continue
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=identity if used[identity] == 1 else f"{identity}#{index}",
-                split=split,
+            made = Item(
+                source,
+                references,
+                found.options,
                 instruction=instruction,
-                source=source,
-                references=references,
-                options=found.options,
                 demonstrations=demonstrations,
             )
+            yield identity if used[identity] == 1 else f"{identity}#{index}", reason or made
 
     def _path(self, task: TaskInfo, files: dict[str, Path], split: str) -> Path:
         """The file that holds a split."""
@@ -265,15 +258,11 @@ def _options(files: Mapping[str, Path]) -> tuple[str, ...]:
     return schemas.survey(tuple(files.values())).options
 
 
-def _unusable(source: str, references: tuple[str, ...], instruction: str) -> str | None:
-    """Why an instance yields no example, or None."""
+def _unusable(source: str, references: tuple[str, ...], instruction: str) -> str:
+    """Why an instance yields no example; empty if it does."""
     if not references:
         return "no reference"
-    if not source and not instruction:
-        return "empty input"
-    if not encodable(source, *references):
-        return NOT_UNICODE
-    return None
+    return "" if source or instruction else "empty input"
 
 
 def _names(path: Path) -> set[str]:

@@ -8,6 +8,7 @@ import pytest
 from support.flan_cases import CASES
 
 from iml_jax.bench import known_tasks
+from iml_jax.bench.sources.base import Item
 from iml_jax.bench.sources.flan import fields as flan_fields
 from iml_jax.bench.sources.flan import rows as flan_rows
 from iml_jax.bench.sources.flan.fields import Prepared, forms, render, takes, translation
@@ -164,7 +165,7 @@ def test_other_schemas_of_the_same_datasets() -> None:
     assert triples.fields["tripleset"] == "A B C; D E F"
 
 
-def _rendered(task: str, source: str, target: str) -> flan_fields.Rendered | str:
+def _rendered(task: str, source: str, target: str) -> Item | str:
     prepared = _prepared(task)
     assert isinstance(prepared, Prepared)
     return render(Template(0, parse(source), parse(target)), prepared, forms()[task].target.name)
@@ -172,24 +173,22 @@ def _rendered(task: str, source: str, target: str) -> flan_fields.Rendered | str
 
 def test_rendering() -> None:
     made = _rendered("rte", " {premise} {hypothesis}?\n{options_}\n", "{answer}")
-    assert made == flan_fields.Rendered(
-        "It rains. It is wet.?\nOPTIONS:\n- yes\n- no", ("no",), ("yes", "no")
-    )
+    assert made == Item("It rains. It is wet.?\nOPTIONS:\n- yes\n- no", ("no",), ("yes", "no"), "0")
     assert _rendered("stsb", "{sentence1}", "{answer_str}") == _rendered("stsb", "{sentence1}", "{answer}")
-    assert _rendered("rte", "{premise}", "{glm_answer}") == flan_fields.Rendered(
-        "It rains.", ("false",), ("true", "false")
+    assert _rendered("rte", "{premise}", "{glm_answer}") == Item(
+        "It rains.", ("false",), ("true", "false"), "0"
     )
-    assert _rendered("multirc", "{question}", "[{glm_answer}] {response}") == flan_fields.Rendered(
-        "Q", ("[True] R",), ("[False] R", "[True] R")
+    assert _rendered("multirc", "{question}", "[{glm_answer}] {response}") == Item(
+        "Q", ("[True] R",), ("[False] R", "[True] R"), "0"
     )
     record = _rendered("record", "{passage}\n{options_str}", "{answer}")
-    assert isinstance(record, flan_fields.Rendered)
+    assert isinstance(record, Item)
     assert record.references == ("Bo left.", "Ann left.")
     assert record.options == ("Ann left.", "Bo left.")
     reversed_one = _rendered("sst2", "Write a {answer} review.", "{sentence}")
-    assert reversed_one == flan_fields.Rendered("Write a positive review.", ("S",), ())
-    assert _rendered("squad_v1", "{context}", "Answer: {answer}") == flan_fields.Rendered(
-        "C", ("Answer: a", "Answer: b"), ()
+    assert reversed_one == Item("Write a positive review.", ("S",), (), "0")
+    assert _rendered("squad_v1", "{context}", "Answer: {answer}") == Item(
+        "C", ("Answer: a", "Answer: b"), (), "0"
     )
     assert _rendered("rte", "{premise}", " ") == flan_fields.EMPTY_TARGET
     assert _rendered("rte", "\n", "{answer}") == flan_fields.EMPTY_INPUT
@@ -198,8 +197,8 @@ def test_rendering() -> None:
     alone = Template(0, parse("{title}\n{text}"), parse("{answer}"))
     inside = Template(0, parse("{title}: {text}"), parse("{answer}"))
     rendered = render(alone, prepared, "answer")
-    assert isinstance(rendered, flan_fields.Rendered)
-    assert rendered.prompt == "P"
+    assert isinstance(rendered, Item)
+    assert rendered.source == "P"
     assert render(inside, prepared, "answer") == flan_fields.NO_TEMPLATE
 
 
