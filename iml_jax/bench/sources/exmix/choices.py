@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.exmix.formats import (
     NO_LABEL,
     NO_TEXT,
     Format,
-    Item,
-    Outcome,
     TaskFiles,
     chosen,
     json_objects,

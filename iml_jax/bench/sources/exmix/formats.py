@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.formats.records import json_records
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import open_json
@@ -29,18 +30,6 @@ SPLIT_WORDS = {
     "tests": "test",
     "gen": "test",  # COGS: the test of generalization
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Item:
-    """A row as text: input (without instruction), correct targets, and what there is to choose from."""
-
-    source: str
-    references: tuple[str, ...]
-    options: tuple[str, ...] = ()
-
-
-Outcome = tuple[str, "Item | str"]  # number of the row; the item, or why there is none
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import Source, TaskInfo
-from iml_jax.bench.sources.exmix import choices as exmix_choices
-from iml_jax.bench.sources.exmix import dialogue as exmix_dialogue
-from iml_jax.bench.sources.exmix import texts as exmix_texts
-from iml_jax.bench.sources.exmix.formats import NO_LABEL, SPLIT_WORDS, Format, Item, Outcome, TaskFiles
+from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import (
+    NothingFoundError,
+    Outcome,
+    Source,
+    TaskInfo,
+    TaskSource,
+    without_repeats,
+)
+from iml_jax.bench.sources.exmix import choices, dialogue, texts
+from iml_jax.bench.sources.exmix.formats import NO_LABEL, SPLIT_WORDS, Format, TaskFiles
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.bounds import LONG_ROW, NOT_UNICODE, is_long
+from iml_jax.bench.sources.formats.bounds import LONG_ROW, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate_first
 from iml_jax.bench.sources.formats.files import directory
-from iml_jax.bench.sources.nothing import NothingFoundError
-from iml_jax.bench.sources.repeats import without_repeats
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
+from iml_jax.storage import tables
 from iml_jax.storage.folders import walk
 
 TABLE = Path(__file__).with_name("tasks.tsv")
-FORMATS: dict[str, Format] = {**exmix_choices.FORMATS, **exmix_dialogue.FORMATS, **exmix_texts.FORMATS}
+FORMATS: dict[str, Format] = {**choices.FORMATS, **dialogue.FORMATS, **texts.FORMATS}
 # What OPT-IML Bench has of ExMix: what no other of its benchmarks has (OPT-IML appendix A.1).
 OPT_IML_TASKS = (
     "aidayago2",
@@ -123,18 +125,16 @@ class _Found:
     def _local(self, split: str) -> Iterator[Outcome]:
         assert self.local is not None
         for number, (path, line, row) in enumerate(self.local.located(split), 1):
-            made = LONG_ROW if is_long(row) else exmix_choices.toxicity_item(row, f"{path}:{line}")
+            made = LONG_ROW if is_long(row) else choices.toxicity_item(row, f"{path}:{line}")
             yield f"{split}:{number}", made
 
 
 @functools.cache
 def _table() -> dict[str, _Row]:
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["task"]: _row(row) for row in rows}
+    return {row["task"]: _row(row) for row in tables.rows(TABLE)}
 
 
-def _row(row: dict[str, str]) -> _Row:
+def _row(row: Mapping[str, str]) -> _Row:
     made = FORMATS[row["reader"]]
     if row["files"]:
         made = dataclasses.replace(made, files=re.compile(row["files"]))
@@ -142,7 +142,7 @@ def _row(row: dict[str, str]) -> _Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExMix(Source):
+class ExMix(TaskSource):
     """One folder a dataset, with the files of its public distribution (plain or ``.gz``; docs/data.md).
 
     The prompt is one sentence that says what to do, and the row's input below it; the sentences, folders and
@@ -175,14 +175,14 @@ class ExMix(Source):
         """The names of all tasks that can be read, sorted; ``NAME/*``: one for each folder below NAME."""
         return tuple(sorted(_table()))
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task with files, sorted; of a test file whose labels may be hidden the first row is read."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; of a test file whose labels may be hidden the first row is read."""
         found = self._found()
         if not found:
             raise NothingFoundError(
                 f"{self.data_dir}: no dataset of ExMix; put one into a folder such as {self.known()[0]}"
             )
-        return tuple(self._info(task, found[task]) for task in sorted(found))
+        return {task: functools.partial(self._info, task, made) for task, made in found.items()}
 
     def unread(self) -> dict[Path, str]:
         """Every file below the folder that no task reads -> why."""
@@ -241,38 +241,15 @@ class ExMix(Source):
         """As ``Source.asked_for``."""
         return dataclasses.replace(self, strict=True)
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; the rows of ``skipped`` are utterances, turns, questions or sentences."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``, of utterances, turns, questions or sentences."""
         found = self._found()[task.task]
-        streams = [
-            self._examples(task, split, found.row.instruction, rows, skipped)
-            for rows in found.outcomes(split)
-        ]
-        yield from without_repeats(streams, skipped) if len(streams) > 1 else streams[0]
-
-    def _examples(
-        self,
-        task: TaskInfo,
-        split: str,
-        instruction: str,
-        rows: Iterator[Outcome],
-        skipped: collections.Counter[str],
-    ) -> Iterator[Example]:
-        for identity, made in rows:
-            reason = _unusable(made) if isinstance(made, Item) else made
-            if reason or not isinstance(made, Item):
-                skipped[reason or ""] += 1
-                continue
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=identity,
-                split=split,
-                instruction="",
-                source=f"{instruction}\n{made.source}",
-                references=made.references,
-                options=made.options,
-            )
+        for identity, made in without_repeats(found.outcomes(split)):
+            if isinstance(made, str):
+                yield identity, made
+            else:
+                source = f"{found.row.instruction}\n{made.source}"
+                yield identity, dataclasses.replace(made, source=source)
 
 
 def _places(data: Path, row: _Row) -> Iterator[tuple[str, Path]]:
@@ -322,8 +299,3 @@ def _with_correction(path: Path) -> Path:
 def _holds(found: _Found, path: Path) -> bool:
     """Whether a file belongs to a dataset that is not read file by file."""
     return found.local is not None and found.local.folder in path.parents
-
-
-def _unusable(item: Item) -> str | None:
-    """Why an item is no example, or None."""
-    return None if encodable(item.source, *item.references, *item.options) else NOT_UNICODE

@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.exmix.formats import (
     NO_LABEL,
     NO_TEXT,
     Format,
-    Item,
-    Outcome,
     TaskFiles,
     list_of,
     objects,

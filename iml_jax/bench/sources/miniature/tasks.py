@@ -10,7 +10,6 @@ columns, with generated content.
 
 from __future__ import annotations
 
-import csv
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 from iml_jax.bench.sources.miniature import makers, structures
 from iml_jax.bench.sources.miniature.lexicon import SLOTS
 from iml_jax.bench.sources.miniature.makers import Asking, Maker, Spec, labels_of
+from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("tasks.tsv")
 FLAN_COLLECTION = "flan_v2"
@@ -83,9 +83,8 @@ def _spec(row: Mapping[str, str]) -> Spec:
 def specs() -> dict[str, tuple[Spec, ...]]:
     """Benchmark, or ``flan_v2`` for FLAN's rendered prompts -> its tasks, in the order of the table."""
     found: dict[str, list[Spec]] = {}
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
-            found.setdefault(row["benchmark"], []).append(_spec(row))
+    for row in tables.rows(TABLE):
+        found.setdefault(row["benchmark"], []).append(_spec(row))
     return {benchmark: tuple(tasks) for benchmark, tasks in found.items()}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import functools
 import random
 from pathlib import Path
 
@@ -11,14 +9,10 @@ from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.miniature.lexicon import FRAMES
 from iml_jax.bench.sources.miniature.makers import Sizes, draw_words, fill, sentence
 from iml_jax.bench.sources.miniature.writers_prompts import encoded, json_bytes
+from iml_jax.storage import tables
 
-
-@functools.cache
-def _facts() -> tuple[tuple[str, str, str, str], ...]:
-    """(slot, what is said of its word, the same as question and answer), the rows of ``facts.tsv``."""
-    with Path(__file__).with_name("facts.tsv").open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return tuple((row["slot"], row["fact"], row["question"], row["answer"]) for row in rows)
+# A slot, what is said of its word, and the same as question and answer.
+_FACTS = Path(__file__).with_name("facts.tsv")
 
 
 def pretraining(sizes: Sizes) -> dict[str, bytes]:
@@ -26,8 +20,8 @@ def pretraining(sizes: Sizes) -> dict[str, bytes]:
     rng = random.Random(stable_hash(sizes.seed, "pretrain"))
     facts = []
     for _ in range(sizes.instances):
-        slot, fact, _, _ = rng.choice(_facts())
-        text = sentence(fact, draw_words(rng, (slot,)))
+        fact = rng.choice(tables.rows(_FACTS))
+        text = sentence(fact["fact"], draw_words(rng, (fact["slot"],)))
         facts.append({"text": text, "meta": {"pile_set_name": "miniature"}})
     stories = (fill(rng, frame)[0] for frame in rng.choices(sorted(FRAMES), k=sizes.instances))
     return {
@@ -60,6 +54,6 @@ def dialogue(sizes: Sizes) -> dict[str, bytes]:
 
 
 def _turns(rng: random.Random) -> list[str]:
-    slot, _, question, answer = rng.choice(_facts())
-    words = draw_words(rng, (slot,))
-    return [sentence(question, words), sentence(answer, words)]
+    fact = rng.choice(tables.rows(_FACTS))
+    words = draw_words(rng, (fact["slot"],))
+    return [sentence(fact["question"], words), sentence(fact["answer"], words)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import functools
 import itertools
@@ -18,6 +17,7 @@ from iml_jax.bench.sources.formats.records import Record, csv_records, document
 from iml_jax.bench.sources.suites.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
+from iml_jax.storage import tables
 from iml_jax.storage.folders import entries, is_there
 from iml_jax.storage.reading import parse_json, read_lines
 
@@ -225,12 +225,10 @@ def labels_of(path: Path) -> tuple[str, ...]:
 
 @functools.cache
 def _known() -> dict[str, _Known]:
-    with _TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {
-            row["task"]: _Known(tuple(row["columns"].split(";")), row["instruction"], row["kind"])
-            for row in rows
-        }
+    return {
+        row["task"]: _Known(tuple(row["columns"].split(";")), row["instruction"], row["kind"])
+        for row in tables.rows(_TABLE)
+    }
 
 
 def _settings(path: Path) -> dict[str, tuple[tuple[str, ...], str]]:

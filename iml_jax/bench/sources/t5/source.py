@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource, without_repeats
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.bounds import LONG_ROW, NOT_UNICODE, is_long
+from iml_jax.bench.sources.formats.bounds import LONG_ROW, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate_first
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.parallel_text import language_name
 from iml_jax.bench.sources.formats.rows import Row
-from iml_jax.bench.sources.nothing import NothingFoundError
-from iml_jax.bench.sources.repeats import without_repeats
 from iml_jax.bench.sources.t5 import files as t5_files
 from iml_jax.bench.sources.t5.files import Part
 from iml_jax.bench.sources.t5.text import MalformedRowError, Pair, TaskForm
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
+from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("tasks.tsv")
 # What OPT-IML Bench keeps of T5, because its other benchmarks have the rest (OPT-IML appendix A.1).
@@ -45,21 +42,20 @@ _HIDDEN = "its labels are not public"
 @functools.cache
 def forms() -> dict[str, TaskForm]:
     """T5's registry name -> form, of all its supervised tasks but those with sentinel tokens."""
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {
-            row["task"]: TaskForm(
-                task=row["task"],
-                form=row["form"],
-                keyword=row["keyword"],
-                fields=tuple(filter(None, row["fields"].split(","))),
-                labels=tuple(filter(None, row["labels"].split(","))),
-                datasets=tuple(row["datasets"].split("|")),
-                splits=tuple(filter(None, row["splits"].split(","))),
-                instruction=row["instruction"],
-            )
-            for row in rows
-        }
+    return {form.task: form for form in tables.read(TABLE, _form)}
+
+
+def _form(**row: str) -> TaskForm:
+    return TaskForm(
+        task=row["task"],
+        form=row["form"],
+        keyword=row["keyword"],
+        fields=tuple(filter(None, row["fields"].split(","))),
+        labels=tuple(filter(None, row["labels"].split(","))),
+        datasets=tuple(row["datasets"].split("|")),
+        splits=tuple(filter(None, row["splits"].split(","))),
+        instruction=row["instruction"],
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +106,7 @@ class _Found:
 
 
 @dataclasses.dataclass(frozen=True)
-class T5(Source):
+class T5(TaskSource):
     """Rows of the datasets of T5's tasks, in T5's text-to-text forms.
 
     A dataset is found under its name (``glue/rte/train.jsonl``, a TFDS or a ``save_to_disk`` folder, see
@@ -147,14 +143,14 @@ class T5(Source):
         """The names of T5's own tasks, sorted, whether their data are here or not."""
         return tuple(sorted(forms()))
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task with data, sorted; of a raw SuperGLUE file the first row is read."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; of a raw SuperGLUE file the first row is read."""
         found = self._found()[0]
         if not found:
             raise NothingFoundError(
                 f"{self.data_dir}: no dataset of T5's tasks; put rows under e.g. glue/rte/train.jsonl"
             )
-        return tuple(self._info(found[task]) for task in sorted(found))
+        return {task: functools.partial(self._info, made) for task, made in found.items()}
 
     def unread(self) -> dict[Path, str]:
         """Every file below the folder that no task reads -> why."""
@@ -213,39 +209,31 @@ class T5(Source):
             files=found.files(),
         )
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; a row may give several, or be skipped for several reasons."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``; a row may give several, or be skipped for several reasons."""
         found = self._found()[0][task.task]
-        streams = [self._examples(found, name, part, split, skipped) for name, part in found.splits()[split]]
-        yield from without_repeats(streams, skipped) if len(streams) > 1 else streams[0]
+        return without_repeats(
+            [self._outcomes(found, name, part, split) for name, part in found.splits()[split]]
+        )
 
-    def _examples(
-        self, found: _Found, name: str, part: Part | None, split: str, skipped: collections.Counter[str]
-    ) -> Iterator[Example]:
+    def _outcomes(self, found: _Found, name: str, part: Part | None, split: str) -> Iterator[Outcome]:
         for identity, place, row in found.rows(name, part, Path(self.data_dir)):
             if is_long(row):
-                skipped[LONG_ROW] += 1
+                yield identity, LONG_ROW
                 continue
             try:
                 pairs = list(found.form.pairs(row, training=split == "train"))
             except MalformedRowError as error:
                 raise UserError(f"{place}: {error}; fix the row") from error
             for index, pair in enumerate(pairs):
+                suffix = f".{index}" if index else ""
                 if isinstance(pair, str):
-                    skipped[pair] += 1
-                elif reason := _unusable(pair):
-                    skipped[reason] += 1
+                    yield identity + suffix, pair
+                elif not all(reference.strip() for reference in pair.references):
+                    yield identity + suffix, "empty target"
                 else:
-                    yield Example(
-                        benchmark=self.name,
-                        task=found.form.task,
-                        example_id=identity + (f".{index}" if index else ""),
-                        split=split,
-                        instruction="",
-                        source=self._source(found.form, pair),
-                        references=pair.references,
-                        options=pair.options,
-                    )
+                    source = self._source(found.form, pair)
+                    yield identity + suffix, Item(source, pair.references, pair.options)
 
     def _source(self, form: TaskForm, pair: Pair) -> str:
         return pair.text if self.prompts == "keyword" else f"{form.instruction}\n{pair.body}"
@@ -274,10 +262,3 @@ def _own_form(dataset: str) -> TaskForm:
         splits=SPLITS,
         instruction=f"Translate the text from {names[0]} into {names[1]}.",
     )
-
-
-def _unusable(pair: Pair) -> str | None:
-    """Why a pair is no example, or None."""
-    if not all(reference.strip() for reference in pair.references):
-        return "empty target"
-    return None if encodable(pair.text, *pair.references, *pair.options) else NOT_UNICODE

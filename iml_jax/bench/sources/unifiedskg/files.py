@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.example import SPLITS
+from iml_jax.bench.sources.base import NothingFoundError
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.bounds import drop, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.records import json_rows
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.bench.sources.unifiedskg.tasks import SPLIT, SkgTask, by_name, tasks
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, walk

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources import base
+from iml_jax.bench.sources.base import Source, TaskInfo, TaskSource, rows_of, splits_in_role
 from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.promptsource.shortening import shortened
 from iml_jax.bench.sources.unifiedskg import requests, sql, tables, texts, wikisql
-from iml_jax.bench.sources.unifiedskg.files import find, holds_items, plain, split_of
+from iml_jax.bench.sources.unifiedskg.files import TaskFiles, find, holds_items, plain, split_of
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Reader, Request, preprocessed
 from iml_jax.bench.sources.unifiedskg.linearise import cut
 from iml_jax.bench.sources.unifiedskg.prompts import FORMS, joined, keyword_prompt
@@ -47,7 +47,7 @@ READERS: dict[str, Reader] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class UnifiedSKG(Source):
+class UnifiedSKG(TaskSource):
     """The authors' preprocessed items, or the original files of a task, made into the same items.
 
     Items: ``TASK_SPLIT.json``, an array (or JSON lines) of objects with text_in, struct_in and seq_out, as
@@ -107,25 +107,15 @@ class UnifiedSKG(Source):
         """The names of all tasks that UnifiedSKG has a loader for: the paper's 21, then the others."""
         return tuple(task.name for task in sorted(tasks(), key=lambda task: (not task.paper, task.name)))
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every task with a file in the folder, sorted; no file is opened."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``; an item file of no task of UnifiedSKG counts as a broken one."""
-        return self.surveyed(*self._lister())
-
-    def _lister(self) -> tuple[Sequence[str], Callable[[str], TaskInfo]]:
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; no file is opened. An item file of an unknown task is a broken task."""
         found, _ = find(directory(self.data_dir, "UnifiedSKG.data_dir"))
+        return {task: functools.partial(self._described, task, files) for task, files in found.items()}
 
-        def info(task: str) -> TaskInfo:
-            files = found[task]
-            if isinstance(files, UserError):
-                raise files
-            return self._info(task, (*files.splits.values(), *self._side(files.side)))
-
-        return tuple(found), info
+    def _described(self, task: str, files: TaskFiles | UserError) -> TaskInfo:
+        if isinstance(files, UserError):
+            raise files
+        return self._info(task, (*files.splits.values(), *self._side(files.side)))
 
     def set_aside(self) -> dict[Path, str]:
         """As ``Source.set_aside``: copies."""
@@ -163,30 +153,23 @@ class UnifiedSKG(Source):
             task=task,
             category=category_of(self.name, task),
             role=role,
-            splits=_splits(set(_split_files(task, files)), role),
+            splits=splits_in_role(_split_files(task, files), role),
             metric=by_name()[task].metric,
             files=files,
         )
 
-    def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
-        """As ``Source.assigned``; splits follow the role as for the ``evaluation_tasks``."""
-        made = super().assigned(task, trained=trained, evaluated=evaluated)
-        return dataclasses.replace(made, splits=_splits(set(_split_files(task.task, task.files)), made.role))
+    def available_splits(self, task: TaskInfo) -> Collection[str]:
+        """As ``TaskSource.available_splits``."""
+        return _split_files(task.task, task.files)
 
     def asked_for(self, task: str) -> Source:
         """As ``Source.asked_for``."""
         return dataclasses.replace(self, strict=True)
 
-    def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.demonstrations``; evaluation tasks show training rows if they have other rows."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[base.Outcome]:
+        """As ``TaskSource.items``, of questions, turns, sentences or statements."""
         files = _split_files(task.task, task.files)
-        if "train" in files and (task.role == "train" or len(files) > 1):
-            yield from self.examples(task, "train", skipped)
-
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; the rows of ``skipped`` are questions, turns, sentences or statements."""
-        files = _split_files(task.task, task.files)
-        own = split if split in files else "train"  # an evaluation task with training rows only
+        own = rows_of(split, files)
         request = Request(
             path=files[own],
             files=task.files,
@@ -197,20 +180,12 @@ class UnifiedSKG(Source):
         for identity, made in _outcomes(known, request):
             outcome = _unusable(made, known) or made if isinstance(made, Item) else made
             if isinstance(outcome, str):
-                skipped[outcome] += 1
+                yield identity, outcome
                 continue
             if 0 < self.structure_characters < len(outcome.struct_in):
-                skipped[shortened(f"a structure of more than {self.structure_characters} characters")] += 1
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=identity,
-                split=split,
-                instruction="",
-                source=self._prompt(outcome, known),
-                references=outcome.references,
-                options=known.options,
-            )
+                yield identity, shortened(f"a structure of more than {self.structure_characters} characters")
+            source = self._prompt(outcome, known)
+            yield identity, base.Item(source, outcome.references, known.options)
 
     def _prompt(self, item: Item, task: SkgTask) -> str:
         struct_in = cut(item.struct_in, self.structure_characters)
@@ -224,12 +199,6 @@ def _split_files(task: str, files: Sequence[Path]) -> dict[str, Path]:
     known = by_name()[task]
     own = itertools.takewhile(lambda path: not known.is_side(plain(path.as_posix())), files)
     return {split_of(path): path for path in own}
-
-
-def _splits(named: set[str], role: str) -> tuple[str, ...]:
-    if role == "evaluation":
-        named = named - {"train"} or {"test"}
-    return tuple(split for split in SPLITS if split in named)
 
 
 def _outcomes(task: SkgTask, request: Request) -> Iterator[Outcome]:

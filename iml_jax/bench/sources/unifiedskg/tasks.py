@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import re
 from pathlib import Path
+
+from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("tasks.tsv")
 
@@ -77,26 +78,24 @@ class SkgTask:
 SPLIT = r"(?:train|dev|devel|val|valid|validation|eval|test)"
 
 
-@functools.cache
 def tasks() -> tuple[SkgTask, ...]:
     """The tasks of the table, sorted by name."""
-    with TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return tuple(
-            SkgTask(
-                name=row["task"],
-                keywords=Keywords(row["structure"], row["text"], row["target"], row["context"]),
-                metric=row["metric"],
-                description=row["description"],
-                paper=row["paper"] == "yes",
-                options=tuple(filter(None, row["options"].split("|"))),
-                aliases=tuple(filter(None, row["aliases"].split("|"))),
-                data=_patterns(row["data"]),
-                side=_patterns(row["side"]),
-                no_target=row["no_target"],
-            )
-            for row in rows
-        )
+    return tables.read(TABLE, _task)
+
+
+def _task(**row: str) -> SkgTask:
+    return SkgTask(
+        name=row["task"],
+        keywords=Keywords(row["structure"], row["text"], row["target"], row["context"]),
+        metric=row["metric"],
+        description=row["description"],
+        paper=row["paper"] == "yes",
+        options=tuple(filter(None, row["options"].split("|"))),
+        aliases=tuple(filter(None, row["aliases"].split("|"))),
+        data=_patterns(row["data"]),
+        side=_patterns(row["side"]),
+        no_target=row["no_target"],
+    )
 
 
 def _patterns(cell: str) -> tuple[str, ...]:
