@@ -73,7 +73,7 @@ setup(
     package_dir={"iml_jax.gin": "gin"},
     package_data={
         "iml_jax.gin": ["*/*.gin"],
-        "iml_jax.bench": ["*.tsv", "known/*.tsv", "sources/*/*.tsv"],
+        "iml_jax.bench": ["*.tsv", "known/*.tsv", "sources/*.tsv", "sources/*/*.tsv"],
         "iml_jax.evaluation": ["metrics/*.tsv", "pages/*.css", "pages/*.js", "pages/templates/*.jinja"],
     },
     install_requires=CORE,

@@ -9,7 +9,6 @@ from iml_jax.bench import known_tasks, mixtures, roles
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import Source
-from iml_jax.bench.sources.suites.evaluation_only import EvaluationOnly
 from iml_jax.data.manifest import Manifest
 
 
@@ -44,7 +43,7 @@ def expected(config: MixtureConfig, source: Source) -> tuple[str, ...]:
         wanted = (config.evaluation_set,) if config.evaluation_set else used
         rows = known_tasks.every(source.name)
         return tuple(row.task for row in rows if row.role in wanted and not row.same_as)
-    return source.expected() if isinstance(source, EvaluationOnly) else ()
+    return source.expected()
 
 
 def _some(names: Iterable[str]) -> str:

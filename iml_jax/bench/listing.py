@@ -11,10 +11,8 @@ from pathlib import Path
 from iml_jax.bench import known_tasks, unread
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.known_tasks import KnownTask
-from iml_jax.bench.remedies import remedy
-from iml_jax.bench.sources import default_sources
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
-from iml_jax.bench.sources.nothing import NothingFoundError
+from iml_jax.bench.sources import default_sources, remedy
+from iml_jax.bench.sources.base import BrokenTask, NothingFoundError, Source, TaskInfo
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.printing import one_line
 from iml_jax.storage.reading import regular_file

@@ -13,8 +13,7 @@ from pathlib import Path
 from iml_jax.bench import known_tasks, leakage_decisions, left_out, rates, roles, taxonomy
 from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.sources import expand
-from iml_jax.bench.sources.base import Source, TaskInfo
-from iml_jax.bench.sources.nothing import NothingFoundError
+from iml_jax.bench.sources.base import NothingFoundError, Source, TaskInfo
 from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
 from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of

@@ -9,10 +9,9 @@ from pathlib import Path
 from iml_jax.bench import left_out, mixtures
 from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.mixtures import MixtureConfig
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.base import BrokenTask, NothingFoundError, Source, TaskInfo
 from iml_jax.bench.sources.formats.copies import PACKED
 from iml_jax.bench.sources.formats.row_counts import RowCounter
-from iml_jax.bench.sources.nothing import NothingFoundError
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.printing import one_line
 from iml_jax.storage import paths
@@ -21,16 +20,6 @@ from iml_jax.storage.folders import entries, walk
 NO_TASK = "no task is made of it"
 NO_SOURCE = "no source reads it"
 _LISTED = 20  # files of one source and reason that are named
-
-
-def told(source: Source) -> dict[Path, str] | None:
-    """What a source itself says it does not read -> why; None where it has no word on that.
-
-    Raises:
-      UserError: as ``Source.tasks``.
-    """
-    own = getattr(source, "unread", None)
-    return None if own is None else own()
 
 
 def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Path, str]:
@@ -44,7 +33,7 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
       tasks: what it lists; the files of a broken task are named by its reason.
     """
     try:
-        own = told(source)
+        own = source.unread()
     except NothingFoundError:
         own = None
     except UserError:
@@ -158,7 +147,7 @@ def note(mixture: MixtureConfig) -> str:
     unread: dict[Path, str] = {}
     for source in (mixtures.located(source, mixture.data_dir) for source in mixture.sources):
         try:
-            unread |= told(source) or {}
+            unread |= source.unread() or {}
             unread |= source.missing()
         except UserError:
             continue  # its tasks were excluded; what is wrong with it matters to none that are prepared

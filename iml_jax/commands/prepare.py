@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from iml_jax.commands.registry import PROMPTS, SOURCES
+from iml_jax.bench.sources import SOURCES
+from iml_jax.commands.registry import PROMPTS
 from iml_jax.foundation.printing import show
 from iml_jax.storage.reading import read_text
 

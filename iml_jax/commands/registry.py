@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
+from iml_jax.bench.sources import SOURCES
 from iml_jax.config.registry import REGISTRY
 
-# The meta-datasets, as `iml prepare` and `iml tasks` take them.
-SOURCES: dict[str, str] = {
-    "SuperNaturalInstructions": (
-        "iml_jax.bench.sources.super_natural_instructions.source:SuperNaturalInstructions"
-    ),
-    "PromptSource": "iml_jax.bench.sources.promptsource.source:PromptSource",
-    "P3": "iml_jax.bench.sources.promptsource.p3:P3",
-    "CrossFit": "iml_jax.bench.sources.crossfit.source:CrossFit",
-    "Flan": "iml_jax.bench.sources.flan.source:Flan",
-    "ExMix": "iml_jax.bench.sources.exmix.source:ExMix",
-    "T5": "iml_jax.bench.sources.t5.source:T5",
-    "Reasoning": "iml_jax.bench.sources.reasoning.source:Reasoning",
-    "UnifiedSKG": "iml_jax.bench.sources.unifiedskg.source:UnifiedSKG",
-    "Mmlu": "iml_jax.bench.sources.suites.mmlu:Mmlu",
-    "BigBenchHard": "iml_jax.bench.sources.suites.bbh:BigBenchHard",
-    "BigBench": "iml_jax.bench.sources.suites.bigbench:BigBench",
-    "Raft": "iml_jax.bench.sources.suites.raft:Raft",
-    "Opt14": "iml_jax.bench.sources.suites.opt14:Opt14",
-    "PretrainingText": "iml_jax.bench.sources.corpora.source:PretrainingText",
-    "Dialogue": "iml_jax.bench.sources.corpora.source:Dialogue",
-    "Miniature": "iml_jax.bench.sources.miniature.source:Miniature",
-}
 # The variants of prompts, as `Mixture.train_prompts` and `Mixture.evaluation_prompts` take them.
 PROMPTS: dict[str, str] = {
     "ZeroShot": "iml_jax.bench.variants:ZeroShot",

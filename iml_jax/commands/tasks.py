@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from iml_jax.commands.registry import PROMPTS, SOURCES
+from iml_jax.bench.sources import SOURCES
+from iml_jax.commands.registry import PROMPTS
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.printing import one_line, show
 from iml_jax.storage import paths

@@ -35,7 +35,7 @@ def crossfit(tmp_path: Path) -> Path:
 
 def test_a_source_without_a_word_of_its_own(crossfit: Path) -> None:
     source = CrossFit(data_dir=str(crossfit))
-    assert unread.told(source) is None
+    assert source.unread() is None
     expected = {crossfit / "notes/table.tsv": unread.NO_TASK}
     assert unread.of_source(source, source.survey()) == expected
     (crossfit / "round").symlink_to(crossfit)  # a folder in itself is walked once

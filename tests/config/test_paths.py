@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from iml_jax import cli, config
+from iml_jax.bench.sources import SOURCES
 from iml_jax.commands import COMMANDS
-from iml_jax.commands.registry import REGISTRY, SOURCES
+from iml_jax.commands.registry import REGISTRY
 from iml_jax.config import paths
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import paths as storage_paths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -14,6 +15,7 @@ from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.formats.bounds import usable
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.printing import encodable, one_line
+from iml_jax.storage import tables
 
 ROLES = ("train", "evaluation", "excluded")
 METRICS = (
@@ -23,6 +25,7 @@ METRICS = (
 # Why a row with one of its templates is no example, whatever the row.
 OTHER_TASK = "template that asks for another task (original_task_only)"
 NO_CHOICES = "template without answer choices (the task is scored by accuracy)"
+DOWNLOADS = Path(__file__).with_name("downloads.tsv")
 REPEATED = "repeated from another file"
 _REMEMBERED = 1_000_000  # examples, about 100 MB; the sets that are published in nested subsets are smaller
 
@@ -96,6 +99,14 @@ class Item:
     completion: bool = False
 
 
+@functools.cache
+def _downloads() -> dict[tuple[str, str], str]:
+    """(benchmark, task) -> file of the task and where it is from, with the fields {data_dir} and {task}."""
+    return {
+        (row["benchmark"], row["task"]): f"{row['file']}; {row['origin']}" for row in tables.rows(DOWNLOADS)
+    }
+
+
 # (example_id, the item or the reason why the row has none); the id of a row without an item may be empty.
 Outcome = tuple[str, Item | str]
 
@@ -106,8 +117,6 @@ class Source(abc.ABC):
     name: str
     # A malformed optional file is refused, not counted: a task that a mixture names is read so.
     strict: bool = False
-    # What ``remedy`` says of a task, with the fields {data_dir} and {task}.
-    download: ClassVar[str] = ""
     # Whether the first row of its CSV and TSV files names the columns; None where some do and some do not.
     header: ClassVar[bool | None] = None
     # The metric for which the paper's tables say Rouge-L: as this benchmark's own scorer computes it.
@@ -158,10 +167,13 @@ class Source(abc.ABC):
     def remedy(self, task: str) -> str:
         """Which file of a task belongs where, and how a person gets it; empty where that is not known.
 
+        Its row of ``downloads.tsv``, or that of all tasks of the benchmark (``*``).
+
         Args:
           task: the public name of a task of this benchmark.
         """
-        return self.download.format(data_dir=getattr(self, "data_dir", ""), task=task)
+        row = _downloads().get((self.name, task)) or _downloads().get((self.name, "*"), "")
+        return row.format(data_dir=getattr(self, "data_dir", ""), task=task)
 
     def unread(self) -> dict[Path, str] | None:
         """The files below its folder that no task is made of -> why; None where the source cannot tell.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from iml_jax.bench import known_tasks
+from iml_jax.bench.sources import LAYOUT, base, remedy
 from iml_jax.bench.sources.base import (
     REPEATED,
     BrokenTask,
@@ -42,7 +44,6 @@ class Rows(TaskSource):
     """The rows above; its task ``broken`` cannot be described."""
 
     name = "rows"
-    download = "{task}.tsv in {data_dir}; from example.org"
     data_dir: str = "data"
     role: str = "train"
 
@@ -125,8 +126,26 @@ def test_items_become_examples_and_what_is_none_is_counted() -> None:
     assert (asked.split, asked.options, asked.template) == ("validation", ("d", "e"), "t")
 
 
-def test_the_remedy_names_the_file_its_place_and_where_it_is_from() -> None:
-    assert Rows().remedy("copa") == "copa.tsv in data; from example.org"
+def test_the_remedy_is_the_row_of_the_task_else_that_of_its_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "downloads.tsv"
+    table.write_text(
+        "benchmark\ttask\tfile\torigin\n"
+        "rows\t*\t{data_dir}/{task}.tsv\texample.org\n"
+        "rows\tcopa\t{data_dir}/copa/\task for it\n"
+    )
+    monkeypatch.setattr(base, "DOWNLOADS", table)
+    base._downloads.cache_clear()
+    assert Rows().remedy("rte") == "data/rte.tsv; example.org"
+    assert Rows().remedy("copa") == "data/copa/; ask for it"
+    base._downloads.cache_clear()
+
+
+def test_every_known_task_of_a_data_folder_has_a_remedy(tmp_path: Path) -> None:
+    for row in known_tasks.every():
+        if row.benchmark in LAYOUT:
+            assert str(tmp_path / row.benchmark) in remedy(row.benchmark, row.task, tmp_path)
 
 
 def test_items_that_an_earlier_file_had_are_repeats_and_those_inside_one_file_stay() -> None:

@@ -8,6 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.sources.base import OTHER_TASK, Item, NothingFoundError, Outcome, TaskInfo, TaskSource
@@ -26,6 +27,7 @@ from iml_jax.bench.sources.promptsource.roles import (
     published_of,
     read_roles,
     role_of,
+    role_table_in,
     split_of,
 )
 from iml_jax.bench.sources.promptsource.templates import load_templates
@@ -64,6 +66,16 @@ class P3(TaskSource):
     original_task_only: bool = True
 
     name = "promptsource"
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self:
+        """As ``Source.in_folder``: the folder ``p3`` in it, and ``templates`` where there is one."""
+        templates = folder / "templates"
+        return cls(
+            data_dir=str(folder / "p3"),
+            template_dir=str(templates) if templates.is_dir() else "",
+            role_table=role_table_in(folder),
+        )
 
     def settings(self) -> dict[str, object]:
         """What decides the examples besides the files."""

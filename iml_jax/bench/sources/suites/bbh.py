@@ -86,12 +86,8 @@ class BigBenchHard(EvaluationSet):
         return "bbh_cot" if self.chain_of_thought else "bbh"
 
     def expected(self) -> tuple[str, ...]:
-        """As ``EvaluationOnly.expected``."""
+        """As ``Source.expected``."""
         return TASKS
-
-    def remedy(self, task: str) -> str:
-        """As ``Source.remedy``."""
-        return f"{self.data_dir}/bbh/{task}.json; clone github.com/suzgunmirac/BIG-Bench-Hard"
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every file, sorted; no file is opened."""

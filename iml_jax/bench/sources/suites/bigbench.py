@@ -48,10 +48,6 @@ class BigBench(EvaluationSet):
 
     name = "bigbench"
 
-    def remedy(self, task: str) -> str:
-        """As ``Source.remedy``."""
-        return f"{self.data_dir}/{task}/task.json; benchmark_tasks of github.com/google/BIG-bench"
-
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every task file, sorted; each is parsed."""
         found, _ = self._find()

@@ -32,10 +32,6 @@ class EvaluationOnly(Source):
         """As ``Source.assigned``; asked to train on a task, it refuses it."""
         return super().assigned(task, trained=False, evaluated=evaluated and not trained)
 
-    def expected(self) -> tuple[str, ...]:
-        """The names of the tasks that the set has when it is whole; none where that is not known."""
-        return ()
-
 
 class EvaluationSet(EvaluationOnly):
     """An evaluation-only source whose tasks are found by name, each listed by itself."""

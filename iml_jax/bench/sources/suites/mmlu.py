@@ -49,7 +49,7 @@ class Mmlu(EvaluationOnly):
     name = "mmlu"
 
     def expected(self) -> tuple[str, ...]:
-        """As ``EvaluationOnly.expected``."""
+        """As ``Source.expected``."""
         return tuple(row.task for row in known_tasks.every(self.name))
 
     def tasks(self) -> Sequence[TaskInfo]:
@@ -60,10 +60,6 @@ class Mmlu(EvaluationOnly):
         """As ``Source.survey``."""
         found, _ = self._find()
         return self.surveyed(found, lambda subject: self._info(subject, found[subject]))
-
-    def remedy(self, task: str) -> str:
-        """As ``Source.remedy``."""
-        return f"{self.data_dir}/test/{task}_test.csv; data.tar that github.com/hendrycks/test links to"
 
     def missing(self) -> dict[Path, str]:
         """As ``Source.missing``: dev tables of subjects, without which they have no demonstrations."""

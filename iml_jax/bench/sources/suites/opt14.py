@@ -87,12 +87,8 @@ class Opt14(EvaluationSet):
     name = "opt14"
 
     def expected(self) -> tuple[str, ...]:
-        """As ``EvaluationOnly.expected``."""
+        """As ``Source.expected``."""
         return tuple(task for task in ALIASES if self.hellaswag or task != "hellaswag")
-
-    def remedy(self, task: str) -> str:
-        """As ``Source.remedy``."""
-        return f"{self.data_dir}/{task}/SPLIT.jsonl; save the rows of the Hugging Face dataset"
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every task with a folder, sorted; of each file the first row is read."""

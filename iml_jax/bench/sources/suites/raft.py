@@ -64,16 +64,12 @@ class Raft(EvaluationSet):
     name = "raft"
 
     def expected(self) -> tuple[str, ...]:
-        """As ``EvaluationOnly.expected``."""
+        """As ``Source.expected``."""
         return tuple(_known())
 
     def settings(self) -> dict[str, object]:
         """What decides the examples besides the files."""
         return {"strict": self.strict or bool(self.prompt_dir)}
-
-    def remedy(self, task: str) -> str:
-        """As ``Source.remedy``."""
-        return f"{self.data_dir}/data/{task}/; clone huggingface.co/datasets/ought/raft"
 
     def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
         """Every folder with a ``task.json`` or a train table, sorted."""

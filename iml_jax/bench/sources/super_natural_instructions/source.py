@@ -55,7 +55,6 @@ class SuperNaturalInstructions(TaskSource):
 
     name = schemas.BENCHMARK
     rouge = "rouge_l_stemmed"
-    download = "{data_dir}/{task}.json; clone github.com/allenai/natural-instructions"
 
     def __post_init__(self) -> None:
         for field in ("held_out_instances", "evaluation_instances"):

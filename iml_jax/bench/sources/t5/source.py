@@ -152,6 +152,12 @@ class T5(TaskSource):
             )
         return {task: functools.partial(self._info, made) for task, made in found.items()}
 
+    def remedy(self, task: str) -> str:
+        """As ``Source.remedy``, for T5's own tasks."""
+        dataset = forms()[task].datasets[0]
+        files = f"{self.data_dir}/{dataset}/SPLIT.parquet (or a TFDS folder)"
+        return f"{files}; save the rows of the TensorFlow dataset {dataset}"
+
     def unread(self) -> dict[Path, str]:
         """Every file below the folder that no task reads -> why."""
         found, unread, aside = self._found()

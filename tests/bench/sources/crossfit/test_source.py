@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench.example import Example
+from iml_jax.bench.sources import SOURCES
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.bench.sources.crossfit import tasks as crossfit_tasks
 from iml_jax.bench.sources.crossfit.source import CrossFit
-from iml_jax.commands.registry import SOURCES
 from iml_jax.foundation.errors import UserError
 
 HEADER = "task\ttype\tchoices\tinstruction\n"
