@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HELP = "Score a checkpoint on held-out tasks, per task, category and level."
 CONFIGS = ("Evaluate", "Generate", "Mesh", "Model", "Distributed", "Compilation")
-SAVED = CONFIGS[:-2]  # how hosts find each other and where programs are kept says nothing of the scores
+SAVED = CONFIGS[:-2]  # neither the coordinator nor the compilation cache affects the scores
 POSITIONALS = (
     (
         "checkpoint",
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     Raises:
       UserError: checkpoint, prepared data, reference or configuration are not what they must be.
       Fault: something cannot be read or written, or the outputs are not finite.
-      Preempted: SIGTERM came; answered chunks are kept, and the same command resumes from there.
+      Preempted: SIGTERM came; answered chunks are saved, and the same command resumes from there.
     """
     from iml_jax.foundation.errors import Preempted
     from iml_jax.parallel import compilation, distributed, environment_check, preemption
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
                 _evaluate(arguments, config, stack)
         except Preempted as notice:
             raise Preempted(
-                f"{notice}; what is answered so far is kept, and the same command resumes from there"
+                f"{notice}; the answers so far are saved, and the same command resumes from there"
             ) from notice
 
 
@@ -90,7 +90,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
         raise UserError(f"--output {arguments.output}: must end in .json")
     evaluating = config.build("Evaluate")
     given = results.load(arguments.reference, predictions=True) if arguments.reference else None
-    # Every mistake that can be known is told before the parameters are read.
+    # Every mistake that can be found is reported before the parameters are read.
     saved = checkpoint.find_model(arguments.checkpoint)
     if saved.run is None and not arguments.output:
         raise UserError(f"{saved.path}: belongs to no run; say with --output FILE.json where the scores go")
@@ -103,16 +103,16 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     )
     wanted = settings.settings_of(model, manifest, evaluating)
     label, differing = _label(arguments, saved, suite, manifest, wanted)
-    places = _places(arguments, saved, suite, label)
-    _check_places(arguments, *places)
+    paths_of_result = _output_paths(arguments, saved, suite, label)
+    _check_output_paths(arguments, *paths_of_result)
     if given is not None:
         runner.check_reference(evaluating, manifest, given, f"--reference {arguments.reference}")
-    check = stack.enter_context(exclusive.held_result(places[0]))
+    check = stack.enter_context(exclusive.held_result(paths_of_result[0]))
     loaded = checkpoint.load_model(
         arguments.checkpoint, checkpoint.make_mesh(config), checkpoint.model_changes(config)
     )
-    file, page = _places(arguments, loaded, suite, label)
-    if file != places[0]:  # the newest checkpoint was damaged, or another one is the newest by now
+    file, page = _output_paths(arguments, loaded, suite, label)
+    if file != paths_of_result[0]:  # the newest checkpoint was damaged, or another one is the newest by now
         check = stack.enter_context(exclusive.held_result(file))
     stack.enter_context(in_use.marked(loaded.path))
     generate = answering.settings(evaluating)
@@ -165,8 +165,8 @@ def _label(
     return label, differing
 
 
-def _check_places(arguments: argparse.Namespace, file: Path, page: Path) -> None:
-    """The result and the page can be written, and replace nothing of somebody else's."""
+def _check_output_paths(arguments: argparse.Namespace, file: Path, page: Path) -> None:
+    """Checks that the result and the page can be written, and replace no foreign file."""
     from iml_jax.evaluation.engine import exclusive
     from iml_jax.evaluation.pages import run_outputs
 
@@ -176,7 +176,7 @@ def _check_places(arguments: argparse.Namespace, file: Path, page: Path) -> None
         exclusive.check_result(file)
 
 
-def _places(
+def _output_paths(
     arguments: argparse.Namespace, model: SavedModel | LoadedModel, suite: str, label: str
 ) -> tuple[Path, Path]:
     """The result file and the report page."""
@@ -208,7 +208,7 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     """``Evaluate.prepared_dir``, else the directory that the run was trained on, as its config.gin says.
 
     Raises:
-      UserError: neither is there, or the run's was prepared anew since.
+      UserError: neither is there, or the run's was prepared again since.
     """
     from iml_jax.data import manifest as manifests
 
@@ -228,7 +228,7 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     trained_on, now = loaded.metadata.get("manifest", ""), manifests.load(prepared).fingerprint
     if trained_on and trained_on != now:
         raise UserError(
-            f"{prepared}: was prepared anew since {loaded.path} was trained on it "
+            f"{prepared}: was prepared again since {loaded.path} was trained on it "
             f"({trained_on[:12]}, now {now[:12]}); to evaluate on it all the same give "
             f"--gin.Evaluate.prepared_dir={prepared}"
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from iml_jax.evaluation.engine.checkpoint import LoadedModel
     from iml_jax.evaluation.engine.generation import GenerateConfig
 
-# Prompts answered together, and at most what a killed command loses; more where the batch is large.
+# Prompts per chunk, the most that a killed command loses; more where the batch is large.
 CHUNK = 512
 
 HELP = "Answer prompts with a checkpoint."
@@ -41,28 +41,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="a prompt, put to the model as it is, without a delimiter or </s> added (only spaces at its "
-        "end go, as in training); may be repeated; prints each answer",
+        help="a prompt, given to the model without a delimiter or </s> added (only spaces at its end are "
+        "removed, as in training); may be repeated; prints each answer",
     )
     parser.add_argument(
         "--input",
         type=paths.argument,
         default="",
         metavar="FILE",
-        help="one prompt a line; in .jsonl a string or an object with the key prompt; prints JSON lines",
+        help="one prompt per line; in .jsonl a string or an object with the key prompt; prints JSON lines",
     )
     parser.add_argument(
         "--output",
         type=paths.argument,
         default="",
         metavar="FILE.jsonl",
-        help="with --input: write the JSON lines there as they come; the same command continues a file that "
+        help="with --input: write the JSON lines there as they come; the same command resumes a file that "
         "is not complete (FILE.settings.json says what it was made with; other settings are refused)",
     )
 
 
 def run(arguments: argparse.Namespace, config: Config) -> None:
-    """Writes one answer a prompt, in order, whenever a chunk of prompts is done.
+    """Writes one answer per prompt, in order, whenever a chunk of prompts is done.
 
     Bare text for ``--prompt``, JSON lines for ``--input``.
 
@@ -102,12 +102,12 @@ def _generate(arguments: argparse.Namespace, config: Config) -> None:
                 f"{locate.tokenizer_of(loaded.path)}: has {tokenizer.tokens} tokens, but the model "
                 f"{loaded.model.config.vocab_tokens}; copy the tokenizer that it was trained with there"
             )
-        done = _continue(output, loaded, tokenizer, arguments, generate, stack) if output else 0
+        done = _resume(output, loaded, tokenizer, arguments, generate, stack) if output else 0
         _answer(arguments, generate, loaded, tokenizer, output, done, total)
 
 
 def _settings(generate: GenerateConfig) -> dict[str, Any]:
-    """What of ``Generate`` decides the answers."""
+    """The fields of ``Generate`` that decide the answers."""
     return {
         f"Generate.{name}": value
         for name, value in dataclasses.asdict(generate).items()
@@ -115,7 +115,7 @@ def _settings(generate: GenerateConfig) -> dict[str, Any]:
     }
 
 
-def _continue(  # noqa: PLR0917
+def _resume(  # noqa: PLR0917
     output: AnswerFile,
     loaded: LoadedModel,
     tokenizer: Tokenizer,
@@ -123,7 +123,7 @@ def _continue(  # noqa: PLR0917
     generate: GenerateConfig,
     stack: contextlib.ExitStack,
 ) -> int:
-    """Opens the output for what is missing, on the first process; how many answers are there, on all.
+    """Opens the output for the missing answers, on the first process; returns how many it has, on all.
 
     Raises:
       UserError: the output is of other settings or damaged, or another process writes it.
@@ -145,7 +145,7 @@ def _continue(  # noqa: PLR0917
     if jax.process_index() == 0:
         try:
             stack.enter_context(lease.hold(output.path.with_suffix(".lease"), f"the answers {output.path}"))
-            done = output.continued(settings, _prompts(arguments), arguments.input)
+            done = output.resume(settings, _prompts(arguments), arguments.input)
         except (UserError, Fault) as error:  # the others must not wait for a host that is gone
             refused = str(error)
     done, refused = gather_json([done, refused])[0]
@@ -212,7 +212,7 @@ def _print(records: list[dict[str, Any]], bare: bool) -> None:
     for record in records:
         if not bare:
             print(printing.json_line(record))
-        elif sys.stdout.isatty():  # it would obey what is in the text
+        elif sys.stdout.isatty():  # which would interpret control characters
             print(printing.printable(record["answer"], keep="\n\t"))
         else:
             print(record["answer"])
@@ -228,7 +228,7 @@ def _prompts(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _count_prompts(arguments: argparse.Namespace) -> int:
-    """How many prompts there are; reads all of them, so that a wrong one is told before the model is read.
+    """The number of prompts; reads all of them, so that a wrong one is reported before the model is read.
 
     Raises:
       UserError: there is none, one is empty, or the file cannot be read.

@@ -46,22 +46,22 @@ def main() -> int:
         register()
         _evaluate()
     except Fault as error:
-        return _say(str(error), process.FAULT)
+        return _fail(str(error), process.FAULT)
     except UserError as error:
-        return _say(str(error), process.MISTAKE)
+        return _fail(str(error), process.MISTAKE)
     except ModuleNotFoundError as error:
-        told = extras.told(error)
-        if told is None:
+        message = extras.told(error)
+        if message is None:
             raise
-        return _say(told, process.MISTAKE)
+        return _fail(message, process.MISTAKE)
     except _MISTAKES as error:
         if not _refused_by_lm_eval(error) or "DEBUG" in sys.argv:
             raise
-        return _say(f"lm_eval: {error} (--verbosity DEBUG shows where)", process.MISTAKE)
+        return _fail(f"lm_eval: {error} (--verbosity DEBUG shows where)", process.MISTAKE)
     return process.DONE
 
 
-def _say(message: str, status: int) -> int:
+def _fail(message: str, status: int) -> int:
     with contextlib.suppress(OSError, ValueError):
         print(f"iml-lm-eval: {printing.one_line(message)}", file=sys.stderr, flush=True)
     return status

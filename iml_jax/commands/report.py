@@ -147,7 +147,7 @@ def first_and_newest(path: Path) -> list[Path]:
 
 
 def short_names(files: list[Path]) -> list[str]:
-    """``RUN, step N`` or ``RUN/SUITE, step N``; more of the path where that does not tell the files apart."""
+    """``RUN, step N`` or ``RUN/SUITE, step N``; more of the path where files share such a name."""
     whole = [file.resolve().with_suffix("") for file in files]
     parts = [[part for part in file.parts if part != FOLDER] for file in whole]
     least = [3 if file.parent.parent.name == FOLDER else 2 for file in whole]  # RUN/evaluation/SUITE/STEP

@@ -1,4 +1,4 @@
-"""How sure a mean is: 95% intervals of tasks, of averages of tasks, and of differences between two models.
+"""Uncertainty of a mean: 95% intervals of tasks, of averages of tasks, and of differences between two models.
 
 The tasks are taken as given: an interval says how far the score would move with other examples of the same
 tasks, not with other tasks. An example counts once, with the prompts of all its templates, since these share
@@ -8,7 +8,7 @@ A percentile bootstrap does not cover here: of 12 right answers of 12 it says th
 n = 20, p = 0.98 it covers in one case of three. Each kind of score has an estimator that does
 (``benchmarks/interval_coverage.py``; tables in docs/evaluation.md):
 
-  * ``plus four``: answers that are right or wrong, one an example. Agresti and Coull's interval (1998) with
+  * ``plus four``: answers that are right or wrong, one per example. Agresti and Coull's interval (1998) with
     two right and two wrong answers added, and Student's t for the normal quantile, which small n need.
   * ``augmented t``: points between two limits. Student's t after one example on each limit was added. For
     differences between two models what is added is the largest difference seen, once either way.
@@ -46,7 +46,7 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """What the examples of a task say about its score, in points: enough for every interval.
+    """The moments of a task's points, from which every interval is computed.
 
     Attributes:
       mean: of the examples' points; weighted where the templates did not ask the same examples.
@@ -88,7 +88,7 @@ class Spread:
         return self.around(low + right * (high - low), half * (high - low), PLUS_FOUR)
 
     def around(self, mean: float, half: float, estimator: str) -> Interval:
-        """The interval, cut at the limits."""
+        """The interval, clipped to the limits."""
         return Interval(max(mean - half, self.limits[0]), min(mean + half, self.limits[1]), estimator)
 
 

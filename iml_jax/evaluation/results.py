@@ -1,4 +1,4 @@
-"""What an evaluation found: predictions, task scores, and the files that keep them."""
+"""Results of an evaluation: predictions and task scores, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Prediction:
       prediction: the option chosen or the text written.
       references: the correct answers.
       options: the candidates; empty where the answer was written.
-      log_likelihoods: one a candidate, nats, summed over its tokens and ``</s>``.
+      log_likelihoods: one per candidate, nats, summed over its tokens and ``</s>``.
       score: points 0..100 under the task's metric.
-      truncated_tokens: prompt tokens cut off on the left to fit the model.
-      normalised: what decided between the candidates, where that was not ``log_likelihoods``.
+      truncated_tokens: prompt tokens removed on the left to fit the model.
+      normalised: the values by which candidates were compared, where these are not ``log_likelihoods``.
     """
 
     task: str
@@ -70,7 +70,7 @@ class TaskScore:
       constant_score, constant_answer: what the best single answer to every example would reach, each template
         counting the same.
       examples: answered; dropped: not answered, by reason.
-      truncated: answered after a prompt shortened on the left; unfinished: cut off at ``max_new_tokens``.
+      truncated: answered after a truncated prompt; unfinished: ended at ``max_new_tokens``.
       others: points under the benchmark's own metrics (``benchmark_metrics``); they enter no average.
       interval: 95% interval of ``score``; None in files of before it.
       estimator: of the interval (``intervals``); empty in files of before it, whose intervals are percentile
@@ -115,8 +115,8 @@ class Results:
       metadata: JSON-able; what was evaluated and how (checkpoint, step, configs, fingerprints, versions).
       tasks: in the manifest's order.
       predictions: in the order of tasks and examples; empty when read back without them.
-      spreads: task name -> what its examples say of its score (``confidence.spreads``), of an evaluation just
-        made, so that table and pages need not go over all answers again; not saved.
+      spreads: task name -> the spread of its examples' points (``confidence.spreads``), known of an
+        evaluation that was just made, so that tables and pages need not compute it again; not saved.
     """
 
     metadata: dict[str, Any]
@@ -126,7 +126,7 @@ class Results:
 
 
 def save(results: Results, path: str | Path) -> Path:
-    """Writes ``STEP.json`` and, before it, ``STEP.predictions.jsonl`` beside it; each whole or not at all.
+    """Writes ``STEP.json`` and, before it, ``STEP.predictions.jsonl`` beside it; each atomically.
 
     Returns:
       ``path``.
@@ -178,12 +178,12 @@ def load(path: str | Path, *, predictions: bool = False) -> Results:
     except ValueError as error:
         raise UserError(f"{path}: damaged evaluation ({error}); {AGAIN}") from None
     checksum = record.get(PREDICTIONS_CHECKSUM)
-    kept = _load_predictions(predictions_path(path), checksum) if predictions else ()
-    return Results(metadata=metadata, tasks=tasks, predictions=kept)
+    found = _load_predictions(predictions_path(path), checksum) if predictions else ()
+    return Results(metadata=metadata, tasks=tasks, predictions=found)
 
 
 def _check(tasks: Sequence[TaskScore]) -> None:
-    """ValueError on what no evaluation can have found."""
+    """ValueError where an evaluation cannot have had these scores."""
     if not tasks:
         raise ValueError("tasks is empty")
     if len({task.name for task in tasks}) != len(tasks):
@@ -203,7 +203,7 @@ def _check(tasks: Sequence[TaskScore]) -> None:
 
 
 def _check_details(task: TaskScore) -> None:
-    """ValueError where what intervals and warnings come from cannot have been computed."""
+    """ValueError where the values behind intervals and warnings are impossible."""
     gain, found = task.gain, task.positions
     most = DIFFERENCES[1] + _ROUNDING
     if gain and not (
@@ -248,7 +248,7 @@ _KINDS_OF_ITEMS = {"references": str, "options": str, "log_likelihoods": float, 
 
 
 def _prediction(record: Any) -> Prediction:
-    """What ``decode`` makes of a record; where all is as ``save`` writes it, in a fifth of the time."""
+    """``decode`` of a record, in a fifth of the time where all fields have the types that ``save`` writes."""
     plain = (
         isinstance(record, dict)
         and record.keys() == _KINDS.keys() | _KINDS_OF_ITEMS.keys()

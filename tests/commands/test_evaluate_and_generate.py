@@ -191,7 +191,7 @@ def test_evaluate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "Mesh" in fails(capsys, "evaluate", str(run), "--gin.Mesh.data=3")
     assert "max_new_tokens is 64" in fails(capsys, "evaluate", str(run), "--gin.Generate.max_new_tokens=64")
 
-    # Another vocabulary of the same size, and data prepared anew under the same name.
+    # Another vocabulary of the same size, and data prepared again under the same name.
     copy = tmp_path / "prepared"
     shutil.copytree(prepared, copy)
     manifest = manifests.load(copy)
@@ -203,7 +203,7 @@ def test_evaluate_refuses(place, tmp_path: Path, capsys: pytest.CaptureFixture[s
     moved = tmp_path / "run"
     shutil.copytree(run, moved)
     (moved / "config.gin").write_text(f"Train.run_dir = 'x'\nTrain.prepared_dir = {str(copy)!r}\n")
-    assert "was prepared anew since" in fails(capsys, "evaluate", str(moved))
+    assert "was prepared again since" in fails(capsys, "evaluate", str(moved))
     shutil.rmtree(copy)
     assert "is gone; give --gin.Evaluate.prepared_dir" in fails(capsys, "evaluate", str(moved))
     (moved / "config.gin").unlink()

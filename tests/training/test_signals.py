@@ -212,7 +212,7 @@ def test_an_evaluation_that_is_preempted_and_interrupted_resumes(whole, tmp_path
     status, text = evaluate("again", "evaluation:4")
     assert (status, text.splitlines()[-1]) == (
         143,
-        "iml: preempted (SIGTERM); what is answered so far is kept, and the same command resumes from there",
+        "iml: preempted (SIGTERM); the answers so far are saved, and the same command resumes from there",
     )
     kept = tmp_path / "again.unfinished"
     first = len(list(kept.iterdir()))

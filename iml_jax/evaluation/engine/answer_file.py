@@ -1,4 +1,4 @@
-"""The file of ``iml generate --output``: one JSON line a prompt, in their order, continued after a kill."""
+"""The file of ``iml generate --output``: one JSON line per prompt, in their order; resumes after a kill."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ OTHER = "give another --output"
 
 
 class AnswerFile:
-    """``FILE.jsonl`` and, beside it, ``FILE.settings.json``: what its answers were made with.
+    """``FILE.jsonl`` and, beside it, ``FILE.settings.json`` with the settings of its answers.
 
-    A context manager; ``continued`` opens the file, and closing it is all that is left to do after a kill.
+    A context manager; ``resume`` opens the file for the answers that are missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,16 +75,16 @@ class AnswerFile:
                     f"{_short(value)}; give the settings of then, or {OTHER}"
                 )
 
-    def continued(self, settings: Mapping[str, Any], prompts: Iterable[str], source: str) -> int:
-        """Opens the file for what is missing; a line that a kill cut off is removed.
+    def resume(self, settings: Mapping[str, Any], prompts: Iterable[str], source: str) -> int:
+        """Opens the file for the answers that are missing; an incomplete last line is removed.
 
         Args:
-          settings: all that decides the answers; JSON-able.
+          settings: everything that decides the answers; JSON-able.
           prompts: those that are asked; as many are taken as the file has answers.
           source: where they come from, for messages.
 
         Returns:
-          How many answers are there.
+          The number of answers in the file.
 
         Raises:
           UserError: other settings or prompts made the file, or it is damaged.
@@ -110,7 +110,7 @@ class AnswerFile:
         with open_binary(self.path) as stream:
             while line := stream.readline(LINE_LIMIT + 1):
                 if not line.endswith(b"\n") and len(line) <= LINE_LIMIT:
-                    break  # cut off by a kill
+                    break  # incomplete: the process was killed
                 where = f"{self.path}:{count + 1}"
                 record = parse_json(_decode(line.rstrip(b"\r\n"), where), self.path, count + 1)
                 if not isinstance(record, dict) or any(

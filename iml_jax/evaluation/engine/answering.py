@@ -1,7 +1,7 @@
-"""Puts questions to the model: what is computed together, and what becomes of every question.
+"""Answers questions with the model: which are computed together, and the outcome of each.
 
-All that decides an answer lies in this module and what it imports (``DECIDING``): kept answers are used again
-only as long as that code is the same.
+The code that decides an answer is this module and what it imports (``DECIDING``): partial results are used
+again only while that code is unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from iml_jax.models.sizes import OptConfig
 if TYPE_CHECKING:
     from iml_jax.evaluation.engine.runner import EvaluateConfig
 
-# Files and folders of this package; ``versions.code_hashes`` of these is part of the kept answers' keys.
+# Files and folders of this package; ``versions.code_hashes`` of these is part of the partial results' keys.
 DECIDING = (
     *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/stated.py", "data/storing.py"),
     "data/tokenizer.py",
@@ -65,12 +65,12 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What became of one question.
+    """The outcome of one question.
 
     Attributes:
-      prediction: the answer with its points; None for a question that was not put to the model.
+      prediction: the answer with its points; None for a question that the model was not asked.
       unfinished: the answer was cut off at ``max_new_tokens``.
-      dropped: why the question was not put to the model; else empty.
+      dropped: why the model was not asked; else empty.
     """
 
     prediction: Prediction | None
@@ -79,34 +79,34 @@ class Answered:
 
 
 class Progress(Protocol):
-    """Takes the number of questions done, and lets a preempted process end."""
+    """Counts the questions that are answered, and lets a preempted process end."""
 
     def advance(self, rows: int) -> None:
-        """``rows`` more questions are done."""
+        """Counts ``rows`` more questions."""
 
 
 def chunks(counts: Mapping[str, int], size: int) -> Iterator[list[Piece]]:
-    """Cuts the questions of all tasks, one task after the other, into chunks of ``size``; the last has fewer.
+    """Splits the questions of all tasks, in their order, into chunks of ``size``; the last is smaller.
 
-    A chunk is answered as one: batches fill across its tasks, and what is computed together, and so its
-    rounding, depends on nothing but the chunk.
+    A chunk is answered as a unit: batches may hold questions of several of its tasks, and which questions are
+    computed together (and so the rounding) depends on the chunk only.
 
     Args:
       counts: task name -> number of its questions.
-      size: questions of a chunk.
+      size: questions per chunk.
     """
     chunk: list[Piece] = []
-    room = size
+    capacity = size
     for name, count in counts.items():
         start = 0
         while start < count:
-            stop = min(count, start + room)
+            stop = min(count, start + capacity)
             chunk.append(Piece(name, start, stop))
-            room -= stop - start
+            capacity -= stop - start
             start = stop
-            if not room:
+            if not capacity:
                 yield chunk
-                chunk, room = [], size
+                chunk, capacity = [], size
     if chunk:
         yield chunk
 
@@ -128,11 +128,11 @@ def answer(
       progress: every question is counted once.
 
     Returns:
-      What became of each question, in their order.
+      The outcome of each question, in their order.
 
     Raises:
-      UserError: the model has no positions for an answer, or so many that it could read more of a prompt than
-        is stored.
+      UserError: the model has too few positions for an answer, or more positions than tokens of a prompt are
+        stored.
       Fault: the model's outputs are not finite.
     """
     found: dict[int, Answered] = {}
@@ -159,12 +159,12 @@ def answer(
 
 
 def settings(config: EvaluateConfig) -> GenerateConfig:
-    """How answers are written: one prefix for both kinds of questions."""
+    """The settings of generation, with the prefix that both kinds of questions share."""
     return dataclasses.replace(config.generate, prefix=config.prefix)
 
 
 def _unanswerable(question: Question, config: OptConfig) -> str:
-    """Why a question cannot be put to the model; empty if it can."""
+    """Why the model cannot be asked a question; empty if it can."""
     if not question.references:
         return "no_reference"
     if question.options:
@@ -214,15 +214,15 @@ def _score(
 
 
 def _in_questions(progress: Progress, options: Sequence[int]) -> Callable[[int], None]:
-    """Counts questions where scoring counts their options, in the proportion of the two."""
-    total, done, told = sum(options), 0, 0
+    """Converts scoring's count of options into a count of questions, in proportion."""
+    total, done, reported = sum(options), 0, 0
 
     def advance(rows: int) -> None:
-        nonlocal done, told
+        nonlocal done, reported
         done += rows
         now = len(options) * done // total
-        progress.advance(now - told)
-        told = now
+        progress.advance(now - reported)
+        reported = now
 
     return advance
 
@@ -237,7 +237,7 @@ def _write(
     if not asked:
         return {}
     prompts = [question.prompt_ids.tolist() for _, question in asked]
-    # A drawn answer belongs to its question, whatever else is asked, before or after a kill.
+    # The random numbers of an answer belong to its question, whatever else is asked, also after a resume.
     numbers = [zlib.crc32(f"{q.task}\n{q.example_id}\n{q.template}".encode()) >> 1 for _, q in asked]
     written = generation.write_answers(
         model.model, prompts, settings(config),

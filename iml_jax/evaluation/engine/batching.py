@@ -1,4 +1,4 @@
-"""Rows of many lengths in few shapes, cut over the mesh's batch axes."""
+"""Pads rows of many lengths to few shapes, sharded over the mesh's batch axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALLEST = 32  # the shortest row length that is compiled for
 
 
 def bucket(length: int, largest: int, smallest: int = SMALLEST) -> int:
-    """The row length that a sequence of ``length`` is padded to: a power of two, but at most ``largest``.
+    """The row length that a sequence of ``length`` is padded to: a power of two, ``largest`` at most.
 
     Raises:
       ValueError: ``length`` exceeds ``largest``.
@@ -26,7 +26,7 @@ def bucket(length: int, largest: int, smallest: int = SMALLEST) -> int:
 
 
 def on_cpu(mesh: jax.sharding.Mesh) -> bool:
-    """Whether layers are better written out one by one: in a loop XLA's CPU copies each one's weights."""
+    """Whether to unroll the layers: in a scan, XLA's CPU backend copies the weights of each layer."""
     return bool(mesh.devices.flat[0].platform == "cpu")
 
 
@@ -41,7 +41,7 @@ def batches(shapes: Sequence[Any], rows: int) -> Iterator[tuple[Any, list[int]]]
 
     Args:
       shapes: each item's padded shape, any sortable key.
-      rows: at most so many items a batch.
+      rows: the largest number of items per batch.
 
     Yields:
       The shape and the items' indices, in their order within a shape.
@@ -56,7 +56,7 @@ def batches(shapes: Sequence[Any], rows: int) -> Iterator[tuple[Any, list[int]]]
 
 
 def right_aligned(sequences: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray:
-    """int32 [rows, length]: sequences end at the right edge; -1 before them and in rows too many.
+    """int32 [rows, length]: sequences end at the right edge; -1 before them and in unused rows.
 
     Left padding lets every row's last token, which the answer follows, stand in the same column.
     """
@@ -75,12 +75,12 @@ def as_inputs(table: np.ndarray, pad: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def on_mesh(mesh: jax.sharding.Mesh, array: np.ndarray) -> jax.Array:
-    """A global array cut along its first axis; every process holds the whole of ``array``."""
+    """A global array sharded along its first axis; every process holds all of ``array``."""
     spec = partition_spec(("batch", *("length",) * (array.ndim - 1)))
     sharding = jax.sharding.NamedSharding(mesh, spec)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
-    """For outputs: every process can read them."""
+    """The sharding of outputs that every process reads."""
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

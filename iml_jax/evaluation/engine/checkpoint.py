@@ -1,4 +1,4 @@
-"""A saved model on a mesh, and what its run knows of the data."""
+"""Finds a saved model and loads it onto a mesh."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def model_changes(config: Config) -> dict[str, Any]:
 
 
 def find_model(path: str | Path) -> SavedModel:
-    """Which checkpoint ``load_model`` will read, and its metadata; takes no time.
+    """Which checkpoint ``load_model`` will read, and its metadata; reads no parameters.
 
     Raises:
       UserError: no such checkpoint, or damaged.
@@ -82,18 +82,18 @@ def find_model(path: str | Path) -> SavedModel:
 
 
 def load_model(path: str | Path, mesh: jax.sharding.Mesh, changes: Mapping[str, Any]) -> LoadedModel:
-    """Reads the parameters of RUN or of a checkpoint straight onto their places on the mesh.
+    """Reads the parameters of RUN or of a checkpoint, sharded over the mesh as they are read.
 
     Args:
       path: RUN (its newest checkpoint) or RUN/checkpoints/STEP; also what ``iml convert --to orbax`` wrote.
-      mesh: where to.
+      mesh: the mesh to load onto.
       changes: model fields that differ from the checkpoint's own (``compute_dtype``, say).
 
     Where the newest checkpoint of RUN is damaged, the one before it is read, and a line says so.
 
     Raises:
-      UserError: no such checkpoint, damaged, of another shape than
-        ``changes`` ask, or not to be cut over the mesh.
+      UserError: there is no such checkpoint, it is damaged, its shapes are not those of ``changes``, or they
+        cannot be sharded over the mesh.
       Fault: it cannot be read.
     """
 

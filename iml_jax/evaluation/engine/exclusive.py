@@ -1,4 +1,4 @@
-"""One process at a time writes a result or a page, and only over what an evaluation or a report wrote."""
+"""Locks: one process at a time writes a result or a page, and replaces only files of this project."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PAGE_START = b"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
 def held_result(
     file: Path, *, patient: bool = False, say: Callable[[str], None] = lease.tell
 ) -> Iterator[Callable[[], None]]:
-    """Holds one evaluation (its result file); every process of a job must call, the first one has the lease.
+    """Holds the lease of one evaluation (its result file); every process must call, the first one takes it.
 
     Args:
-      file: the result file; its predictions and kept answers belong to it.
+      file: the result file; its predictions and partial results belong to it.
       patient: wait for the other process instead of refusing.
-      say: gets the line about the waiting.
+      say: receives the line that reports the wait.
 
     Yields:
       The check to make before results are saved; it raises a Fault where another process took over.
@@ -62,7 +62,7 @@ def check_page(page: Path) -> None:
     """Refuses to replace a file that is no page of this project.
 
     Raises:
-      UserError: it is somebody else's.
+      UserError: it was not written by this project.
     """
     if not page.exists():
         return
@@ -76,6 +76,6 @@ def check_result(file: Path) -> None:
     """Refuses to replace a file that is no evaluation.
 
     Raises:
-      UserError: it is somebody else's, or cannot be read.
+      UserError: it was not written by this project, or cannot be read.
     """
     ownership.check_record(file, _KEYS.issubset, "evaluation", "--output")

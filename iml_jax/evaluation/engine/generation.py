@@ -1,7 +1,7 @@
 """Answers written token by token with a KV cache (OPT-IML paper, section 4.1).
 
-The device writes ``CHUNK`` tokens at a time without the host; between two chunks finished rows leave the
-batch and waiting prompts enter it (``models/decoding.py`` says how their keys and values find their place).
+The device writes ``CHUNK`` tokens per call; between calls finished rows leave the batch and waiting prompts
+enter it (continuous batching; ``models/decoding.py`` has the layout of their keys and values).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import constrain
 
-CHUNK = 16  # tokens written between two looks of the host
+CHUNK = 16  # tokens written per call of the device
 Decode = Callable[[Sequence[int]], str]
 
 
@@ -38,7 +38,7 @@ class GenerateConfig:
     Attributes:
       max_new_tokens: the longest answer, ``</s>`` included. A prompt loses tokens on the left where it
         and the answer do not fit the model's positions together.
-      batch_size: prompts answered at once, rounded up to the mesh's batch axes.
+      batch_size: prompts per batch, rounded up to the mesh's batch axes.
       temperature: 0 writes the likeliest token (greedy); above, tokens are drawn.
       top_k, top_p: what is drawn from: the k likeliest tokens (0: all), and of these the likeliest that
         together have probability p.
@@ -61,7 +61,7 @@ class GenerateConfig:
 
     @property
     def sampling(self) -> Sampling:
-        """What concerns the choice of a token."""
+        """How a token is chosen."""
         return Sampling(self.temperature, self.top_k, self.top_p)
 
 
@@ -100,7 +100,7 @@ def check(config: OptConfig, generate: GenerateConfig) -> None:
 
 
 def check_settings(generate: GenerateConfig) -> None:
-    """Checks what is impossible with any model, so that training finds it before its first update.
+    """Checks the settings that no model could use, so that training fails before its first update.
 
     Raises:
       UserError: a setting is impossible.
@@ -140,7 +140,7 @@ def write_answers(
     numbers: Sequence[int] | None = None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> list[Answer]:
-    """One answer a prompt: token after token until ``</s>``, a stop text or ``max_new_tokens``.
+    """Writes one answer per prompt, token by token until ``</s>``, a stop text or ``max_new_tokens``.
 
     Any real token may be written, ``<pad>`` and ``<s>`` too, as in transformers' ``generate``, whose greedy
     ids these equal; padded vocabulary rows never win. Of equally likely tokens the lowest id wins.
@@ -215,10 +215,10 @@ def cut_at_stop(ids: Sequence[int], stop: Sequence[str], decode: Decode) -> tupl
     The text ends exactly there; the ids are the longest beginning whose text does.
     """
     text = decode(ids)
-    places = [place for place in (text.find(one) for one in stop) if place >= 0]
-    if not places:
+    starts = [start for start in (text.find(one) for one in stop) if start >= 0]
+    if not starts:
         return None
-    text = text[: min(places)]
+    text = text[: min(starts)]
     size = len(ids)
     while size and not text.startswith(decode(ids[:size])):
         size -= 1
@@ -227,7 +227,7 @@ def cut_at_stop(ids: Sequence[int], stop: Sequence[str], decode: Decode) -> tupl
 
 @dataclasses.dataclass
 class _Row:
-    """A prompt that is being answered."""
+    """A prompt in the batch, and the ids written so far."""
 
     index: int
     number: int
@@ -246,7 +246,7 @@ class _Written:
 
 
 class _Writer:
-    """Keeps a batch of rows busy."""
+    """Answers prompts with continuous batching."""
 
     def __init__(self, model: Model, generate: GenerateConfig, decode: Decode | None) -> None:
         self.params, self.mesh = model.params, model.mesh
@@ -269,76 +269,76 @@ class _Writer:
           The answers that ended with the same call of the device.
         """
         waiting = list(reversed(prompts))
-        places: list[_Row | None] = [None] * rows
+        batch: list[_Row | None] = [None] * rows
         slots = length + -(-self.generate.max_new_tokens // CHUNK) * CHUNK
         ring = self.functions.ring(rows, slots)
-        while waiting or any(places):
-            free = [place for place, row in enumerate(places) if row is None]
-            # A few rows alone would make the prefill's weights travel for little.
+        while waiting or any(batch):
+            free = [index for index, row in enumerate(batch) if row is None]
+            # A prefill of a few rows would read all weights for little work.
             if waiting and (len(free) >= min(len(waiting), max(1, rows // 4))):
-                ring = self._enter(ring, places, free, waiting)
+                ring = self._enter(ring, batch, free, waiting)
             else:
-                ring, places = self._shrink(ring, places)
-                ring = self._write(ring, places)
+                ring, batch = self._shrink(ring, batch)
+                ring = self._write(ring, batch)
             ended = []
-            for place, row in enumerate(places):
+            for index, row in enumerate(batch):
                 if row is not None and (written := self._ended(row)):
-                    places[place] = None
+                    batch[index] = None
                     ended.append(written)
             if ended:
                 yield ended
 
-    def _enter(self, ring: Ring, places: list[_Row | None], free: list[int], waiting: list[_Row]) -> Ring:
-        """Computes waiting prompts and puts them into free places, with their first token."""
-        rows = len(places)
+    def _enter(self, ring: Ring, batch: list[_Row | None], free: list[int], waiting: list[_Row]) -> Ring:
+        """Prefills waiting prompts into free rows of the batch, and takes their first tokens."""
+        rows = len(batch)
         wanted = min(len(free), len(waiting))
         heights = (batching.row_count(self.mesh, max(1, rows // part)) for part in (4, 2, 1))
         height = next(size for size in heights if size >= wanted)
         entering = [waiting.pop() for _ in range(wanted)]
         longest = max(len(row.prompt) for row in entering)
-        room = ring.valid.shape[1]
+        capacity = ring.valid.shape[1]
         table = batching.right_aligned(
-            [row.prompt for row in entering], height, min(room, batching.bucket(longest, room))
+            [row.prompt for row in entering], height, min(capacity, batching.bucket(longest, capacity))
         )
         numbers = np.zeros(height, np.int32)
         numbers[: len(entering)] = [row.number for row in entering]
         arrays = tuple(batching.on_mesh(self.mesh, array) for array in batching.as_inputs(table, PAD))
         tokens, found = self.functions.prefill(self.params, arrays, numbers, self.seed)
         source = np.full(rows, -1, np.int32)
-        for number, (place, row) in enumerate(zip(free, entering, strict=False)):
-            places[place], source[place] = row, number
+        for number, (index, row) in enumerate(zip(free, entering, strict=False)):
+            batch[index], source[index] = row, number
         ring = self.functions.insert(ring, found, source)
         self._take(entering, np.asarray(tokens)[: len(entering), None])
         return ring
 
-    def _shrink(self, ring: Ring, places: list[_Row | None]) -> tuple[Ring, list[_Row | None]]:
-        """A quarter of the rows, once that holds all that are left; by quarters, for few compilations."""
-        left = [place for place, row in enumerate(places) if row is not None]
-        height = batching.row_count(self.mesh, max(1, len(places) // 4))
-        if len(left) > height or height >= len(places):
-            return ring, places
-        kept = [*left, *(place for place, row in enumerate(places) if row is None)][:height]
-        return self.functions.keep(ring, np.array(kept, np.int32)), [places[place] for place in kept]
+    def _shrink(self, ring: Ring, batch: list[_Row | None]) -> tuple[Ring, list[_Row | None]]:
+        """Reduces the batch to a quarter of its rows once the active ones fit; each size is compiled once."""
+        active = [index for index, row in enumerate(batch) if row is not None]
+        height = batching.row_count(self.mesh, max(1, len(batch) // 4))
+        if len(active) > height or height >= len(batch):
+            return ring, batch
+        kept = [*active, *(index for index, row in enumerate(batch) if row is None)][:height]
+        return self.functions.keep(ring, np.array(kept, np.int32)), [batch[index] for index in kept]
 
-    def _write(self, ring: Ring, places: Sequence[_Row | None]) -> Ring:
-        """A chunk of tokens for every row at work."""
-        state = np.zeros((4, len(places)), np.int32)  # token, its position, tokens so far, prompt's number
-        for place, row in enumerate(places):
+    def _write(self, ring: Ring, batch: Sequence[_Row | None]) -> Ring:
+        """Writes a chunk of tokens for every active row."""
+        state = np.zeros((4, len(batch)), np.int32)  # token, its position, tokens so far, prompt's number
+        for index, row in enumerate(batch):
             if row is not None:
                 size = len(row.ids)
-                state[:, place] = (row.ids[-1], len(row.prompt) + size - 1, size, row.number)
-        alive = np.array([row is not None for row in places])
+                state[:, index] = (row.ids[-1], len(row.prompt) + size - 1, size, row.number)
+        alive = np.array([row is not None for row in batch])
         written, ring = self.functions.chunk(self.weights, ring, state, alive, self.seed)
         table = np.asarray(written)
-        at_work = [place for place, row in enumerate(places) if row is not None]
-        self._take([row for row in places if row is not None], table[at_work])
+        active = [index for index, row in enumerate(batch) if row is not None]
+        self._take([row for row in batch if row is not None], table[active])
         return ring
 
     def _take(self, rows: Sequence[_Row], table: np.ndarray) -> None:
-        """Appends what was written, up to ``</s>`` and the longest answer."""
+        """Appends the tokens of a call, up to ``</s>`` and ``max_new_tokens``."""
         for row, ids in zip(rows, table.tolist(), strict=True):
-            room = self.generate.max_new_tokens - len(row.ids)
-            row.ids += ids[: min(room, ids.index(EOS) + 1 if EOS in ids else room)]
+            left = self.generate.max_new_tokens - len(row.ids)
+            row.ids += ids[: min(left, ids.index(EOS) + 1 if EOS in ids else left)]
             if BROKEN in row.ids:
                 raise Fault("a logit is not finite: the model's parameters are damaged or hold NaN")
 
@@ -400,7 +400,7 @@ def compiled_functions(
 
         start = jnp.full((tokens.shape[0], CHUNK), EOS, jnp.int32)
         found = jax.lax.while_loop(unfinished, step, (jnp.int32(0), tokens, start, alive, ring))
-        return constrain(found[2], ("micro", "length")), found[4]  # whole: every process reads it
+        return constrain(found[2], ("micro", "length")), found[4]  # replicated: every process reads it
 
     return CompiledFunctions(
         prepare=jax.jit(functools.partial(decoding.unrolled, config)) if unroll else lambda params: params,

@@ -1,4 +1,4 @@
-"""What an option's log-likelihood is divided by or compared with before options are compared."""
+"""Normalises options' log-likelihoods before they are compared."""
 
 from __future__ import annotations
 

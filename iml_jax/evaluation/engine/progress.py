@@ -1,4 +1,4 @@
-"""How far an evaluation is: one bar on a terminal, lines at intervals elsewhere."""
+"""Progress of an evaluation: a bar on a terminal, lines at intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from iml_jax.foundation.printing import printable, show
 from iml_jax.parallel import preemption
 
 LINES = 10  # in a log, one for every tenth of the whole ...
-SECONDS = 60.0  # ... and where a tenth takes longer, one after so many seconds
+SECONDS = 60.0  # ... and one after this time, where a tenth takes longer
 
 
 class Meter:
@@ -70,21 +70,21 @@ class Meter:
             self._bar.stop()
 
     def resume(self, prompts: int) -> None:
-        """``prompts`` were done before, in no time of this process."""
+        """``prompts`` were answered by an earlier process."""
         self._done = self._before = prompts
         self._tenth = LINES * prompts // max(self._total, 1)
 
     def finished(self, tasks: int) -> None:
-        """So many tasks in all are answered now."""
+        """The number of tasks that are answered by now."""
         self._tasks_done = tasks
 
     def doing(self, label: str) -> None:
-        """What is done now, on the bar."""
+        """Shows the current stage on the bar."""
         if self._bar:
             self._bar.update(self._bar.task_ids[0], description=label)
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         if self._bar:
             self._bar.console.print(printable(text, keep="\n\t"), markup=False, highlight=False)
         else:

@@ -1,4 +1,4 @@
-"""What a result file says of how its numbers came about, for whoever reads or compares them later."""
+"""The provenance of results: model, mesh, prepared data, policies and versions."""
 
 from __future__ import annotations
 

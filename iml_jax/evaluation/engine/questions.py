@@ -1,4 +1,4 @@
-"""Evaluation records of a prepared directory, as questions to put to a model."""
+"""Evaluation records of a prepared directory, as questions for a model."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def split_of(entry: TaskEntry, split: str) -> str:
 
 
 def sample(name: str, total: int, count: int) -> list[int]:
-    """Which records to evaluate: all, or ``count`` drawn once and for all from the task's name."""
+    """Which records to evaluate: all, or ``count`` sampled with a seed made from the task's name."""
     if count <= 0 or count >= total:
         return list(range(total))
     return sorted(np.random.default_rng(zlib.crc32(name.encode())).permutation(total)[:count].tolist())
@@ -89,8 +89,8 @@ def read(  # noqa: PLR0917
 
     Args:
       prepared_dir, entry, split: where they are.
-      count: at most so many are asked of the task (``sample``).
-      start, stop: only these of the asked ones; by default all.
+      count: the number of questions asked of the task (``sample``); 0 for all.
+      start, stop: the range of those that is read; by default all.
 
     Raises:
       UserError: a shard is missing or damaged, it holds another number of records than the manifest says, or

@@ -1,4 +1,4 @@
-"""What a running evaluation has answered so far, on disk, so that a killed one resumes where it was."""
+"""Partial results of a running evaluation on disk, from which a killed one resumes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FORMAT = 2  # 1 was a file for each finished task
 
 @dataclasses.dataclass(frozen=True)
 class TaskQuestions:
-    """One task's questions: how many, and the key that their kept answers must have (``answer_key``)."""
+    """One task's questions: how many, and the key of their partial results (``answer_key``)."""
 
     key: str
     count: int
 
 
 def folder_of(result_file: Path) -> Path:
-    """Where the evaluation that will write ``STEP.json`` keeps its answers until then."""
+    """The folder of the partial results of the evaluation that will write ``STEP.json``."""
     return result_file.with_suffix(SUFFIX)
 
 
@@ -49,13 +49,13 @@ class PartialResults:
     """
 
     def __init__(self, folder: Path | None, say: Callable[[str], None] = lambda text: None) -> None:
-        """``folder`` None keeps nothing; ``say`` gets a line on what was found."""
+        """With ``folder`` None nothing is saved; ``say`` receives a line on what was found."""
         self._folder, self._say = folder, say
 
     def read(
         self, asked: Mapping[str, TaskQuestions], chunks: Sequence[Sequence[Piece]]
     ) -> tuple[dict[str, list[Answered | None]], set[int]]:
-        """The answers that are there; every process must call.
+        """Reads the answers that were saved; every process must call.
 
         Args:
           asked: the questions, by task.
@@ -63,7 +63,7 @@ class PartialResults:
 
         Returns:
           Each task's answers by the number of the question, None where there is none; and the chunks of
-          which all are there, the same on every process.
+          which all answers were found, the same on every process.
         """
         answers: dict[str, list[Answered | None]] = {name: [None] * one.count for name, one in asked.items()}
         unused: collections.Counter[str] = collections.Counter()
@@ -77,7 +77,7 @@ class PartialResults:
             for number, chunk in enumerate(chunks)
             if all(None not in answers[one.task][one.start : one.stop] for one in chunk)
         ]
-        # Hosts whose disks differ must still put the same questions to the model together.
+        # Hosts whose disks differ must still ask the model the same questions together.
         done = set.intersection(*map(set, gather_json(own)))
         if done:
             total = sum(one.count for one in asked.values())
@@ -92,11 +92,11 @@ class PartialResults:
         asked: Mapping[str, TaskQuestions],
         answers: Sequence[Answered],
     ) -> None:
-        """Keeps an answered chunk, atomically; the first process only.
+        """Saves the answers of a chunk atomically; the first process only.
 
         Args:
           number: of the chunk, for the file's name.
-          pieces, answers: its questions, and what became of each in their order.
+          pieces, answers: its questions, and the outcome of each in their order.
           asked: has each task's key.
 
         Raises:
@@ -118,7 +118,7 @@ class PartialResults:
         write_atomically(self._folder / f"answers-{number:06}-{name}.jsonl", text)
 
     def clear(self) -> None:
-        """Removes the folder: call it when the results are saved. Files of others stay, and so it."""
+        """Removes the folder: call it once the results are saved. It stays if it holds foreign files."""
         if self._folder is None or jax.process_index():
             return
         with contextlib.suppress(OSError):
@@ -141,12 +141,12 @@ class PartialResults:
     def _read(
         self, path: Path, asked: Mapping[str, TaskQuestions], unused: collections.Counter[str]
     ) -> list[tuple[Piece, list[Answered]]]:
-        """The pieces of a segment that answer what is asked; a damaged one is told and has none."""
+        """The pieces of a segment that answer what is asked; none of a damaged one, which is reported."""
         try:
             lines = reading.read_lines(path)
             head = reading.parse_json(next(lines, (1, ""))[1], path)
             if not isinstance(head, dict):
-                raise ValueError("its first line is not that of kept answers")
+                raise ValueError("its first line is not that of partial results")
             if head.get("format") != FORMAT:
                 unused["another format"] += 1
                 return []

@@ -38,7 +38,7 @@ from iml_jax.models.fingerprint import fingerprint
 from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 
-# Questions answered together (``answering.chunks``), and at most what a killed evaluation loses.
+# Questions per chunk (``answering.chunks``): the most that a killed evaluation loses.
 CHUNK = 4096
 
 
@@ -50,9 +50,9 @@ class EvaluateConfig:
       prepared_dir: the prepared directory; empty means the one that the run was trained on.
       tasks: patterns of task names (``*`` and ``?``); none means every evaluated task.
       split: ``validation`` or ``test``; empty means each task's own choice in the manifest.
-      examples_per_task: at most so many, drawn once and for all; 0 means all.
-      batch_size: candidates scored at once, rounded up to the mesh's batch axes.
-      prefix: what stands before every prompt, options' and written answers' alike: ``none`` (as OPT-IML
+      examples_per_task: how many are sampled of each task, always the same ones; 0 means all.
+      batch_size: rows per batch of scoring, rounded up to the mesh's batch axes.
+      prefix: what precedes every prompt, scored or written: ``none`` (as OPT-IML
         trains) or ``eos`` (a ``</s>``, as OPT was pre-trained); ``Generate.prefix`` is for `iml generate`.
       normalisation: how options are compared: ``none`` (the paper's), ``per_token``, ``per_byte`` or
         ``unconditional`` (less the option's log-likelihood after ``neutral_prompt``).
@@ -96,7 +96,7 @@ def evaluate(
 ) -> Results:
     """Answers the held-out examples of every chosen task and scores the answers.
 
-    An example with options is answered by the likeliest of them, any other by greedy generation
+    An example with options is answered by the most likely of them, any other by generation
     (OPT-IML paper, section 4.1). Parameters are used where they are, without a copy; every process must call.
     Every process reads all questions and each device answers its rows of every batch, so that the scores
     are the same for any number of hosts.
@@ -104,12 +104,12 @@ def evaluate(
     Args:
       model: the model.
       prepared_dir: what ``iml prepare`` wrote.
-      config: what to evaluate (its own ``prepared_dir`` is not looked at here).
+      config: what to evaluate (its own ``prepared_dir`` is not used).
       metadata: added to the results' (checkpoint, step, ...).
-      say: takes progress lines; None shows a bar on a terminal and plain lines on stderr elsewhere.
-      keep: a folder for the answers of each chunk while others are still to come (``resume.folder_of``); an
-        evaluation of the same weights with the same settings resumes from there. Whoever saves the results
-        removes it (``PartialResults.clear``).
+      say: receives progress lines; None shows a bar on a terminal and plain lines on stderr elsewhere.
+      keep: the folder of the partial results (``resume.folder_of``), from which an evaluation of the same
+        weights with the same settings resumes. Whoever saves the results removes it
+        (``PartialResults.clear``).
 
     Raises:
       UserError: the prepared data does not fit the model or the config.
@@ -159,19 +159,19 @@ def evaluate(
 
 
 def _answers(
-    model: answering.TextModel, tasks: _Tasks, config: EvaluateConfig, kept: PartialResults, meter: Meter
+    model: answering.TextModel, tasks: _Tasks, config: EvaluateConfig, partial: PartialResults, meter: Meter
 ) -> dict[str, list[Answered]]:
-    """What became of every question, by task: kept answers, and the rest chunk by chunk."""
+    """The outcome of every question, by task: from partial results, the others chunk by chunk."""
     task_metrics = {name: entry.metric for name, entry in tasks.entries.items()}
     chunks = list(answering.chunks({name: one.count for name, one in tasks.asked.items()}, CHUNK))
-    answers, done = kept.read(tasks.asked, chunks)
+    answers, done = partial.read(tasks.asked, chunks)
     meter.resume(sum(one.stop - one.start for number in done for one in chunks[number]))
     last = {piece.task: number for number, chunk in enumerate(chunks) for piece in chunk}
     for number, pieces in enumerate(chunks):
         if number not in done:
-            put = [question for one in pieces for question in tasks.read(one, config.examples_per_task)]
-            found = answering.answer(model, put, task_metrics, config, meter)
-            kept.write(number, pieces, tasks.asked, found)
+            asked = [question for one in pieces for question in tasks.read(one, config.examples_per_task)]
+            found = answering.answer(model, asked, task_metrics, config, meter)
+            partial.write(number, pieces, tasks.asked, found)
             rest = iter(found)
             for one in pieces:
                 answers[one.task][one.start : one.stop] = itertools.islice(rest, one.stop - one.start)
@@ -182,7 +182,7 @@ def _answers(
 def _scores(
     entries: Sequence[TaskEntry], splits: Mapping[str, str], answers: Mapping[str, Sequence[Answered]]
 ) -> tuple[list[TaskScore], list[dict[str, Any]], list[Prediction], Mapping[str, Spread]]:
-    """Scores, tasks without an answer, all predictions, and what the intervals come from."""
+    """Scores, tasks without an answer, all predictions, and the spreads that intervals come from."""
     found = {
         entry.name: [one.prediction for one in answers[entry.name] if one.prediction is not None]
         for entry in entries
@@ -342,5 +342,5 @@ def _task_score(
         gain=confidence.gain(entry.metric, predictions, best.points),
         chance=by_chance,
         remark=cautions.remark(entry.metric, predictions, best.points, by_chance),
-        positions=cautions.placed(predictions),
+        positions=cautions.examine_positions(predictions),
     )

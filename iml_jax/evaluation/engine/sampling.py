@@ -1,4 +1,4 @@
-"""Which token is written next: the likeliest, or one drawn."""
+"""Chooses the next token: greedy, or sampled with temperature, top-k and top-p."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from iml_jax.foundation.errors import UserError
 
-BROKEN = -1  # in place of a token where the logits hold NaN
+BROKEN = -1  # instead of a token where the logits hold NaN
 REMOVED = -1e30
 
 
@@ -18,7 +18,7 @@ class Sampling:
     """How a token is chosen.
 
     Attributes:
-      temperature: logits are divided by it; 0 is greedy, and the rest is then not looked at.
+      temperature: logits are divided by it; 0 is greedy, and the other fields then have no effect.
       top_k: only the k likeliest tokens; 0 all.
       top_p: of these only the likeliest that together have this probability; 1 all.
     """
@@ -67,8 +67,8 @@ def pick(
 ) -> jax.Array:
     """The next token of every row, int32 [batch]; BROKEN where a logit is NaN.
 
-    What is drawn depends on the seed, the prompt's number and the token's place in the answer, and so not on
-    the batch, the mesh or the number of processes. Of equally likely tokens the lowest id is the likeliest.
+    A sample depends on the seed, the prompt's number and the token's index in the answer, and not on the
+    batch, the mesh or the number of processes. Of equally likely tokens the lowest id is the likeliest.
 
     Args:
       logits: float32 [vocab, batch].

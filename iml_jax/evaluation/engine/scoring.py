@@ -22,13 +22,13 @@ from iml_jax.models import opt
 from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 
-BLOCK_LOGITS = 1 << 25  # float32 logits that exist at once on a device: 128 MiB
+BLOCK_LOGITS = 1 << 25  # float32 logits in memory at once, per device: 128 MiB
 PREFIXES: dict[str, tuple[int, ...]] = {"none": (), "eos": (EOS,)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """A prompt's ids and the ids of each candidate, which end in ``</s>`` unless nothing shall say so."""
+    """A prompt's ids and the ids of each candidate, which ends in ``</s>`` where that is scored, too."""
 
     prompt: Sequence[int] | np.ndarray
     options: Sequence[Sequence[int] | np.ndarray]
@@ -36,7 +36,7 @@ class Candidates:
 
 @dataclasses.dataclass(frozen=True)
 class Likelihoods:
-    """What the model thinks of one question's candidates, in their order.
+    """The log-likelihoods of one question's candidates, in their order.
 
     Attributes:
       values: nats, the sum over a candidate's counted tokens.
@@ -66,7 +66,7 @@ def check_prefix(prefix: str, name: str) -> tuple[int, ...]:
 
 
 def fits(candidates: Candidates, config: OptConfig) -> bool:
-    """Whether every candidate can be scored whole: its tokens must have a position each."""
+    """Whether every candidate fits the model's positions."""
     return max(map(len, candidates.options)) <= config.max_positions
 
 
@@ -82,16 +82,16 @@ def score(
     """Log-likelihood of every candidate after its prompt: the sum over its tokens.
 
     A prompt too long for the model loses tokens on the left (the prefix stays), as many for each of its
-    candidates, so that all are judged after the same words; a candidate loses none. After nothing at all (an
+    candidates, so that all follow the same context; a candidate loses none. Without any context (an
     empty prompt without a prefix) the first token cannot be predicted and is not counted, as in training.
 
     Args:
       model: the model; its parameters stay where they are.
       questions: each must satisfy ``fits``. Prompts and options are scored as they are, apart from ``prefix``
         and ``count_end``.
-      batch_size: rows computed at once, rounded up to the mesh's batch axes. A row holds as many questions,
-        each with its options, as fit.
-      prefix: what stands before every prompt, see ``check_prefix``.
+      batch_size: rows per batch, rounded up to the mesh's batch axes. A row holds as many questions, each
+        with its options, as fit.
+      prefix: which tokens precede every prompt, see ``check_prefix``.
       count_end: whether the ``</s>`` that ends a candidate is counted. OPT-IML does; for
         lm-evaluation-harness a candidate has none.
       advance: called with the number of candidates done.
@@ -101,7 +101,7 @@ def score(
       UserError: an unknown prefix, or without its ``</s>`` a candidate is empty.
       Fault: a log-likelihood is not finite.
     """
-    segments, cut = _segments(model.config, questions, check_prefix(prefix, "prefix"), count_end)
+    segments, truncated = _segments(model.config, questions, check_prefix(prefix, "prefix"), count_end)
     shape = [len(question.options) for question in questions]
     values, tokens = ([[0.0] * n for n in shape], [[0] * n for n in shape])
     greedy = [[True] * n for n in shape]
@@ -138,15 +138,15 @@ def score(
         raise Fault("a log-likelihood is not finite: the model's parameters are damaged or hold NaN")
     return [
         Likelihoods(tuple(found), gone, tuple(counts), tuple(whole))
-        for found, gone, counts, whole in zip(values, cut, tokens, greedy, strict=True)
+        for found, gone, counts, whole in zip(values, truncated, tokens, greedy, strict=True)
     ]
 
 
 def _segments(
     config: OptConfig, questions: Sequence[Candidates], prefix: tuple[int, ...], count_end: bool
 ) -> tuple[list[shared_prefix.Segment], list[int]]:
-    """The questions' segments, and how many prompt tokens each question lost."""
-    segments, cut = [], []
+    """The questions' segments, and how many prompt tokens each question lost on the left."""
+    segments, truncated = [], []
     for number, question in enumerate(questions):
         if not question.options or not fits(question, config):
             raise ValueError(f"question {number} has no candidate, or one longer than the model's positions")
@@ -159,21 +159,21 @@ def _segments(
                 raise UserError(
                     f"a candidate of question {number} is empty, and its </s> is not counted; count it"
                 )
-        room = config.max_positions + 1 - max(map(len, options)) - len(prefix)
-        kept = list(question.prompt)[max(0, len(question.prompt) - room) :] if room > 0 else []
-        cut.append(len(question.prompt) - len(kept))
+        capacity = config.max_positions + 1 - max(map(len, options)) - len(prefix)
+        kept = list(question.prompt)[max(0, len(question.prompt) - capacity) :] if capacity > 0 else []
+        truncated.append(len(question.prompt) - len(kept))
         segments += shared_prefix.split(number, [*prefix, *kept], options, config.max_positions)
-    return segments, cut
+    return segments, truncated
 
 
 def choose(log_likelihoods: Sequence[float], correct: Collection[int]) -> tuple[int, bool]:
     """The chosen candidate and whether that counts as right.
 
     The first of the most likely is chosen. It is right only if a correct candidate is strictly more likely
-    than every wrong one, as in OPT-IML's own code: a model that finds all alike knows nothing.
+    than every wrong one, as in OPT-IML's own code: a model that finds all equally likely gets no points.
 
     Args:
-      log_likelihoods: one a candidate.
+      log_likelihoods: one per candidate.
       correct: indices of the correct candidates (several where two have the same text).
     """
     best = int(np.argmax(log_likelihoods))
@@ -189,11 +189,10 @@ def loglikelihood_rolling(
     *,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> list[float]:
-    """Log-likelihood (nats) of whole texts of any length, each token counted once, for perplexities.
+    """Log-likelihood (nats) of whole texts of any length, each token counted once, for perplexity.
 
-    As lm-evaluation-harness has it: a text begins after ``</s>``; one longer than the model is cut into
-    windows of ``max_positions`` predictions that follow one another, the last of which reaches back as far as
-    it can.
+    As in lm-evaluation-harness: a text follows ``</s>``; one longer than the model is split into consecutive
+    windows of ``max_positions`` predictions, the last of which has as much context as fits.
 
     Args:
       model, batch_size: as in ``score``.

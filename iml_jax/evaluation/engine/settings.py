@@ -1,4 +1,4 @@
-"""Which settings an evaluation was made with: what a result may be compared with, and replaced by."""
+"""The settings that decide an evaluation's scores, by which results are told apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from iml_jax.storage.sealed import fingerprint_of
 if TYPE_CHECKING:
     from iml_jax.evaluation.engine.runner import EvaluateConfig
 
-# Fields that change no answer: how fast, in how much memory, or of training only.
+# Fields that change no answer: they concern speed, memory or training only.
 NOT_SETTINGS = {
     "Model": (
         *("dropout", "embedding_dropout", "attention_dropout", "reduce_dtype"),
@@ -53,7 +53,7 @@ def label_of(settings: Mapping[str, Any]) -> str:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """What differs, for people: ``Generate.max_new_tokens 4 instead of 256, ...``; "" where nothing does."""
+    """The differences as text: ``Generate.max_new_tokens 4 instead of 256, ...``; "" where nothing does."""
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     return ", ".join(
         f"{name} {_shown(ours.get(name))} instead of {_shown(theirs.get(name))}" for name in names

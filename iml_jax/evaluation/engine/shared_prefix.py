@@ -1,9 +1,9 @@
-"""Rows in which every prompt stands once, followed by all its options.
+"""Packs each prompt once, as a prefix that all its options share.
 
 A segment is a prompt with options behind it. The prompt is branch 0 of its segment, each option a branch of
-its own that sees the prompt and itself (``models.attention.Visibility``), and the positions of each start
-again right after the prompt. Segments are packed into rows of a few lengths, so that a set of questions of
-any lengths is computed with little padding in few compiled shapes.
+its own that attends to the prompt and to itself (``models.attention``), and the positions of each start again
+right after the prompt. Segments are packed into rows of a few lengths, so that questions of any lengths are
+computed with little padding in few compiled shapes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from iml_jax.data.tokenizer import PAD
 SMALLEST_ROW = 32
 SMALLEST_COUNT = 16  # scored tokens of a row are padded to a power of two, this at least
 SAMPLE = 2048  # segments by which the length of the rows is chosen
-BATCH_COST = 256  # a call of the compiled function costs about as much as so many slots
+BATCH_COST = 256  # slots that cost about as much as a call of the compiled function does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Segment:
 
     @property
     def slots(self) -> int:
-        """Places in a row. An option's last token is only predicted, never read."""
+        """Slots of a row that it takes. An option's last token is predicted only, never an input."""
         return len(self.prompt) + sum(len(tokens) - 1 for tokens in self.tokens)
 
     @property
@@ -71,7 +71,7 @@ class Arrays:
     Attributes:
       inputs, positions, segments, branches: int32 [rows, length].
       sources, targets: int32 [rows, count]: the slot that predicts, and the id that it should predict.
-      owners: (row, first, one past the last of ``sources``, question, option), one an option.
+      owners: (row, first, one past the last of ``sources``, question, option), one per option.
     """
 
     inputs: np.ndarray
@@ -83,18 +83,20 @@ class Arrays:
     owners: tuple[tuple[int, int, int, int, int], ...]
 
 
-def split(question: int, prompt: Sequence[int], options: Sequence[Sequence[int]], room: int) -> list[Segment]:
-    """The segments of one question: one, unless all its options do not fit into ``room`` slots.
+def split(
+    question: int, prompt: Sequence[int], options: Sequence[Sequence[int]], capacity: int
+) -> list[Segment]:
+    """The segments of one question: one, unless its options together do not fit into ``capacity`` slots.
 
     Raises:
       ValueError: an option does not fit even alone.
     """
     groups: list[list[int]] = []
-    used = room
+    used = capacity
     for index, tokens in enumerate(options):
-        if len(prompt) + len(tokens) - 1 > room:
-            raise ValueError(f"option {index} of question {question} does not fit {room} slots")
-        if not groups or used + len(tokens) - 1 > room:
+        if len(prompt) + len(tokens) - 1 > capacity:
+            raise ValueError(f"option {index} of question {question} does not fit {capacity} slots")
+        if not groups or used + len(tokens) - 1 > capacity:
             groups.append([])
             used = len(prompt)
         groups[-1].append(index)
@@ -103,7 +105,7 @@ def split(question: int, prompt: Sequence[int], options: Sequence[Sequence[int]]
 
 
 def row_lengths(largest: int, steps: int) -> list[int]:
-    """So many lengths of rows an octave, up to ``largest``."""
+    """Row lengths up to ``largest``, ``steps`` per octave."""
     found, power = {largest}, SMALLEST_ROW
     while power <= largest:
         found |= {length for length in range(power, 2 * power, power // steps) if length <= largest}
@@ -119,19 +121,19 @@ def pack(sizes: Sequence[int], base: int, lengths: Sequence[int]) -> list[tuple[
       base: the length of a new row, unless its first item needs a longer one of ``lengths``.
     """
     rows: list[tuple[int, list[int]]] = []
-    room: list[tuple[int, int]] = []  # (free slots, row), sorted
+    free_slots: list[tuple[int, int]] = []  # (free slots, row), sorted
     for item in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         size = sizes[item]
-        place = bisect.bisect_left(room, (size, -1))
-        if place < len(room):
-            free, row = room.pop(place)
+        best = bisect.bisect_left(free_slots, (size, -1))
+        if best < len(free_slots):
+            free, row = free_slots.pop(best)
         else:
             length = base if size <= base else lengths[bisect.bisect_left(lengths, size)]
             free, row = length, len(rows)
             rows.append((length, []))
         rows[row][1].append(item)
         if free > size:
-            bisect.insort(room, (free - size, row))
+            bisect.insort(free_slots, (free - size, row))
     return rows
 
 
@@ -142,10 +144,10 @@ def plan(segments: Sequence[Segment], largest: int, hidden: int, parts: int, mos
       segments: none larger than ``largest`` slots.
       largest: the longest row, in slots.
       hidden: the width of the model, which says what attention over longer rows costs.
-      parts: every call has a multiple of so many rows (the mesh's batch axes).
-      most_rows: at most so many rows a call, a multiple of ``parts``.
+      parts: the number of rows of a call is a multiple of this (the size of the mesh's batch axes).
+      most_rows: the largest number of rows per call, a multiple of ``parts``.
     """
-    # One length suits most questions; those that need a longer one get a power of two, for few compilations.
+    # One row length for most questions; longer ones get a power of two, which keeps compilations few.
     longer = row_lengths(largest, 1)
     sizes = [segment.slots for segment in segments]
 
@@ -181,7 +183,7 @@ def _power(value: int, least: int) -> int:
 
 
 def _height(rows: int, length: int, parts: int, most: int) -> int:
-    """Rows of a call, such that all calls together cost least; one height a shape, for one compilation."""
+    """Rows per call that minimise the cost of all calls; one height per shape, so that it compiles once."""
     allowed = [size * parts for size in row_heights(most // parts)]
 
     def cost(height: int) -> int:
@@ -191,7 +193,7 @@ def _height(rows: int, length: int, parts: int, most: int) -> int:
 
 
 def row_heights(most: int) -> list[int]:
-    """At most eight an octave, and ``most``."""
+    """Up to eight heights per octave, and ``most``."""
     found, power = {most}, 1
     while power <= most:
         found |= {height for height in range(power, 2 * power, max(1, power // 8)) if height <= most}

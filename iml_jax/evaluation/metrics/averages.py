@@ -18,7 +18,7 @@ class Cell:
 
     Attributes:
       value: points 0..100; constant: what the best constant answers reach.
-      interval: its 95% interval, where the predictions are at hand.
+      interval: its 95% interval, where the predictions are known.
       counted: it enters the averages above it.
     """
 
@@ -60,7 +60,7 @@ class Table:
 
 
 def of_results(results: Results) -> Table:
-    """``table`` of an evaluation; what was worked out when it was made is not worked out again."""
+    """``table`` of an evaluation; spreads that are known are not computed again."""
     return table(results.tasks, results.predictions, results.spreads or None)
 
 

@@ -5,31 +5,23 @@ The main metric (accuracy, exact match or Rouge-L, as OPT-IML uses) alone enters
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 from iml_jax.evaluation.metrics.corpus_metrics import CORPUS_METRICS
 from iml_jax.evaluation.results import Prediction
+from iml_jax.storage import tables
 
-_TABLE = Path(__file__).with_name("benchmark_metrics.tsv")
-
-
-@functools.cache
-def _rows() -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    with _TABLE.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return tuple((row["benchmark"], row["task"], tuple(row["metrics"].split(","))) for row in rows)
+TABLE = Path(__file__).with_name("benchmark_metrics.tsv")
 
 
 def names(benchmark: str, task: str) -> tuple[str, ...]:
     """The metrics of ``CORPUS_METRICS`` that a task's benchmark reports, besides the main one; often none."""
     found = [
-        metrics
-        for owner, pattern, metrics in _rows()
-        if owner == benchmark and fnmatch.fnmatchcase(task, pattern)
+        row["metrics"].split(",")
+        for row in tables.rows(TABLE)
+        if row["benchmark"] == benchmark and fnmatch.fnmatchcase(task, row["task"])
     ]
     return tuple(dict.fromkeys(name for metrics in found for name in metrics))
 

@@ -1,4 +1,4 @@
-"""What a reader should doubt: tasks that show no reading, answers given away by position, lost prompts."""
+"""Warnings: scores that need no reading, answers given away by position, lost prompts."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _includes(metric: str, predictions: Sequence[Prediction], value: float) -> b
     return interval.low <= value <= interval.high
 
 
-def placed(predictions: Sequence[Prediction]) -> positions.Positions | None:
+def examine_positions(predictions: Sequence[Prediction]) -> positions.Positions | None:
     """``positions.examine`` of a task's examples, each by the first template that asks it."""
     first: dict[str, Prediction] = {}
     for one in predictions:

@@ -1,4 +1,4 @@
-"""What the examples of a task say about its score, from its predictions; ``intervals`` has the estimators."""
+"""The spread of a task's points, from its predictions; ``intervals`` has the estimators."""
 
 from __future__ import annotations
 

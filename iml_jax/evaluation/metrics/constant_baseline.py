@@ -20,7 +20,7 @@ SEARCH_CELLS = 20_000_000  # cells of the alignment tables that the search may f
 
 @dataclasses.dataclass(frozen=True)
 class BaselineExample:
-    """What of an example matters here: its correct answers, its options if it has any, and its id."""
+    """The parts of an example that matter here: its correct answers, its options if any, and its id."""
 
     references: tuple[str, ...]
     options: tuple[str, ...] = ()
@@ -47,10 +47,10 @@ def best_constant(metric: str, questions: Sequence[BaselineExample]) -> Constant
 
     Judged on the evaluated examples themselves, so it is at least as good as one chosen on training data.
     Under ``accuracy``, ``exact_match`` and ``stated_answer`` it is exact: the most frequent correct answer.
-    Where every example has options, always choosing the option at one place (the first, say) is a constant
+    Where every example has options, always choosing the option at one position (the first, say) is a constant
     answer too, and the better of both counts. Under Rouge-L up to ``CANDIDATES`` distinct references, the
     most frequent first, are compared on ``SEARCH_EXAMPLES`` examples; the winner is scored on all of them.
-    Under ``question_accuracy``, where the options name what is asked about, only places are compared.
+    Under ``question_accuracy``, where the options name what is asked about, only positions are compared.
 
     Args:
       metric: a manifest's metric name.
@@ -58,14 +58,14 @@ def best_constant(metric: str, questions: Sequence[BaselineExample]) -> Constant
     """
     if not questions:
         raise ValueError("a task without examples has no best answer")
-    placed = all(question.options for question in questions)
-    if metric == "question_accuracy" and placed:
-        return _best_place(metric, questions)
+    with_options = all(question.options for question in questions)
+    if metric == "question_accuracy" and with_options:
+        return _best_position(metric, questions)
     found = _rouge(metric, questions) if metric in metrics.GRADED else _most_frequent(questions)
     if metric == "stated_answer":
         found = dataclasses.replace(found, answer=f"The answer is {found.answer}.")
-    if placed:
-        found = max(found, _best_place(metric, questions), key=lambda constant: constant.score)
+    if with_options:
+        found = max(found, _best_position(metric, questions), key=lambda constant: constant.score)
     return found
 
 
@@ -79,14 +79,14 @@ def _most_frequent(questions: Sequence[BaselineExample]) -> ConstantBaseline:
     return ConstantBaseline(answer, 100.0 * count / len(questions), points)
 
 
-def _best_place(metric: str, questions: Sequence[BaselineExample]) -> ConstantBaseline:
-    places = min(len(question.options) for question in questions)
+def _best_position(metric: str, questions: Sequence[BaselineExample]) -> ConstantBaseline:
+    positions = min(len(question.options) for question in questions)
     found = []
-    for place in range(places):
-        points = tuple(metrics.score(metric, one.options[place], one.references) for one in questions)
+    for position in range(positions):
+        points = tuple(metrics.score(metric, one.options[position], one.references) for one in questions)
         answers = [(one.example_id, each) for one, each in zip(questions, points, strict=True)]
         mean = float(np.mean(metrics.per_question(metric, answers)))
-        found.append(ConstantBaseline(f"always option {place + 1}", mean, points))
+        found.append(ConstantBaseline(f"always option {position + 1}", mean, points))
     return max(found, key=lambda constant: constant.score)
 
 

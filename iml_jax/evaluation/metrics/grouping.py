@@ -7,21 +7,22 @@ Winobias), averages a dataset that several benchmarks have (COPA) and keeps 0-sh
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import fnmatch
 import functools
 import re
 from pathlib import Path
 
-_TABLE = Path(__file__).with_name("grouping.tsv")
+from iml_jax.storage import tables
+
+TABLE = Path(__file__).with_name("grouping.tsv")
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _SHOTS = re.compile(rf"({'|'.join(_WORDS)}|\d+)_shot")
 ZERO_SHOT = "zero_shot"
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class TaskGroup:
     """Where a task's score enters the averages.
 
     Attributes:
@@ -37,15 +38,9 @@ class Place:
     shots: int | None
 
 
-@functools.cache
-def _rows() -> tuple[dict[str, str], ...]:
-    with _TABLE.open(encoding="utf-8", newline="") as stream:
-        return tuple(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
 @functools.lru_cache(maxsize=1 << 16)
-def place(name: str, benchmark: str, task: str, category: str) -> Place:
-    """The place of a task.
+def group_of(name: str, benchmark: str, task: str, category: str) -> TaskGroup:
+    """The group of a task.
 
     Args:
       name: ``benchmark:task:variant``; a name without variant counts as 0-shot.
@@ -53,11 +48,11 @@ def place(name: str, benchmark: str, task: str, category: str) -> Place:
     """
     variant = name.rpartition(":")[2] if ":" in name else ZERO_SHOT
     unit = f"{benchmark}:{task}"
-    for row in _rows():
+    for row in tables.rows(TABLE):
         if row["benchmark"] == benchmark and fnmatch.fnmatchcase(task, row["task"]):
             unit, category = row["unit"], row["category"] or category
             break
-    return Place(unit, category, variant, shots_of(variant))
+    return TaskGroup(unit, category, variant, shots_of(variant))
 
 
 def shots_of(variant: str) -> int | None:

@@ -140,7 +140,7 @@ def aggregate(
     for task in tasks:
         if task.level not in grouped:
             raise ValueError(f"task {task.name} has the unknown level {task.level!r}")
-        grouped[task.level].setdefault(place_of(task).category, []).append(task)
+        grouped[task.level].setdefault(group_of(task).category, []).append(task)
     by_name = {task.name: task_scores(task, reference) for task in tasks}
     levels = []
     for level, by_category in grouped.items():
@@ -191,18 +191,18 @@ def by_benchmark(
     return tuple(_category(name, members, by_name) for name, members in sorted(found.items()))
 
 
-def place_of(task: TaskScore) -> grouping.Place:
+def group_of(task: TaskScore) -> grouping.TaskGroup:
     """Its unit, category and variant."""
-    return grouping.place(task.name, task.benchmark, task.task, task.category)
+    return grouping.group_of(task.name, task.benchmark, task.task, task.category)
 
 
 def _category(name: str, tasks: Sequence[TaskScore], by_name: Mapping[str, Scores]) -> CategoryScore:
     """Averages some tasks, each variant by itself."""
     grouped: dict[tuple[str, bool], list[TaskScore]] = {}
     for task in tasks:
-        place = place_of(task)
-        counted = place.category not in ZERO_SHOT_ONLY or place.shots == 0
-        grouped.setdefault((place.variant, counted), []).append(task)
+        group = group_of(task)
+        counted = group.category not in ZERO_SHOT_ONLY or group.shots == 0
+        grouped.setdefault((group.variant, counted), []).append(task)
     columns: dict[str, Average] = {}
     for variant, counted in sorted(grouped, key=lambda key: (grouping.variant_order(key[0]), key[1])):
         # A benchmark may have summaries beside other tasks: these, sorted last, replace the summaries.
@@ -229,7 +229,7 @@ def _tasks_weights(tasks: Sequence[TaskScore]) -> Weights:
     """Parts of a task alike, then a dataset's benchmarks alike, then the datasets alike."""
     units: dict[str, dict[str, list[Weights]]] = {}
     for task in tasks:
-        benchmarks = units.setdefault(place_of(task).unit, {})
+        benchmarks = units.setdefault(group_of(task).unit, {})
         benchmarks.setdefault(task.benchmark, []).append({task.name: 1.0})
     return _mean_weights(_mean_weights(map(_mean_weights, unit.values())) for unit in units.values())
 

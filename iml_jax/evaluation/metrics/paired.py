@@ -1,4 +1,4 @@
-"""How sure a difference between two models on the same examples is: paired intervals and sign test."""
+"""Uncertainty of a difference between two models on the same examples: paired intervals, sign test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several evaluations side by side, example by example (issue: evaluation framework; OPT-IML 4.1's means)."""
+"""Compares evaluations example by example, with the means of OPT-IML (section 4.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from iml_jax.evaluation.metrics.paired import Difference, Row
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.foundation.errors import UserError
 
-# What may differ between two evaluations that measured the same thing; all else is said loudly.
+# Metadata that may differ between evaluations of the same measurement; any other difference is a warning.
 HARMLESS = {
     "weights",
     *("checkpoint", "step", "seconds", "model", "mesh", "device", "batch_size", "versions", "tasks"),
@@ -51,10 +51,10 @@ class Line:
     """A level's, category's or task's row.
 
     Attributes:
-      kind: ``level``, ``column`` (the level's tasks with so many shots), ``category`` or ``task``.
+      kind: ``level``, ``column`` (the level's tasks with one number of shots), ``category`` or ``task``.
       name: the level's key, else a title or the task's name; metric: of a task, else empty.
       examples: shared ones below it.
-      scores: mean points 0..100, one an evaluation, over the shared examples.
+      scores: mean points 0..100, one per evaluation, over the shared examples.
       differences: of every evaluation but the first, to the first.
     """
 
@@ -68,13 +68,13 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What ``compare`` found.
+    """The result of ``compare``.
 
     Attributes:
       lines: levels (hardest first), each followed by its columns where it has several, and by its
         categories, each followed by its tasks.
       shared: the common examples by task, in the first evaluation's order.
-      place: (level, category) by task, as the lines group them.
+      groups: (level, category) by task, as the lines group them.
       warnings: why numbers may not be comparable, most serious first.
       notes: what was left out, harmlessly.
     """
@@ -82,7 +82,7 @@ class Comparison:
     sources: tuple[Source, ...]
     lines: tuple[Line, ...]
     shared: Mapping[str, tuple[Shared, ...]]
-    place: Mapping[str, tuple[str, str]]
+    groups: Mapping[str, tuple[str, str]]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -92,7 +92,7 @@ def compare(sources: Sequence[Source], stage: Callable[[str], None] = lambda tex
 
     Args:
       sources: two or more, loaded with their predictions; the first is what the others are compared with.
-      stage: takes what is done next.
+      stage: receives the name of each stage.
 
     Raises:
       UserError: they share no example.
@@ -123,10 +123,10 @@ def compare(sources: Sequence[Source], stage: Callable[[str], None] = lambda tex
             notes.append(f"{source.letter} has {len(table) - total:,} further examples{of_tasks}")
     stage("intervals of the differences")
     lines = tuple(_lines(shared, tasks[0]))
-    return Comparison(tuple(sources), lines, shared, _places(lines), tuple(warnings), tuple(notes))
+    return Comparison(tuple(sources), lines, shared, _groups(lines), tuple(warnings), tuple(notes))
 
 
-def _places(lines: Sequence[Line]) -> dict[str, tuple[str, str]]:
+def _groups(lines: Sequence[Line]) -> dict[str, tuple[str, str]]:
     found, level, category = {}, "", ""
     for line in lines:
         if line.kind == "level":
@@ -139,7 +139,7 @@ def _places(lines: Sequence[Line]) -> dict[str, tuple[str, str]]:
 
 
 def flat_facts(metadata: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Nested metadata as ``a.b`` -> text, one line each; "–" for what is empty."""
+    """Nested metadata as ``a.b`` -> text; "–" for an empty value."""
     found: dict[str, str] = {}
     for key, value in metadata.items():
         if isinstance(value, Mapping) and value:

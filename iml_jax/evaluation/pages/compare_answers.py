@@ -76,13 +76,15 @@ class Samples:
 def samples(found: Comparison, per_task: int) -> Samples:
     """A sample of each task, at most ``MOST_EXAMPLES`` examples in all."""
     per_task = max(1, min(per_task, MOST_EXAMPLES // len(found.shared)))
-    order = sorted(found.shared, key=lambda name: (LEVELS.index(found.place[name][0]), found.place[name][1]))
+    order = sorted(
+        found.shared, key=lambda name: (LEVELS.index(found.groups[name][0]), found.groups[name][1])
+    )
     by_level: dict[str, list[TaskSample]] = {}
     for name in order[:MOST_EXAMPLES]:
         shared = found.shared[name]
         examples = tuple(_example(one) for one in sample(shared, per_task, name))
         otherwise = sum(one.differs for one in shared)
-        by_level.setdefault(found.place[name][0], []).append(
+        by_level.setdefault(found.groups[name][0], []).append(
             TaskSample(name, examples, len(shared), otherwise)
         )
     levels = tuple((level, tuple(tasks)) for level, tasks in by_level.items())

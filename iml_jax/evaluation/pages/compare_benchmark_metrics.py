@@ -14,8 +14,8 @@ from iml_jax.evaluation.metrics import benchmark_metrics
 from iml_jax.evaluation.pages.compare import Comparison, Shared
 
 DRAWS = 200
-MOST = 2000  # answers of a task; above, drawing them anew takes too long for a page
-# BLEU is slow; the other is over questions, which are told by their prompts and so cannot be drawn twice.
+MOST = 2000  # answers of a task; resampling more of them takes too long for a page
+# BLEU is slow; the other is over questions, which their prompts identify and so cannot be sampled twice.
 NOT_DRAWN = ("bleu", "question_em")
 
 
@@ -39,8 +39,8 @@ class BenchmarkMetricLine:
     Attributes:
       answers: shared ones.
       scores: points of each evaluation over these.
-      intervals: of every evaluation but the first, the middle 95% of its difference to the first when the
-        examples are drawn anew (all templates of an example together); None where they are not drawn.
+      intervals: of every evaluation but the first, the middle 95% of its difference to the first over
+        bootstrap samples of the examples (all templates of an example together); None without them.
     """
 
     task: str

@@ -25,7 +25,7 @@ Heads = list[tuple[str, str]]  # a column's title and its class
 
 @dataclasses.dataclass(frozen=True)
 class ClearlyBetter:
-    """The tasks, of so many, on which one evaluation is clearly better; the largest differences first."""
+    """Of ``tasks`` tasks, those on which one evaluation is clearly better; the largest differences first."""
 
     letter: str
     lines: tuple[Line, ...]
@@ -61,7 +61,7 @@ def render(found: Comparison, *, per_task: int) -> str:
     names = [f"{source.letter}: {source.name}" for source in found.sources]
     levels = [line for line in found.lines if line.kind == "level"]
     *most, last = [source.letter for source in found.sources]
-    places = set(found.place.values())
+    groups = set(found.groups.values())
     value_heads = [(source.letter, "") for source in found.sources]
     return rendering.render(
         "comparison.html.jinja",
@@ -78,8 +78,8 @@ def render(found: Comparison, *, per_task: int) -> str:
         interval=interval,
         ends=ends,
         probability=probability,
-        filter_levels=[name for name in TITLES if any(level == name for level, _ in places)],
-        filter_categories=sorted({category for _, category in places}),
+        filter_levels=[name for name in TITLES if any(level == name for level, _ in groups)],
+        filter_categories=sorted({category for _, category in groups}),
         level_heads=_heads(found, "level"),
         level_bars=plots.compared_bars([(TITLES[line.name], line.scores) for line in levels], names),
         clearly_better=_clearly_better(found),

@@ -31,8 +31,8 @@ def print_tables(found: Comparison, console: Console | None = None) -> None:
     changes = config_changes(found.sources)
     if changes:
         names = [*changes][:MOST_PARAMETERS] + (["..."] if len(changes) > MOST_PARAMETERS else [])
-        told = f"the training runs differ in {len(changes)} parameters (the page has values)"
-        console.print(Text(printable(f"note: {told}: {', '.join(names)}")))
+        text = f"the training runs differ in {len(changes)} parameters (the page has values)"
+        console.print(Text(printable(f"note: {text}: {', '.join(names)}")))
     shared = sum(map(len, found.shared.values()))
     console.print(_table(found, f"points 0..100, over the {shared:,} shared examples",
                          [line for line in found.lines if line.kind != "task"]))  # fmt: skip

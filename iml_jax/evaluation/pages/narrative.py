@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences made from them: nothing here claims what they do not show.
+"""Sentences that state what the numbers show, and no more.
 
 A difference counts if its paired 95% interval over examples does not include 0, however small it is.
 """
@@ -17,7 +17,7 @@ NO_INTERVAL = "no interval: made by an older version; run `iml evaluate` again"
 
 @dataclasses.dataclass(frozen=True)
 class Gains:
-    """What the examples say of the differences between a model and what it is compared with.
+    """The spreads of the differences between a model and what it is compared with.
 
     Attributes:
       constant: task name -> spread of its points minus the best constant answer's (``TaskScore.gain``).

@@ -27,7 +27,7 @@ STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "iml", "font.family": "san
 
 
 def bars(rows: Sequence[tuple[str, Scores]], reference_name: str) -> Markup:
-    """Horizontal bars 0..100, one group a row: model, best constant answer, reference model if there."""
+    """Horizontal bars 0..100, one group per row: model, best constant answer, reference model if any."""
     with_reference = any(scores.reference is not None for _, scores in rows)
     series: list[tuple[str, str, list[float]]] = [("this model", MODEL, [one.model for _, one in rows])]
     series.append(("best constant answer", CONSTANT, [one.constant for _, one in rows]))
@@ -38,7 +38,7 @@ def bars(rows: Sequence[tuple[str, Scores]], reference_name: str) -> Markup:
 
 
 def compared_bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str]) -> Markup:
-    """Horizontal bars 0..100, one group a row, one bar for each of the models ``names``."""
+    """Horizontal bars 0..100, one group per row, one bar per model of ``names``."""
     colours = (REFERENCE, MODEL, CONSTANT)  # the first is what the others are compared with
     series = [
         (name, colours[min(number, 2)], [values[number] for _, values in rows])
@@ -48,7 +48,7 @@ def compared_bars(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[s
 
 
 def _grouped(labels: Sequence[str], series: Sequence[tuple[str, str, list[float]]]) -> Markup:
-    """One group of bars a label; series are (name, colour, a value for each label, NaN for none)."""
+    """One group of bars per label; series are (name, colour, a value for each label, NaN for none)."""
     thick = 0.8 / len(series)
     import matplotlib
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def _grouped(labels: Sequence[str], series: Sequence[tuple[str, str, list[float]
 
 
 def _plain(name: str) -> str:
-    """A label: matplotlib reads "$" as the start of a formula, and a long one would leave bars no room."""
+    """A label: matplotlib reads "$" as the start of a formula; long labels would leave no space for bars."""
     short = name if len(name) <= LABEL else name[: LABEL - 1] + "…"
     return short.replace("$", r"\$")
 
@@ -89,7 +89,7 @@ def loss_curve(metrics_file: Path) -> Markup:
         axes = figure.add_subplot()
         axes.plot(*zip(*points, strict=True), color=MODEL, linewidth=1.6)
         axes.set_xlabel("updates")
-        axes.set_ylabel("training loss, nats a token")
+        axes.set_ylabel("training loss, nats per token")
         axes.set_ylim(bottom=0)
         return _svg(figure, axes, "training loss over updates")
 

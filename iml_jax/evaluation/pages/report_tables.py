@@ -20,7 +20,7 @@ TERMINAL_ROWS = 10
 
 
 def print_tables(results: Results, reference: Results | None = None, console: Console | None = None) -> None:
-    """Task -> category -> level on the terminal, what to doubt, and one sentence a level.
+    """Task -> category -> level on the terminal, what to doubt, and one sentence per level.
 
     Raises:
       UserError: the reference is over other examples.

@@ -1,4 +1,4 @@
-"""Puts an evaluation into its run: ``evaluation/STEP.json`` and ``report.html``.
+"""The outputs of evaluations in a run: ``evaluation/STEP.json`` and ``report.html``.
 
 Those names belong to the run's own settings; results of other settings are ``STEP.LABEL.json`` and
 ``STEP.LABEL.html``.
@@ -32,7 +32,7 @@ def suite_of(trained_on: str, manifest: Manifest) -> str:
     A suite (MMLU, say) is prepared by itself; its scores must not replace those of the run's held-out tasks.
 
     Args:
-      trained_on: fingerprint of the manifest that the run was trained on; "" if nobody knows.
+      trained_on: fingerprint of the manifest that the run was trained on; "" if unknown.
       manifest: what is evaluated.
     """
     own = not trained_on or trained_on == manifest.fingerprint
@@ -81,7 +81,7 @@ def choose_label(
 
     Args:
       wanted: ``settings.settings_of`` the evaluation.
-      own: those with which the run evaluates itself; None where it does not, or nobody knows.
+      own: those with which the run evaluates itself; None where it does not, or where that is unknown.
 
     Returns:
       "" for a plain name, else the label, with what differs from the plain results.
@@ -133,7 +133,7 @@ def check_output_paths(file: Path, page: Path) -> None:
     """Checks, before a question is answered, that an evaluation can be written.
 
     Args:
-      file: the result file; the predictions and the kept answers lie beside it.
+      file: the result file; the predictions and the partial results lie beside it.
       page: the report.
 
     Raises:
@@ -143,8 +143,8 @@ def check_output_paths(file: Path, page: Path) -> None:
     remedy = "give --output FILE.json in a directory that you may write to"
     from iml_jax.evaluation.engine.resume import folder_of  # imports JAX, which `iml report` does without
 
-    for place in (file, results.predictions_path(file), folder_of(file) / "answers", page):
-        check_writable(place, remedy)
+    for path in (file, results.predictions_path(file), folder_of(file) / "answers", page):
+        check_writable(path, remedy)
 
 
 def save_evaluation(run_dir: str | Path, found: Results, suite: str = "") -> tuple[Path, Path]:

@@ -24,7 +24,7 @@ def write(path: Path, prompts=PROMPTS, settings=SETTINGS, most: int = 99) -> int
     """Continues the file as the command does; how many answers were there."""
     with AnswerFile(path) as file:
         file.check({name: value for name, value in settings.items() if name != "weights"})
-        done = file.continued(settings, iter(prompts), "prompts.txt")
+        done = file.resume(settings, iter(prompts), "prompts.txt")
         file.append(RECORDS[done : done + most])
     return done
 

@@ -109,7 +109,7 @@ def test_each_example_stands_once_in_the_positions() -> None:
         for template in ("x", "y")
         for n in range(10)
     ]
-    found = cautions.placed(rows)
+    found = cautions.examine_positions(rows)
     assert found == Positions(10, (10, 0), found.p_value, 1, 100.0)
     assert found.p_value == pytest.approx(2 * 2 * 0.5**10)
 

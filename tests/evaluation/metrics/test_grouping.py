@@ -25,8 +25,8 @@ from iml_jax.evaluation.metrics import grouping
     ],
 )
 def test_variants_names(variant: ZeroShot | FewShot | MetaICL, shots: int | None, title: str) -> None:
-    place = grouping.place(f"b:t:{variant.name}", "b", "t", "C")
-    assert place == grouping.Place("b:t", "C", variant.name, shots)
+    place = grouping.group_of(f"b:t:{variant.name}", "b", "t", "C")
+    assert place == grouping.TaskGroup("b:t", "C", variant.name, shots)
     assert grouping.variant_title(variant.name) == title
 
 
@@ -38,7 +38,7 @@ def test_columns_stand_in_the_order_of_their_shots() -> None:
 
 def test_units() -> None:
     def unit(benchmark: str, task: str) -> str:
-        return grouping.place(f"{benchmark}:{task}:zero_shot", benchmark, task, "C").unit
+        return grouping.group_of(f"{benchmark}:{task}:zero_shot", benchmark, task, "C").unit
 
     assert unit("promptsource", "wino_bias/type1_anti") == "Winobias"
     assert unit("flan", "copa") == unit("promptsource", "super_glue/copa") == "COPA"
@@ -49,14 +49,14 @@ def test_units() -> None:
     assert len({unit(name, task) for name in ("bbh", "bbh_cot") for task in BBH_TASKS}) == 46
     assert unit("bbh", "logical_deduction_three_objects") == unit("bbh", "logical_deduction_seven_objects")
     assert unit("crossfit", "copa") == "crossfit:copa"  # not the same benchmark's name
-    assert grouping.place(
+    assert grouping.group_of(
         "mmlu:anatomy:zero_shot", "mmlu", "anatomy", "Question Answering"
-    ) == grouping.Place("MMLU", "MMLU", "zero_shot", 0)
+    ) == grouping.TaskGroup("MMLU", "MMLU", "zero_shot", 0)
 
 
 def test_every_row_names_known_tasks_of_one_category() -> None:
     """A unit whose tasks had two categories would be split; a misspelt row would group nothing."""
-    with grouping._TABLE.open(encoding="utf-8") as stream:
+    with grouping.TABLE.open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     categories: dict[str, set[str]] = {}
     for row in rows:

@@ -132,7 +132,7 @@ def test_another_level_metric_prompt_or_reference_is_said() -> None:
     assert "their metric differs: bench:task1:zero_shot" in said
     assert "their references differ: 1 examples" in said
     assert f"1 of the {total:,} shared examples have another prompt" in said
-    assert found.place["bench:task0:zero_shot"][0] == "fully_held_out"
+    assert found.groups["bench:task0:zero_shot"][0] == "fully_held_out"
     assert "bench:task1:zero_shot" not in found.shared
     assert sum(map(len, found.shared.values())) == total
 

@@ -146,7 +146,7 @@ def test_the_checkbox_and_the_filters_find_their_targets() -> None:
     rows = [attrs for tag, attrs in elements.found if tag == "tr" and attrs.get("data-task")]
     assert {one["data-task"] for one in folds} == set(found.shared) == {one["data-task"] for one in rows}
     for one in folds + rows:
-        assert (one["data-level"], one["data-category"]) == found.place[one["data-task"]]
+        assert (one["data-level"], one["data-category"]) == found.groups[one["data-task"]]
     shown = [
         attrs["class"] for tag, attrs in elements.found if tag == "article" and "answer" in attrs["class"]
     ]
