@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from iml_jax.bench.example import Demonstration, Example
-from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.example import Demonstration
+from iml_jax.bench.sources.base import Item, Outcome, TaskInfo
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import listed
-from iml_jax.bench.sources.suites.evaluation_only import CANARY, EvaluationSet, has_canary, packed, with_gz
+from iml_jax.bench.sources.suites.evaluation_only import CANARY, EvaluationOnly, has_canary, packed, with_gz
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import read_text
 
@@ -58,7 +56,7 @@ TASKS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class BigBenchHard(EvaluationSet):
+class BigBenchHard(EvaluationOnly):
     """A clone of suzgunmirac/BIG-Bench-Hard: ``bbh/TASK.json``, ``cot-prompts/TASK.txt``, plain or ``.gz``.
 
     The prompt is the authors' answer-only one: the first paragraphs of the prompt file as the instruction,
@@ -89,11 +87,14 @@ class BigBenchHard(EvaluationSet):
         """As ``Source.expected``."""
         return TASKS
 
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Every file, sorted; no file is opened."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; no file is opened."""
         found, _ = self._find()
         prompts = self._prompts()
-        return sorted(found), lambda task: self._info(task, found[task], with_gz(prompts, f"{task}.txt"))
+        return {
+            task: functools.partial(self._info, task, path, with_gz(prompts, f"{task}.txt"))
+            for task, path in found.items()
+        }
 
     def set_aside(self) -> dict[Path, str]:
         """As ``Source.set_aside``: copies."""
@@ -145,36 +146,32 @@ class BigBenchHard(EvaluationSet):
         """What decides the examples besides the files."""
         return {"chain_of_thought": True} if self.chain_of_thought else {}
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``."""
         reasoned = self.chain_of_thought
         instruction, shown = "", tuple[Demonstration, ...]()
         if len(task.files) > 1:
             instruction, shown = read_prompt(task.files[1], reasoned=reasoned)
         for record in listed(task.files[0], "examples", wanted="a file of BBH"):
             text, answer = record.text("input"), record.text("target")
+            identity = str(record.number - 1)
             if reason := _unusable(text, answer):
-                skipped[reason] += 1
+                yield identity, reason
                 continue
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=str(record.number - 1),
-                split=split,
-                instruction=instruction,
+            item = Item(
                 source=f"Q: {text}\nA: {LEAD}" if reasoned else f"Q: {text}\nA:",
                 references=(answer,),
+                instruction=instruction,
                 demonstrations=shown,
                 completion=reasoned,
             )
+            yield identity, item
 
 
 def _unusable(text: str, answer: str) -> str:
     if not text or not answer:
         return "empty question or answer"
-    if has_canary(text, answer):
-        return CANARY
-    return "" if encodable(text, answer) else NOT_UNICODE
+    return CANARY if has_canary(text, answer) else ""
 
 
 def read_prompt(path: Path, *, reasoned: bool = False) -> tuple[str, tuple[Demonstration, ...]]:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.hashing import stable_hash
-from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.base import Item, Outcome, TaskInfo
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import Record, head_of, listed
-from iml_jax.bench.sources.suites.evaluation_only import CANARY, EMPTY, EvaluationSet, has_canary
+from iml_jax.bench.sources.suites.evaluation_only import CANARY, EMPTY, EvaluationOnly, has_canary
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import walk
 
 _CHOICE = "multiple_choice_grade"
@@ -27,7 +26,7 @@ NO_BEST = "no option is better than the others"
 
 
 @dataclasses.dataclass(frozen=True)
-class BigBench(EvaluationSet):
+class BigBench(EvaluationOnly):
     """Folders ``TASK/task.json`` or ``TASK/SUBTASK/task.json`` (or ``.gz``); programmatic tasks are not read.
 
     The prompt is BIG-bench's own: task prefix, then input prefix, input, choices and output prefix of each
@@ -48,10 +47,9 @@ class BigBench(EvaluationSet):
 
     name = "bigbench"
 
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Every task file, sorted; each is parsed."""
-        found, _ = self._find()
-        return sorted(found), lambda name: self._info(name, found[name])
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; each task file is parsed when it is described."""
+        return {name: functools.partial(self._info, name, path) for name, path in self._find()[0].items()}
 
     def set_aside(self) -> dict[Path, str]:
         """As ``Source.set_aside``: copies."""
@@ -90,28 +88,26 @@ class BigBench(EvaluationSet):
         """As ``Source.demonstrations``: the task has no other rows than those asked."""
         yield from self.examples(task, "test", skipped)
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``."""
         content = head_of(task.files[0], "examples")
         scored = _scored(content)
         for row in listed(task.files[0], "examples", wanted="a JSON task"):
             order = _permuted(task.task, row)
             right, options = _answers(row, order, scored=scored)
             text = _question(content, row, order)
+            identity = str(row.number - 1)
             if reason := _unusable(row, text, right):
-                skipped[reason] += 1
+                yield identity, reason
                 continue
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=str(row.number - 1),
-                split=split,
-                instruction=content.text("task_prefix", ""),
+            item = Item(
                 source=text.strip(),
                 references=right,
                 options=options if scored else (),
+                instruction=content.text("task_prefix", ""),
                 completion=True,  # the output prefix is the delimiter
             )
+            yield identity, item
 
 
 def _scored(content: Record) -> bool:
@@ -162,6 +158,4 @@ def _unusable(row: Record, text: str, right: Sequence[str]) -> str:
         return EMPTY
     if not right or not all(right):
         return NO_BEST if "target_scores" in row.values else "no target"
-    if has_canary(text, *right):
-        return CANARY
-    return "" if encodable(text, *right) else NOT_UNICODE
+    return CANARY if has_canary(text, *right) else ""

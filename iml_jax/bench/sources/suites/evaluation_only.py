@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import abc
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.bench.sources.base import TaskInfo, TaskSource
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.storage.folders import entries, is_there
@@ -25,29 +24,12 @@ _SPLITS = {
 }
 
 
-class EvaluationOnly(Source):
+class EvaluationOnly(TaskSource):
     """A source whose tasks are never trained on, whatever a mixture asks."""
 
     def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
         """As ``Source.assigned``; asked to train on a task, it refuses it."""
         return super().assigned(task, trained=False, evaluated=evaluated and not trained)
-
-
-class EvaluationSet(EvaluationOnly):
-    """An evaluation-only source whose tasks are found by name, each listed by itself."""
-
-    def tasks(self) -> Sequence[TaskInfo]:
-        """The tasks that are there, in ``_lister``'s order."""
-        names, info = self._lister()
-        return tuple(map(info, names))
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
-        return self.surveyed(*self._lister())
-
-    @abc.abstractmethod
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """The names of the tasks, and what lists one of them; raises UserError if there is none."""
 
 
 def with_gz(folder: Path, name: str) -> Path | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import Demonstration, Example
-from iml_jax.bench.sources.base import BrokenTask, TaskInfo
+from iml_jax.bench.example import Demonstration
+from iml_jax.bench.sources.base import Item, Outcome, TaskInfo
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.bounds import drop
 from iml_jax.bench.sources.formats.copies import Copies
@@ -52,14 +53,10 @@ class Mmlu(EvaluationOnly):
         """As ``Source.expected``."""
         return tuple(row.task for row in known_tasks.every(self.name))
 
-    def tasks(self) -> Sequence[TaskInfo]:
-        """Every subject with a file, sorted; no file is opened."""
-        return tuple(self._info(subject, files) for subject, files in self._find()[0].items())
-
-    def survey(self) -> Iterator[TaskInfo | BrokenTask]:
-        """As ``Source.survey``."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; no file is opened."""
         found, _ = self._find()
-        return self.surveyed(found, lambda subject: self._info(subject, found[subject]))
+        return {subject: functools.partial(self._info, subject, files) for subject, files in found.items()}
 
     def missing(self) -> dict[Path, str]:
         """As ``Source.missing``: dev tables of subjects, without which they have no demonstrations."""
@@ -117,8 +114,8 @@ class Mmlu(EvaluationOnly):
             kind=category_of(self.name, subject),
         )
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``."""
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``."""
         files = {
             path.name.removesuffix(".gz").removesuffix(".csv").rpartition("_")[2]: path for path in task.files
         }
@@ -126,21 +123,19 @@ class Mmlu(EvaluationOnly):
         shown = _solved(files[_FEW_SHOT]) if _FEW_SHOT in files else ()
         # The authors' code (evaluate.py of hendrycks/test) begins each word with a space: two stand here.
         subject = "".join(f" {word}" for word in task.task.split("_"))
+        instruction = f"The following are multiple choice questions (with answers) about {subject}."
         for number, cells in rows(files[part]):
             if not cells[0].strip():
-                skipped[EMPTY] += 1
+                yield str(number), EMPTY
                 continue
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=str(number),
-                split=split,
-                instruction=f"The following are multiple choice questions (with answers) about {subject}.",
+            item = Item(
                 source=_question(cells),
                 references=(cells[5],),
                 options=LETTERS,
+                instruction=instruction,
                 demonstrations=shown,
             )
+            yield str(number), item
 
 
 def _question(cells: Sequence[str]) -> str:

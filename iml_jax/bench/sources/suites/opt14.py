@@ -5,14 +5,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import TaskInfo
+from iml_jax.bench.sources.base import Item, Outcome, TaskInfo
 from iml_jax.bench.sources.formats import copies
-from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import Record
@@ -21,14 +21,13 @@ from iml_jax.bench.sources.shared_datasets.superglue import superglue_rows
 from iml_jax.bench.sources.suites.evaluation_only import (
     EMPTY,
     NO_LABEL,
-    EvaluationSet,
+    EvaluationOnly,
     known_word,
     split_files,
 )
-from iml_jax.bench.sources.suites.opt14_rows import READERS, Item
+from iml_jax.bench.sources.suites.opt14_rows import READERS, Question
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import UserError
-from iml_jax.foundation.printing import encodable
 from iml_jax.storage.folders import entries
 
 # Task -> other names of its folder.
@@ -66,7 +65,7 @@ QUESTION_METRIC = "question_accuracy"
 
 
 @dataclasses.dataclass(frozen=True)
-class Opt14(EvaluationSet):
+class Opt14(EvaluationOnly):
     """A folder with a folder for each task (``boolq``, ``ARC-Easy``, ``wsc273`` ...) that holds its rows.
 
     A file is a split (its name holds train, validation, dev, val or test) as JSON lines, CSV or Parquet,
@@ -90,10 +89,10 @@ class Opt14(EvaluationSet):
         """As ``Source.expected``."""
         return tuple(task for task in ALIASES if self.hellaswag or task != "hellaswag")
 
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Every task with a folder, sorted; of each file the first row is read."""
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; of each file the first row is read."""
         found, _ = self._find()
-        return sorted(found), lambda task: self._info(task, found[task])
+        return {task: functools.partial(self._info, task, folder) for task, folder in found.items()}
 
     def set_aside(self) -> dict[Path, str]:
         """As ``Source.set_aside``: copies."""
@@ -144,37 +143,21 @@ class Opt14(EvaluationSet):
         """What decides the examples besides the files."""
         return {"prompts": 1}
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``; MultiRC's rows are answers, told apart after the ``/`` of their id."""
-        yield from self._examples(task, _parts(task)[0], split, skipped)
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``; MultiRC's rows are answers, told apart after the ``/`` of their id."""
+        evaluated, *others = _parts(task)
+        for identity, question in _questions(task.task, others[0] if split == "train" else evaluated):
+            if reason := _unusable(question):
+                yield identity, reason
+                continue
+            assert question.right is not None
+            right = (question.options[question.right],)
+            yield identity, Item(question.source, right, question.options, completion=question.completion)
 
     def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.demonstrations``."""
-        evaluated, *others = _parts(task)
-        if others:
-            yield from self._examples(task, others[0], "train", skipped)
-        else:
-            yield from self._examples(task, evaluated, task.splits[0], skipped)
-
-    def _examples(
-        self, task: TaskInfo, paths: Sequence[Path], split: str, skipped: collections.Counter[str]
-    ) -> Iterator[Example]:
-        for identity, item in _items(task.task, paths):
-            if reason := _unusable(item):
-                skipped[reason] += 1
-                continue
-            assert item.right is not None
-            yield Example(
-                benchmark=self.name,
-                task=task.task,
-                example_id=identity,
-                split=split,
-                instruction="",
-                source=item.source,
-                references=(item.options[item.right],),
-                options=item.options,
-                completion=item.completion,
-            )
+        others = _parts(task)[1:]
+        yield from self.examples(task, "train" if others else task.splits[0], skipped)
 
 
 def _parts(task: TaskInfo) -> list[tuple[Path, ...]]:
@@ -187,13 +170,13 @@ def _parts(task: TaskInfo) -> list[tuple[Path, ...]]:
 def _labelled(task: str, paths: Sequence[Path]) -> bool:
     """Whether the first row of the files has a label; an unreadable one counts: reading will say why."""
     try:
-        first = next(_items(task, paths), None)
+        first = next(_questions(task, paths), None)
     except UserError:
         return True
     return first is not None and first[1].right is not None
 
 
-def _items(task: str, paths: Sequence[Path]) -> Iterator[tuple[str, Item]]:
+def _questions(task: str, paths: Sequence[Path]) -> Iterator[tuple[str, Question]]:
     """(id, question) of every row; an id is unique over the files."""
     for number, path in enumerate(paths):
         shard = f"{number}-" if len(paths) > 1 else ""
@@ -222,7 +205,7 @@ def _records(task: str, path: Path) -> Iterator[tuple[str, Record]]:
         yield f"{number}/{answer}", record
 
 
-def _unusable(item: Item) -> str:
+def _unusable(item: Question) -> str:
     """Why a row yields no question; empty if it does."""
     if not item.source:
         return EMPTY if not item.completion else "nothing stands before the blank"
@@ -230,4 +213,4 @@ def _unusable(item: Item) -> str:
         return NO_LABEL
     if len(set(item.options)) != len(item.options) or len(item.options) < 2 or not all(item.options):
         return "options missing or alike"
-    return "" if encodable(item.source, *item.options) else NOT_UNICODE
+    return ""

@@ -22,7 +22,7 @@ _ARTICLES = ("the", "a", "an", "his", "her", "my", "our", "their")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Item:
+class Question:
     """A question.
 
     Attributes:
@@ -80,19 +80,21 @@ def _mark(text: str, mark: str) -> str:
     return text if text.endswith((".", "?", "!", '"', "'")) else text + mark
 
 
-def story_cloze(row: Record) -> Item:
+def story_cloze(row: Record) -> Question:
     """The four sentences of Hugging Face's rows or of the authors' table, and the two endings."""
     theirs = "input_sentence_1" in row.values
     names = [f"input_sentence_{n}" if theirs else f"InputSentence{n}" for n in range(1, 5)]
     endings = [f"sentence_quiz{n}" if theirs else f"RandomFifthSentenceQuiz{n}" for n in (1, 2)]
     right = _label(row, "answer_right_ending" if theirs else "AnswerRightEnding", ((), ()), first=1)
     story = " ".join(row.text(name) for name in names)
-    return Item(story, tuple(row.text(name) for name in endings), right, completion=True)
+    return Question(story, tuple(row.text(name) for name in endings), right, completion=True)
 
 
-def piqa(row: Record) -> Item:
+def piqa(row: Record) -> Question:
     """``goal``, ``sol1``, ``sol2``, ``label``."""
-    return Item(row.text("goal"), (row.text("sol1"), row.text("sol2")), _label(row, "label", ((), ())), True)
+    return Question(
+        row.text("goal"), (row.text("sol1"), row.text("sol2")), _label(row, "label", ((), ())), True
+    )
 
 
 def _choices(row: Record) -> tuple[str, tuple[str, ...], int | None]:
@@ -114,40 +116,42 @@ def _choices(row: Record) -> tuple[str, tuple[str, ...], int | None]:
     return text, tuple(texts), _label(row, "answerKey", [(label.lower(),) for label in labels])
 
 
-def arc(row: Record) -> Item:
+def arc(row: Record) -> Question:
     """ARC: ``question``, ``choices``, ``answerKey``."""
     text, options, right = _choices(row)
-    return Item(f"Question: {text}\nAnswer:", options, right)
+    return Question(f"Question: {text}\nAnswer:", options, right)
 
 
-def openbookqa(row: Record) -> Item:
+def openbookqa(row: Record) -> Question:
     """OpenBookQA: the stem goes on in the answer."""
     text, options, right = _choices(row)
-    return Item(text, options, right, completion=True)
+    return Question(text, options, right, completion=True)
 
 
-def boolq(row: Record) -> Item:
+def boolq(row: Record) -> Question:
     """``passage``, ``question``, and ``answer`` (Google's) or ``label`` (SuperGLUE's)."""
     question = row.text("question").rstrip("?").rstrip()
     right = _label(row, _first_key(row, "label", "answer"), _NO_YES)
-    return Item(f"{row.text('passage')}\nQuestion: {question}?\nAnswer:", ("no", "yes"), right)
+    return Question(f"{row.text('passage')}\nQuestion: {question}?\nAnswer:", ("no", "yes"), right)
 
 
-def cb(row: Record) -> Item:
+def cb(row: Record) -> Question:
     """CommitmentBank: ``premise``, ``hypothesis``, ``label``."""
     asked = f"Question: {_mark(row.text('hypothesis'), '.')} True, False, or Neither?\nAnswer:"
-    return Item(f"{row.text('premise')}\n{asked}", ("True", "False", "Neither"), _label(row, "label", _CB))
+    return Question(
+        f"{row.text('premise')}\n{asked}", ("True", "False", "Neither"), _label(row, "label", _CB)
+    )
 
 
-def rte(row: Record) -> Item:
+def rte(row: Record) -> Question:
     """``premise``, ``hypothesis``, ``label``; GLUE's ``sentence1`` and ``sentence2`` as well."""
     premise = row.text(_first_key(row, "premise", "sentence1"))
     hypothesis = row.text(_first_key(row, "hypothesis", "sentence2"))
     asked = f"{premise}\nQuestion: {_mark(hypothesis, '.')} True or False?\nAnswer:"
-    return Item(asked, ("True", "False"), _label(row, "label", _ENTAILMENT))
+    return Question(asked, ("True", "False"), _label(row, "label", _ENTAILMENT))
 
 
-def copa(row: Record) -> Item:
+def copa(row: Record) -> Question:
     """``premise``, ``choice1``, ``choice2``, ``question`` (cause or effect), ``label``."""
     asked = row.text("question")
     if asked not in ("cause", "effect"):
@@ -155,17 +159,17 @@ def copa(row: Record) -> Item:
     word = "because" if asked == "cause" else "therefore"
     options = tuple(_lowered(row.text(f"choice{number}")) for number in (1, 2))
     source = f"{row.text('premise').rstrip('.').rstrip()} {word}"
-    return Item(source, options, _label(row, "label", ((), ())), completion=True)
+    return Question(source, options, _label(row, "label", ((), ())), completion=True)
 
 
-def wic(row: Record) -> Item:
+def wic(row: Record) -> Question:
     """``word``, ``sentence1``, ``sentence2``, ``label``."""
     asked = f"Question: Is the word '{row.text('word')}' used in the same way in the two sentences above?"
     source = f"{row.text('sentence1')}\n{row.text('sentence2')}\n{asked}\nAnswer:"
-    return Item(source, ("no", "yes"), _label(row, "label", _NO_YES))
+    return Question(source, ("no", "yes"), _label(row, "label", _NO_YES))
 
 
-def wsc(row: Record) -> Item:
+def wsc(row: Record) -> Question:
     """Spans at the top of the row (Hugging Face's) or in ``target`` (SuperGLUE's)."""
     spans = row.record("target") if "target" in row.values else row
     noun, pronoun = spans.text("span1_text"), spans.text("span2_text")
@@ -174,37 +178,37 @@ def wsc(row: Record) -> Item:
     if isinstance(place, int):
         text = wsc_highlighted(text, place, pronoun) or text
     asked = f'Question: In the passage above, does the pronoun "*{pronoun}*" refer to {noun}?'
-    return Item(f"Passage: {text}\n{asked}\nAnswer:", ("no", "yes"), _label(row, "label", _NO_YES))
+    return Question(f"Passage: {text}\n{asked}\nAnswer:", ("no", "yes"), _label(row, "label", _NO_YES))
 
 
-def multirc(row: Record) -> Item:
+def multirc(row: Record) -> Question:
     """``paragraph``, ``question``, one ``answer``, ``label``: whether it answers the question."""
     source = f"READING COMPREHENSION ANSWER KEY\n\n{row.text('paragraph')}\n\n{row.text('question')}\n-"
     answer = row.text("answer")
     options = (f"[False] {answer}", f"[True] {answer}")
-    return Item(source, options, _label(row, "label", _NO_YES), completion=True)
+    return Question(source, options, _label(row, "label", _NO_YES), completion=True)
 
 
-def hellaswag(row: Record) -> Item:
+def hellaswag(row: Record) -> Question:
     """``ctx``, ``endings``, ``label``; the marks of wikiHow's titles are taken out."""
     activity = row.text("activity_label", "")
     source = f"{activity}: {row.text('ctx')}" if activity else row.text("ctx")
     endings = tuple(map(_unmarked, row.texts("endings")))
-    return Item(_unmarked(source), endings, _label(row, "label", [()] * len(endings)), completion=True)
+    return Question(_unmarked(source), endings, _label(row, "label", [()] * len(endings)), completion=True)
 
 
 def _unmarked(text: str) -> str:
     return " ".join(re.sub(r"\[.*?\]", "", text.replace(" [title]", ". ")).split())
 
 
-def winogrande(row: Record) -> Item:
+def winogrande(row: Record) -> Question:
     """``sentence`` with ``_``, ``option1``, ``option2``, ``answer`` (1 or 2)."""
     right = _label(row, "answer", ((), ()), first=1)
     before, after = _parted(row, row.text("sentence"), "_")
     return _schema(before, after, (row.text("option1"), row.text("option2")), right)
 
 
-def winograd(row: Record) -> Item:
+def winograd(row: Record) -> Question:
     """``sentence`` with ``[MASK]`` and ``candidates``; or ``text``, ``pronoun_loc``, ``options``."""
     if "sentence" in row.values:
         candidates = row.texts("candidates")
@@ -228,13 +232,13 @@ def _parted(row: Record, sentence: str, blank: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def _schema(before: str, after: str, candidates: Sequence[str], right: int | None) -> Item:
+def _schema(before: str, after: str, candidates: Sequence[str], right: int | None) -> Question:
     """The sentence up to its blank, and each candidate with what follows it."""
     before = " ".join(before.split())
     rest = re.sub(r"\s+(?=[.,;:!?]|'s\b)", "", " " + " ".join(after.split()))
     begins = not before or before.endswith((".", "!", "?", '."', '!"', '?"', ".'", ":"))
     options = tuple((_raised if begins else _articled)(candidate.strip()) + rest for candidate in candidates)
-    return Item(before, options, right, completion=True)
+    return Question(before, options, right, completion=True)
 
 
 def _lowered(text: str) -> str:
@@ -252,7 +256,7 @@ def _raised(text: str) -> str:
 
 
 # Task -> what makes a question of its row.
-READERS: dict[str, Callable[[Record], Item]] = {
+READERS: dict[str, Callable[[Record], Question]] = {
     "story_cloze": story_cloze,
     "piqa": piqa,
     "arc_easy": arc,

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.sources.base import Source, TaskInfo
+from iml_jax.bench.sources.base import Item, Outcome, Source, TaskInfo
 from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import Record, csv_records, document
-from iml_jax.bench.sources.suites.evaluation_only import EMPTY, NO_LABEL, EvaluationSet, packed, with_gz
+from iml_jax.bench.sources.suites.evaluation_only import EMPTY, NO_LABEL, EvaluationOnly, packed, with_gz
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import tables
@@ -37,7 +37,7 @@ class _Known:
 
 
 @dataclasses.dataclass(frozen=True)
-class Raft(EvaluationSet):
+class Raft(EvaluationOnly):
     """RAFT's folders ``TASK/``: ``task.json``, ``train.csv`` and ``test_unlabeled.csv``, plain or ``.gz``.
 
     The labels of the test rows are not public. A test table that has them (``test.csv``) is evaluated, with
@@ -71,10 +71,9 @@ class Raft(EvaluationSet):
         """What decides the examples besides the files."""
         return {"strict": self.strict or bool(self.prompt_dir)}
 
-    def _lister(self) -> tuple[list[str], Callable[[str], TaskInfo]]:
-        """Every folder with a ``task.json`` or a train table, sorted."""
-        found = self._find()
-        return sorted(found), lambda task: self._info(task, found[task])
+    def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
+        """As ``TaskSource.discover``; no table is read."""
+        return {task: functools.partial(self._info, task, folder) for task, folder in self._find().items()}
 
     def set_aside(self) -> dict[Path, str]:
         """As ``Source.set_aside``: copies."""
@@ -120,21 +119,19 @@ class Raft(EvaluationSet):
             kind=known.kind if known else "",
         )
 
-    def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``Source.read_split``."""
-        tables = {name: path for path in task.files if (name := path.name.partition(".")[0]) != "task"}
-        if "test" in tables:
-            found = [*self._rows(task, "test", collections.Counter())]
-            if found:
-                yield from self._rows(task, "test", skipped)
-                return
-        if "test_unlabeled" in tables:
-            for record in csv_records(tables["test_unlabeled"]):
+    def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
+        """As ``TaskSource.items``: of a test table with labels, else of the train table."""
+        paths = {name: path for path in task.files if (name := path.name.partition(".")[0]) != "task"}
+        asked = split != "train"
+        if asked and "test" in paths and any(isinstance(made, Item) for _, made in self._rows(task, "test")):
+            yield from self._rows(task, "test")
+            return
+        if asked and "test_unlabeled" in paths:
+            for record in csv_records(paths["test_unlabeled"]):
                 if record.text(_LABEL, ""):
                     raise record.error(f"has a {_LABEL}; call a test table with labels test.csv")
-                skipped[NO_LABEL] += 1
-        for example in self._rows(task, "train", skipped):
-            yield dataclasses.replace(example, split=split)
+                yield "", NO_LABEL
+        yield from self._rows(task, "train")
 
     def asked_for(self, task: str) -> Source:
         """As ``Source.asked_for``."""
@@ -142,9 +139,9 @@ class Raft(EvaluationSet):
 
     def demonstrations(self, task: TaskInfo, skipped: collections.Counter[str]) -> Iterator[Example]:
         """As ``Source.demonstrations``: the train rows."""
-        yield from self._rows(task, "train", skipped)
+        yield from self.examples(task, "train", skipped)
 
-    def _rows(self, task: TaskInfo, part: str, skipped: collections.Counter[str]) -> Iterator[Example]:
+    def _rows(self, task: TaskInfo, part: str) -> Iterator[Outcome]:
         """The labelled rows of a table."""
         paths = {path.name.partition(".")[0]: path for path in task.files}
         labels = labels_of(paths["task"])
@@ -161,26 +158,24 @@ class Raft(EvaluationSet):
                 )
             label = record.text(_LABEL, "")
             texts = [(column, record.text(column)) for column in columns]
+            identity = f"{part}-{record.text(_ID, '') or record.number}"
             if not label:
-                skipped[NO_LABEL] += 1
+                yield identity, NO_LABEL
             elif label not in labels:
                 raise record.error(
                     f"label {label[:60]!r} is none of the {len(labels)} of {paths['task'].name}"
                 )
             elif not any(text for _, text in texts):
-                skipped[EMPTY] += 1
+                yield identity, EMPTY
             else:
                 shown = "".join(f"{column}: {text}\n" for column, text in texts if text)
-                yield Example(
-                    benchmark=self.name,
-                    task=task.task,
-                    example_id=f"{part}-{record.text(_ID, '') or record.number}",
-                    split="train" if part == "train" else "test",
-                    instruction=f"{instruction}\nPossible labels:{numbered}",
+                item = Item(
                     source=f"{shown}{_LABEL}:",
                     references=(label,),
                     options=labels,
+                    instruction=f"{instruction}\nPossible labels:{numbered}",
                 )
+                yield identity, item
 
     def _prompt(self, task: str, paths: Mapping[str, Path]) -> tuple[tuple[str, ...], str]:
         """The columns that a task's prompt shows, and its instruction."""
