@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import collections
-import contextlib
 import dataclasses
 import functools
 import re
@@ -19,9 +18,10 @@ from typing import Any
 
 from iml_jax.bench.sources.formats.bounds import LongRow, drop, is_long
 from iml_jax.bench.sources.formats.files import is_name
+from iml_jax.bench.sources.formats.parquet import open_parquet
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, JsonStream
-from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json, regular_file
+from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json
 
 COLUMNS = ("inputs", "targets", "task_name")
 _SOURCE, _KIND = "task_source", "template_type"
@@ -115,7 +115,7 @@ def _columns(path: Path, size: int, changed: int) -> str | None:
     del size, changed
     names: set[str] = set()
     if path.suffix == ".parquet":
-        with _parquet(path) as file:
+        with open_parquet(path) as file:
             names = set(file.schema_arrow.names)
     else:
         for offset, number, row in _json_lines(path):
@@ -200,22 +200,8 @@ def _json_rows(path: Path, index: Index, task: str) -> Iterator[tuple[int, dict[
             yield number, _object(_decoded(stream.readline(LINE_LIMIT + 1), path, number), path, number)
 
 
-@contextlib.contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
-    """Opens a Parquet file; every failure inside is a ``UserError`` that names it."""
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(regular_file(path)) as file:
-            yield file
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: no readable Parquet file ({reason}); fetch it again") from error
-
-
 def _parquet_places(path: Path, column: str) -> Iterator[tuple[str, str, int, int]]:
-    with _parquet(path) as file:
+    with open_parquet(path) as file:
         columns = [column, *({_SOURCE} & set(file.schema_arrow.names))]
         row_number = 0
         for group in range(file.num_row_groups):
@@ -232,7 +218,7 @@ def _parquet_places(path: Path, column: str) -> Iterator[tuple[str, str, int, in
 def _parquet_rows(path: Path, index: Index, task: str) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = index.tasks[task]
     wanted = collections.deque(rows.places)
-    with _parquet(path) as file:
+    with open_parquet(path) as file:
         optional = {_KIND} & set(file.schema_arrow.names)
         columns = [*COLUMNS[:2], index.column, *optional]
         first = 0

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.formats.parquet import open_parquet
+from iml_jax.bench.sources.formats.records import json_object
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import is_there
-from iml_jax.storage.reading import open_binary, parse_json, read_text, regular_file
+from iml_jax.storage.reading import open_binary, parse_json
 
 DICT, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
-_JSON_LIMIT = 1 << 24  # bytes; class labels by the thousand stay far below
 _BATCH = 256  # rows made into Python objects at a time
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # how an Arrow stream ends
 
@@ -32,13 +33,13 @@ def arrow_splits(folder: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path,
       UserError: a JSON file is malformed, or a file that it names is not there.
     """
     if not is_there(folder / DICT):
-        state = _object(folder / STATE)
+        state = json_object(folder / STATE)
         split = state.get("_split") or "train"
         return {str(split): _files(folder, state)}, _described(folder)
-    names = _object(folder / DICT).get("splits")
+    names = json_object(folder / DICT).get("splits")
     if not isinstance(names, list) or not all(isinstance(name, str) and _plain(name) for name in names):
         raise UserError(f"{folder / DICT}: no list 'splits' of names; save the dataset again")
-    splits = {name: _files(folder / name, _object(folder / name / STATE)) for name in names}
+    splits = {name: _files(folder / name, json_object(folder / name / STATE)) for name in names}
     described = (path for name in names for path in _described(folder / name))
     return splits, (folder / DICT, *described)
 
@@ -66,13 +67,6 @@ def _plain(name: str) -> bool:
 
 def _described(folder: Path) -> tuple[Path, ...]:
     return tuple(path for path in (folder / STATE, folder / INFO) if is_there(path))
-
-
-def _object(path: Path) -> dict[str, Any]:
-    content = parse_json(read_text(path, _JSON_LIMIT), path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: a {type(content).__name__}; it must be a JSON object")
-    return content
 
 
 def arrow_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -108,7 +102,7 @@ def arrow_features(folder: Path, split: str) -> Mapping[str, Any]:
       UserError: ``dataset_info.json`` is malformed.
     """
     own = folder / split / INFO if is_there(folder / DICT) else folder / INFO
-    features = _object(own).get("features") if is_there(own) else None
+    features = json_object(own).get("features") if is_there(own) else None
     return features if isinstance(features, dict) else {}
 
 
@@ -118,14 +112,8 @@ def parquet_features(path: Path) -> Mapping[str, Any]:
     Raises:
       UserError: it is no Parquet file.
     """
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        metadata = parquet.read_schema(regular_file(path)).metadata or {}
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: no readable Parquet file ({reason}); fetch it again") from error
+    with open_parquet(path) as file:
+        metadata = file.schema_arrow.metadata or {}
     try:
         described = metadata.get(b"huggingface", b"{}").decode("utf-8")
         features = parse_json(described, path, halves=True)["info"]["features"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.formats.bounds import LongRow, drop, is_long
-from iml_jax.bench.sources.formats.separated import csv_lines, header_of
+from iml_jax.bench.sources.formats.separated import named_cells
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, elements, open_json
 from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_bounded_lines, read_text
@@ -114,6 +114,18 @@ def document(path: Path) -> Record:
     if not isinstance(content, dict):
         raise UserError(f"{path}: a {type(content).__name__}; the file must be one JSON object")
     return Record(f"{path}", 1, content)
+
+
+def json_object(path: Path, limit: int = 1 << 24) -> dict[str, Any]:
+    """A file of metadata of at most ``limit`` bytes that is one JSON object.
+
+    Raises:
+      UserError: it is not.
+    """
+    content = parse_json(read_text(path, limit), path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a {type(content).__name__}; it must be a JSON object")
+    return content
 
 
 def head_of(path: Path, key: str) -> Record:
@@ -240,22 +252,8 @@ def csv_records(path: Path) -> Iterator[Record]:
     Raises:
       UserError: malformed, or a column is there twice; names the line.
     """
-    header: list[str] | None = None
-    for number, cells in csv_lines(path):
-        if header is None:
-            header = [name.strip() for name in header_of(cells, path)]
-            named = list(filter(None, header))
-            if len(set(named)) != len(named) or not named:
-                raise UserError(f"{path}:{number}: no or repeated column names; the first line is the header")
-            continue
-        if cells is None:
-            drop(path, number)
-            continue
-        if len(cells) != len(header):
-            wanted = f"{len(cells)} cells, the header has {len(header)}"
-            raise UserError(f"{path}:{number}: {wanted}; fix the row")
-        values = {name: cell for name, cell in zip(header, cells, strict=True) if name}
-        if is_long(values):
+    for number, values in named_cells(path, unnamed=True):
+        if values is None or is_long(values):
             drop(path, number)
         else:
             yield Record(f"{path}:{number}", number, values)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.sources.formats.bounds import ROW_CHARACTERS, LongRow, drop, is_long
-from iml_jax.bench.sources.formats.records import json_rows
-from iml_jax.bench.sources.formats.separated import csv_lines, header_of
+from iml_jax.bench.sources.formats.parquet import parquet_rows
+from iml_jax.bench.sources.formats.records import Record, json_rows
+from iml_jax.bench.sources.formats.separated import named_cells
 from iml_jax.foundation.errors import UserError
-from iml_jax.storage.reading import FILE_LIMIT, open_binary, regular_file
 
 Row = dict[str, Any]
-_BATCH_BYTES = 1 << 25
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
 _REAL = re.compile(r"-?\d{1,300}\.\d{1,300}([eE][-+]?\d{1,3})?")
 
@@ -31,6 +29,16 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
             drop(path, number)
         else:
             yield number, row
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """As ``read_rows``, each row as a ``Record`` with its place in the file.
+
+    Raises:
+      UserError: as ``located_rows``.
+    """
+    for number, row in read_rows(path):
+        yield Record(f"{path}:{number}", number, row)
 
 
 def table_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -64,7 +72,7 @@ def located_rows(path: Path) -> Iterator[tuple[int, Row]]:
         case "csv" | "tsv":
             yield from _separated(path, kind)
         case "parquet":
-            yield from _parquet(path)
+            yield from parquet_rows(path)
         case _:
             raise UserError(
                 f"{path}: unknown format; use .jsonl, .json, .csv, .tsv or .parquet (or .gz of it)"
@@ -73,12 +81,12 @@ def located_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _separated(path: Path, kind: str) -> Iterator[tuple[int, Row]]:
     kinds: dict[str, type] = {}
-    for _, cells in _cells(path, kind):
-        for column, cell in cells.items():
+    for _, cells in named_cells(path, tabs=kind == "tsv"):
+        for column, cell in (cells or {}).items():
             kinds[column] = _wider(kinds.get(column, int), cell)
-    for number, cells in _cells(path, kind):
-        if isinstance(cells, LongRow):
-            yield number, cells
+    for number, cells in named_cells(path, tabs=kind == "tsv"):
+        if cells is None:
+            yield number, LongRow()
             continue
         yield (
             number,
@@ -96,51 +104,3 @@ def _wider(known: type, cell: str) -> type:
     if known is int and _INTEGER.fullmatch(cell):
         return int
     return float if _REAL.fullmatch(cell) or _INTEGER.fullmatch(cell) else str
-
-
-def _cells(path: Path, kind: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """(first line, column -> text, or ``LongRow``) of each row under the header."""
-    header: list[str] | None = None
-    for start, fields in csv_lines(path, tabs=kind == "tsv"):
-        if header is None:
-            header = header_of(fields, path)
-            if start > 1 or len(set(header)) != len(header) or not all(header):
-                raise UserError(f"{path}:1: empty or repeated column names; the first line is the header")
-            continue
-        if fields is None:
-            yield start, LongRow()
-            continue
-        if len(fields) != len(header):
-            wanted = f"{len(fields)} cells, the header has {len(header)}"
-            raise UserError(f"{path}:{start}: {wanted}; fix the row")
-        yield start, dict(zip(header, fields, strict=True))
-
-
-def rows_at_once(metadata: Any) -> int:
-    """How many rows of a Parquet file to hold at a time: 256, fewer where a row is larger than usual."""
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    return max(1, min(256, _BATCH_BYTES * metadata.num_rows // max(1, size)))
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    content = b""
-    if path.suffix == ".gz":
-        with open_binary(path) as stream:
-            content = stream.read(FILE_LIMIT + 1)
-    if len(content) > FILE_LIMIT:
-        raise UserError(
-            f"{path}: more than {FILE_LIMIT} bytes; give it without .gz, Parquet compresses itself"
-        )
-    try:
-        with parquet.ParquetFile(io.BytesIO(content) if content else regular_file(path)) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=rows_at_once(file.metadata)):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: no readable Parquet file ({reason}); fetch it again") from error

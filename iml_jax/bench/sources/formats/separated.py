@@ -52,15 +52,37 @@ def csv_lines(
                 yield start, cells
 
 
-def header_of(cells: list[str] | None, path: Path) -> list[str]:
-    """The first row of ``csv_lines``, which names the columns.
+def named_cells(
+    path: Path, *, tabs: bool = False, unnamed: bool = False
+) -> Iterator[tuple[int, dict[str, str] | None]]:
+    """Streams (line where it starts, column -> text) of every row under the header; None for a longer one.
+
+    Args:
+      path, tabs: as for ``csv_lines``.
+      unnamed: columns may have no name and are left out then; the names of the others are stripped.
 
     Raises:
-      UserError: it is too long.
+      UserError: as ``csv_lines``; or a row has not as many cells as the header, or a column is there twice.
     """
-    if cells is None:
-        raise UserError(f"{path}:1: a header of more than {LINE_LIMIT} bytes; the first line is the header")
-    return cells
+    header: list[str] | None = None
+    for start, cells in csv_lines(path, tabs=tabs):
+        if header is None:
+            if cells is None:
+                what = f"a header of more than {LINE_LIMIT} bytes"
+                raise UserError(f"{path}:1: {what}; the first line is the header")
+            header = [name.strip() for name in cells] if unnamed else cells
+            named = list(filter(None, header))
+            complete = bool(named) if unnamed else start == 1 and all(header)
+            if not complete or len(set(named)) != len(named):
+                what = f"{'no' if unnamed else 'empty'} or repeated column names"
+                raise UserError(f"{path}:{start if unnamed else 1}: {what}; the first line is the header")
+        elif cells is None:
+            yield start, None
+        elif len(cells) != len(header):
+            wanted = f"{len(cells)} cells, the header has {len(header)}"
+            raise UserError(f"{path}:{start}: {wanted}; fix the row")
+        else:
+            yield start, {name: cell for name, cell in zip(header, cells, strict=True) if name}
 
 
 def parse_csv(text: str, place: str, *, escapes: bool) -> list[list[str]]:

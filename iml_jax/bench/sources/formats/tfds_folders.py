@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from iml_jax.bench.sources.formats.records import json_object
 from iml_jax.foundation import extras
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there
-from iml_jax.storage.reading import LINE_LIMIT, parse_json, read_text
+from iml_jax.storage.reading import LINE_LIMIT
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 VERSION = re.compile(r"\d+\.\d+\.\d+")
-_JSON_LIMIT = 1 << 24
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _SHARDS = 1 << 16
 _OWN = re.compile(r"tensorflow_datasets\.(core\.features\.[\w.]+|[A-Z]\w*)")  # or a message of its own
@@ -51,7 +51,7 @@ def tfds_splits(folder: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, 
     """
     if not is_there(folder / FEATURES):
         raise UserError(f"{folder}: no {FEATURES} (written by TFDS before 4.0, or not copied); {_GIVE}")
-    info = _object(folder / INFO)
+    info = json_object(folder / INFO)
     _check_features(folder / FEATURES)
     splits = {}
     for entry in info.get("splits") or ():
@@ -95,16 +95,9 @@ def _shards(template: str, fields: Mapping[str, str], shards: int) -> list[str]:
     return names
 
 
-def _object(path: Path) -> dict[str, Any]:
-    content = parse_json(read_text(path, _JSON_LIMIT), path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: a {type(content).__name__}; it must be a JSON object")
-    return content
-
-
 def _check_features(path: Path) -> None:
     """TFDS imports the modules that the file names: only its own features are let through."""
-    stack: list[Any] = [_object(path)]
+    stack: list[Any] = [json_object(path)]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
