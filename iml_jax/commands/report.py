@@ -14,7 +14,7 @@ from iml_jax.storage.writing import check_writable
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
-    from iml_jax.evaluation.pages.compare import Source
+    from iml_jax.evaluation.pages.compare import ComparedEvaluation
     from iml_jax.evaluation.results import Results
 
 HELP = "Compare evaluations example by example: tables and one HTML page."
@@ -101,21 +101,21 @@ def find_files(given: list[str]) -> list[Path]:
     return files
 
 
-def read_sources(files: list[Path], stage: Callable[[str], None]) -> list[Source]:
+def read_sources(files: list[Path], stage: Callable[[str], None]) -> list[ComparedEvaluation]:
     """Loads every evaluation, with a letter and a short name of its own.
 
     Raises:
       UserError: one is damaged.
     """
     from iml_jax.evaluation import results
-    from iml_jax.evaluation.pages.compare import Source
+    from iml_jax.evaluation.pages.compare import ComparedEvaluation
 
     def load(number: int, file: Path) -> Results:
         stage(f"reading {file} ({number + 1} of {len(files)})")
         return results.load(file, predictions=True)
 
     return [
-        Source(chr(ord("A") + number), name, str(file), load(number, file))
+        ComparedEvaluation(chr(ord("A") + number), name, str(file), load(number, file))
         for number, (file, name) in enumerate(zip(files, short_names(files), strict=True))
     ]
 

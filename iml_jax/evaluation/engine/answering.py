@@ -16,7 +16,7 @@ from iml_jax.data.tokenizer import Tokenizer
 from iml_jax.evaluation.engine import generation, normalising, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.questions import Question
-from iml_jax.evaluation.metrics import answer_metrics as metrics
+from iml_jax.evaluation.metrics import answer_metrics
 from iml_jax.evaluation.results import Prediction
 from iml_jax.foundation.errors import UserError
 from iml_jax.models.handle import Model
@@ -199,13 +199,15 @@ def _score(
         compared = normalising.normalise(
             likelihoods, config.normalisation, texts=question.options, unconditional=without
         )
-        wanted = {metrics.normalize(reference) for reference in question.references}
-        correct = {i for i, option in enumerate(question.options) if metrics.normalize(option) in wanted}
+        wanted = {answer_metrics.normalize(reference) for reference in question.references}
+        correct = {
+            i for i, option in enumerate(question.options) if answer_metrics.normalize(option) in wanted
+        }
         best, right = scoring.choose(compared, correct)
         chosen = question.options[best]
         metric = task_metrics[question.task]
-        graded = metric in metrics.GRADED
-        points = metrics.score(metric, chosen, question.references) if graded else 100.0 * right
+        graded = metric in answer_metrics.GRADED
+        points = answer_metrics.score(metric, chosen, question.references) if graded else 100.0 * right
         one = _prediction(question, chosen, points, likelihoods.truncated_tokens, likelihoods.values)
         if config.normalisation != "none":
             one = dataclasses.replace(one, normalised=compared)
@@ -246,7 +248,7 @@ def _write(
     answers = {}
     for (number, question), one in zip(asked, written, strict=True):
         text = (one.text or "").strip()
-        points = metrics.score(task_metrics[question.task], text, question.references)
+        points = answer_metrics.score(task_metrics[question.task], text, question.references)
         found = _prediction(question, text, points, one.truncated_tokens, ())
         answers[number] = Answered(found, unfinished=not one.finished)
     return answers

@@ -30,8 +30,14 @@ from iml_jax.evaluation.engine.progress import Meter
 from iml_jax.evaluation.engine.questions import Question
 from iml_jax.evaluation.engine.resume import PartialResults, TaskQuestions
 from iml_jax.evaluation.intervals import Interval, Spread
-from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import benchmark_metrics, cautions, confidence, constant_baseline, levels
+from iml_jax.evaluation.metrics import (
+    answer_metrics,
+    benchmark_metrics,
+    cautions,
+    confidence,
+    constant_baseline,
+    levels,
+)
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.foundation.errors import UserError
 from iml_jax.models.fingerprint import fingerprint
@@ -303,7 +309,7 @@ def _template_scores(
         by_template.setdefault(one.template, []).append((one.example_id, each))
     found = {}
     for name, answers in by_template.items():
-        counted = metrics.per_question(metric, answers)
+        counted = answer_metrics.per_question(metric, answers)
         found[name] = TemplateScore(sum(counted) / len(counted), len(counted))
     return found
 

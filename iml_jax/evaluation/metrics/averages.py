@@ -13,7 +13,7 @@ from iml_jax.evaluation.results import Prediction, Results, TaskScore
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class AveragesCell:
     """One average.
 
     Attributes:
@@ -37,21 +37,21 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class AveragesRow:
     """One line: ``kind`` is level, category, total or benchmark; cells by variant, ``score`` over them."""
 
     kind: str
     label: str
-    cells: Mapping[str, Cell]
-    score: Cell
+    cells: Mapping[str, AveragesCell]
+    score: AveragesCell
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class AveragesTable:
     """Rows in reading order; ``variants`` are the columns, fewest shots first."""
 
     variants: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[AveragesRow, ...]
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class Table:
         return tuple(map(grouping.variant_title, self.variants))
 
 
-def of_results(results: Results) -> Table:
+def of_results(results: Results) -> AveragesTable:
     """``table`` of an evaluation; spreads that are known are not computed again."""
     return table(results.tasks, results.predictions, results.spreads or None)
 
@@ -68,7 +68,7 @@ def table(
     tasks: Sequence[TaskScore],
     predictions: Sequence[Prediction] = (),
     spreads: Mapping[str, Spread] | None = None,
-) -> Table:
+) -> AveragesTable:
     """Every level with its categories, the total (``selection score``), then every benchmark.
 
     The total's cells are the averages of OPT-IML's tables 4 and 7, its score the selection score (section
@@ -84,16 +84,16 @@ def table(
     """
     known = spreads or confidence.spreads(predictions, {task.name: task.metric for task in tasks})
 
-    def cell(average: Average) -> Cell:
+    def cell(average: Average) -> AveragesCell:
         scores = average.scores
         interval = intervals.interval(known, average.weights)
-        return Cell(scores.model, scores.constant, interval, average.counted)
+        return AveragesCell(scores.model, scores.constant, interval, average.counted)
 
-    def row(kind: str, label: str, columns: Mapping[str, Average], whole: Average) -> Row:
-        return Row(kind, label, {name: cell(one) for name, one in columns.items()}, cell(whole))
+    def row(kind: str, label: str, columns: Mapping[str, Average], whole: Average) -> AveragesRow:
+        return AveragesRow(kind, label, {name: cell(one) for name, one in columns.items()}, cell(whole))
 
     found: tuple[LevelScore, ...] = levels.aggregate(tasks)
-    rows: list[Row] = []
+    rows: list[AveragesRow] = []
     for level in found:
         rows.append(row("level", levels.TITLES[level.name], level.columns, _whole(level)))
         rows += [row("category", one.name, one.columns, _whole(one)) for one in level.categories]
@@ -103,7 +103,7 @@ def table(
     if len(benchmarks) > 1:
         rows += [row("benchmark", one.name, one.columns, _whole(one)) for one in benchmarks]
     variants = {name for one in rows for name in one.cells}
-    return Table(tuple(sorted(variants, key=grouping.variant_order)), tuple(rows))
+    return AveragesTable(tuple(sorted(variants, key=grouping.variant_order)), tuple(rows))
 
 
 def _whole(score: levels.LevelScore | levels.CategoryScore) -> Average:

@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from iml_jax.data import positions
-from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import confidence
+from iml_jax.evaluation.metrics import answer_metrics, confidence
 from iml_jax.evaluation.results import Prediction, TaskScore
 
 ZERO = "0 points in every template"
@@ -43,7 +42,7 @@ def chance(predictions: Sequence[Prediction], metric: str) -> float | None:
     if metric == "question_accuracy" or not all(one.options for one in predictions):
         return None
     means = [
-        sum(metrics.score(metric, option, one.references) for option in one.options) / len(one.options)
+        sum(answer_metrics.score(metric, option, one.references) for option in one.options) / len(one.options)
         for one in predictions
     ]
     return sum(means) / len(means)
@@ -75,8 +74,8 @@ def remark(
 
 
 def _same_mean(metric: str, pairs: Sequence[tuple[Prediction, float]]) -> bool:
-    ours = metrics.per_question(metric, [(one.example_id, one.score) for one, _ in pairs])
-    theirs = metrics.per_question(metric, [(one.example_id, points) for one, points in pairs])
+    ours = answer_metrics.per_question(metric, [(one.example_id, one.score) for one, _ in pairs])
+    theirs = answer_metrics.per_question(metric, [(one.example_id, points) for one, points in pairs])
     return abs(sum(ours) - sum(theirs)) < _ROUNDING * 100 * len(ours)
 
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from iml_jax.evaluation.intervals import DIFFERENCES, POINTS, Spread
-from iml_jax.evaluation.metrics import answer_metrics as metrics
+from iml_jax.evaluation.metrics import answer_metrics
 from iml_jax.evaluation.results import Prediction
 
 _ROUNDING = 1e-9
-Row = tuple[str, str, float]  # example_id, template, points
+ExamplePoints = tuple[str, str, float]  # example_id, template, points
 
 
 def spreads(
@@ -22,9 +22,9 @@ def spreads(
     Args:
       predictions: of any number of tasks, with their points.
       metrics_of: task name -> its metric; under ``question_accuracy`` questions are the examples, not answers
-        (``metrics.per_question``).
+        (``answer_metrics.per_question``).
     """
-    by_task: dict[str, list[Row]] = {}
+    by_task: dict[str, list[ExamplePoints]] = {}
     for one in predictions:
         by_task.setdefault(one.task, []).append((one.example_id, one.template, one.score))
     found = {}
@@ -37,7 +37,7 @@ def spreads(
     return found
 
 
-def difference_spreads(rows_of: Mapping[str, Sequence[Row]]) -> dict[str, Spread]:
+def difference_spreads(rows_of: Mapping[str, Sequence[ExamplePoints]]) -> dict[str, Spread]:
     """The spread of every task's differences, which lie between -100 and 100 points.
 
     The estimators add one difference either way, as large as the largest that was seen; 100 points where no
@@ -71,11 +71,11 @@ def gain(metric: str, predictions: Sequence[Prediction], others: Sequence[float]
     return difference_spreads({"": rows})[""]
 
 
-def per_question(metric: str, rows: Sequence[Row]) -> list[Row]:
+def per_question(metric: str, rows: Sequence[ExamplePoints]) -> list[ExamplePoints]:
     """The rows that a task's mean is taken over, from a row for every answer.
 
     Under ``question_accuracy`` a row for every question and template, with the least of its answers' points
-    (``metrics.per_question``); under every other metric the same rows.
+    (``answer_metrics.per_question``); under every other metric the same rows.
     """
     if metric != "question_accuracy":
         return list(rows)
@@ -84,12 +84,12 @@ def per_question(metric: str, rows: Sequence[Row]) -> list[Row]:
         question = identity.rpartition("/")[0] or identity
         answers.setdefault((question, template), []).append((identity, points))
     return [
-        (question, template, min(metrics.per_question(metric, members)))
+        (question, template, min(answer_metrics.per_question(metric, members)))
         for (question, template), members in answers.items()
     ]
 
 
-def by_example(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+def by_example(rows: Sequence[ExamplePoints]) -> tuple[list[float], list[float]]:
     """Each example's weight in the mean over templates of each template's mean, and its mean points."""
     asked = collections.Counter(template for _, template, _ in rows)
     weights: dict[str, float] = collections.defaultdict(float)

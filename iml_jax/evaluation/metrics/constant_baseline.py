@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iml_jax.evaluation.metrics import answer_metrics as metrics
+from iml_jax.evaluation.metrics import answer_metrics
 
 CANDIDATES = 64  # distinct references tried for a generated answer
 SEARCH_EXAMPLES = 64  # examples that the candidates are compared on
@@ -34,7 +34,7 @@ class ConstantBaseline:
     Attributes:
       answer: for the report.
       score: its mean points over the examples.
-      points: of each question, in the order given, before ``metrics.per_question``.
+      points: of each question, in the order given, before ``answer_metrics.per_question``.
     """
 
     answer: str
@@ -61,7 +61,7 @@ def best_constant(metric: str, questions: Sequence[BaselineExample]) -> Constant
     with_options = all(question.options for question in questions)
     if metric == "question_accuracy" and with_options:
         return _best_position(metric, questions)
-    found = _rouge(metric, questions) if metric in metrics.GRADED else _most_frequent(questions)
+    found = _rouge(metric, questions) if metric in answer_metrics.GRADED else _most_frequent(questions)
     if metric == "stated_answer":
         found = dataclasses.replace(found, answer=f"The answer is {found.answer}.")
     if with_options:
@@ -72,9 +72,9 @@ def best_constant(metric: str, questions: Sequence[BaselineExample]) -> Constant
 def _most_frequent(questions: Sequence[BaselineExample]) -> ConstantBaseline:
     counts: collections.Counter[str] = collections.Counter()
     for question in questions:
-        counts.update(list(dict.fromkeys(map(metrics.normalize, question.references))))
+        counts.update(list(dict.fromkeys(map(answer_metrics.normalize, question.references))))
     answer, count = counts.most_common(1)[0]
-    right = (answer in map(metrics.normalize, question.references) for question in questions)
+    right = (answer in map(answer_metrics.normalize, question.references) for question in questions)
     points = tuple(100.0 * one for one in right)
     return ConstantBaseline(answer, 100.0 * count / len(questions), points)
 
@@ -83,9 +83,11 @@ def _best_position(metric: str, questions: Sequence[BaselineExample]) -> Constan
     positions = min(len(question.options) for question in questions)
     found = []
     for position in range(positions):
-        points = tuple(metrics.score(metric, one.options[position], one.references) for one in questions)
+        points = tuple(
+            answer_metrics.score(metric, one.options[position], one.references) for one in questions
+        )
         answers = [(one.example_id, each) for one, each in zip(questions, points, strict=True)]
-        mean = float(np.mean(metrics.per_question(metric, answers)))
+        mean = float(np.mean(answer_metrics.per_question(metric, answers)))
         found.append(ConstantBaseline(f"always option {position + 1}", mean, points))
     return max(found, key=lambda constant: constant.score)
 
@@ -103,7 +105,7 @@ def _rouge(metric: str, questions: Sequence[BaselineExample]) -> ConstantBaselin
     candidates = [text for text, _ in counts.most_common(limit)]
 
     def points(answer: str, over: Sequence[BaselineExample]) -> list[float]:
-        return [metrics.score(metric, answer, one.references) for one in over]
+        return [answer_metrics.score(metric, answer, one.references) for one in over]
 
     answer = max(candidates, key=lambda text: float(np.mean(points(text, sample))))
     found = points(answer, questions)

@@ -14,7 +14,7 @@ from iml_jax.evaluation.results import Prediction, Results
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class PairedExample:
     """What one example, asked by one template, adds to its task: ``points`` of each model, 0..100."""
 
     example_id: str
@@ -48,7 +48,7 @@ class Difference:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pair:
+class PairedDifferences:
     """The first model and another one on the same examples of all tasks.
 
     Attributes:
@@ -74,13 +74,13 @@ class Pair:
         return Difference(value, interval, worse, better, p_value)
 
 
-def pair(rows: Mapping[str, Sequence[Row]], other: int) -> Pair:
+def paired_differences(rows: Mapping[str, Sequence[PairedExample]], other: int) -> PairedDifferences:
     """The examples' differences between model ``other`` and the first one.
 
     The mean of differences is the difference of means, and a task's score is a mean of means (over examples,
     then templates), so intervals of the differences are paired.
     """
-    differences: dict[str, list[confidence.Row]] = {}
+    differences: dict[str, list[confidence.ExamplePoints]] = {}
     counts = {}
     for task, found in rows.items():
         differences[task] = [
@@ -91,7 +91,7 @@ def pair(rows: Mapping[str, Sequence[Row]], other: int) -> Pair:
             sums[example_id] += delta
         # 1e-9: sums of floats; points that are equal must count as equal.
         counts[task] = (sum(one < -1e-9 for one in sums.values()), sum(one > 1e-9 for one in sums.values()))
-    return Pair(confidence.difference_spreads(differences), counts)
+    return PairedDifferences(confidence.difference_spreads(differences), counts)
 
 
 def against(results: Results, reference: Results) -> dict[str, Spread]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from iml_jax.evaluation.metrics import confidence, grouping, levels, paired
-from iml_jax.evaluation.metrics.paired import Difference, Row
+from iml_jax.evaluation.metrics.paired import Difference, PairedExample
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.foundation.errors import UserError
 
@@ -24,7 +24,7 @@ Key = tuple[str, str, str, int]  # task, example_id, template, how often these t
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class ComparedEvaluation:
     """One evaluation: its letter on the page, a name for people, its file, and what it found."""
 
     letter: str
@@ -34,7 +34,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shared:
+class SharedExample:
     """One example that all evaluations answered: each one's prediction, in their order."""
 
     answers: tuple[Prediction, ...]
@@ -47,7 +47,7 @@ class Shared:
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class ComparisonLine:
     """A level's, category's or task's row.
 
     Attributes:
@@ -79,15 +79,17 @@ class Comparison:
       notes: what was left out, harmlessly.
     """
 
-    sources: tuple[Source, ...]
-    lines: tuple[Line, ...]
-    shared: Mapping[str, tuple[Shared, ...]]
+    sources: tuple[ComparedEvaluation, ...]
+    lines: tuple[ComparisonLine, ...]
+    shared: Mapping[str, tuple[SharedExample, ...]]
     groups: Mapping[str, tuple[str, str]]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def compare(sources: Sequence[Source], stage: Callable[[str], None] = lambda text: None) -> Comparison:
+def compare(
+    sources: Sequence[ComparedEvaluation], stage: Callable[[str], None] = lambda text: None
+) -> Comparison:
     """Matches predictions by task, example and template, and averages over what all have.
 
     Args:
@@ -126,7 +128,7 @@ def compare(sources: Sequence[Source], stage: Callable[[str], None] = lambda tex
     return Comparison(tuple(sources), lines, shared, _groups(lines), tuple(warnings), tuple(notes))
 
 
-def _groups(lines: Sequence[Line]) -> dict[str, tuple[str, str]]:
+def _groups(lines: Sequence[ComparisonLine]) -> dict[str, tuple[str, str]]:
     found, level, category = {}, "", ""
     for line in lines:
         if line.kind == "level":
@@ -174,9 +176,9 @@ def _match(
     tables: Sequence[Mapping[Key, Prediction]],
     tasks: Sequence[Mapping[str, TaskScore]],
     without: set[str],
-) -> tuple[dict[str, tuple[Shared, ...]], Counter[str]]:
+) -> tuple[dict[str, tuple[SharedExample, ...]], Counter[str]]:
     """The shared examples by task, and what had changed how often."""
-    shared: dict[str, list[Shared]] = {}
+    shared: dict[str, list[SharedExample]] = {}
     changed: Counter[str] = Counter()
     for key, prediction in tables[0].items():
         if key[0] in without or not all(key[0] in known for known in tasks):
@@ -184,7 +186,7 @@ def _match(
         answers = [table.get(key) for table in tables[1:]]
         if not all(answers):
             continue
-        both = Shared((prediction, *(one for one in answers if one is not None)))
+        both = SharedExample((prediction, *(one for one in answers if one is not None)))
         if any(set(one.references) != set(prediction.references) for one in both.answers):
             changed["references"] += 1
             continue
@@ -193,7 +195,7 @@ def _match(
     return {name: tuple(found) for name, found in shared.items()}, changed
 
 
-def _settings(sources: Sequence[Source]) -> Iterator[str]:
+def _settings(sources: Sequence[ComparedEvaluation]) -> Iterator[str]:
     """Settings of the measurement that are not the same everywhere."""
     facts = [flat_facts(source.results.metadata) for source in sources]
     for key in dict.fromkeys(key for table in facts for key in table):
@@ -204,7 +206,7 @@ def _settings(sources: Sequence[Source]) -> Iterator[str]:
             yield f"{key.replace('_', ' ')} differs ({said})"
 
 
-def config_changes(sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
+def config_changes(sources: Sequence[ComparedEvaluation]) -> dict[str, tuple[str, ...]]:
     """Parameters of the training runs' ``config.gin`` that are not the same in all -> the value of each.
 
     A run's parameter is a line ``NAME = VALUE``; "–" where a run has none.
@@ -220,7 +222,9 @@ def config_changes(sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
 
 
 def _levels(
-    sources: Sequence[Source], tasks: Sequence[Mapping[str, TaskScore]], shared: Mapping[str, object]
+    sources: Sequence[ComparedEvaluation],
+    tasks: Sequence[Mapping[str, TaskScore]],
+    shared: Mapping[str, object],
 ) -> Iterator[str]:
     for source, known in zip(sources[1:], tasks[1:], strict=True):
         moved = [n for n in shared if known[n].level != tasks[0][n].level]
@@ -232,17 +236,19 @@ def _levels(
             )
 
 
-def _lines(shared: Mapping[str, Sequence[Shared]], tasks: Mapping[str, TaskScore]) -> Iterator[Line]:
+def _lines(
+    shared: Mapping[str, Sequence[SharedExample]], tasks: Mapping[str, TaskScore]
+) -> Iterator[ComparisonLine]:
     """Levels, their columns where there are several, categories and tasks, averaged as ``levels`` does."""
     models = range(len(next(iter(shared.values()))[0].answers))
     rows = {name: _rows(found, tasks[name].metric) for name, found in shared.items()}
-    pairs = [paired.pair(rows, model) for model in models[1:]]
+    pairs = [paired.paired_differences(rows, model) for model in models[1:]]
     by_model = [
         levels.aggregate([_rescored(tasks[name], found, model) for name, found in rows.items()])
         for model in models
     ]
 
-    def line(kind: str, name: str, scores: Sequence[float], weights: Mapping[str, float]) -> Line:
+    def line(kind: str, name: str, scores: Sequence[float], weights: Mapping[str, float]) -> ComparisonLine:
         of_task = kind == "task"
         differences = tuple(
             pair.difference(score - scores[0], weights, of_task=of_task)
@@ -250,7 +256,7 @@ def _lines(shared: Mapping[str, Sequence[Shared]], tasks: Mapping[str, TaskScore
         )
         metric = tasks[name].metric if of_task else ""
         examples = sum(len(shared[task]) for task in weights)
-        return Line(kind, name, metric, examples, tuple(scores), differences)
+        return ComparisonLine(kind, name, metric, examples, tuple(scores), differences)
 
     for level in zip(*by_model, strict=True):
         yield line("level", level[0].name, [one.scores.model for one in level], level[0].weights)
@@ -265,20 +271,20 @@ def _lines(shared: Mapping[str, Sequence[Shared]], tasks: Mapping[str, TaskScore
                 yield line("task", task[0].name, [one.score for one in task], {task[0].name: 1.0})
 
 
-def _rows(shared: Sequence[Shared], metric: str) -> list[Row]:
+def _rows(shared: Sequence[SharedExample], metric: str) -> list[PairedExample]:
     """What each example adds to the task's mean; under some metrics several answers are one example."""
     by_model = [
         confidence.per_question(metric, [(one.example_id, one.template, one.score) for one in answers])
         for answers in zip(*(one.answers for one in shared), strict=True)
     ]
     return [
-        Row(name, template, tuple(points for *_, points in rows))
+        PairedExample(name, template, tuple(points for *_, points in rows))
         for rows in zip(*by_model, strict=True)
         for name, template, _ in rows[:1]
     ]
 
 
-def _rescored(task: TaskScore, rows: Sequence[Row], model: int) -> TaskScore:
+def _rescored(task: TaskScore, rows: Sequence[PairedExample], model: int) -> TaskScore:
     points: dict[str, list[float]] = {}
     for row in rows:
         points.setdefault(row.template, []).append(row.points[model])

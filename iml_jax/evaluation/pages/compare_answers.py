@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 from iml_jax.data.manifest import LEVELS
-from iml_jax.evaluation.pages.compare import Comparison, Shared
+from iml_jax.evaluation.pages.compare import Comparison, SharedExample
 from iml_jax.evaluation.results import Prediction
 
 MOST_EXAMPLES = 1500  # on one page: a few megabytes, however many tasks there are
@@ -39,7 +39,7 @@ class Example:
       more_options: how many are not shown.
     """
 
-    shared: Shared
+    shared: SharedExample
     prompts: tuple[str, ...]
     options: tuple[Option, ...]
     more_options: int
@@ -91,7 +91,7 @@ def samples(found: Comparison, per_task: int) -> Samples:
     return Samples(per_task, levels, max(0, len(order) - MOST_EXAMPLES))
 
 
-def sample(shared: Sequence[Shared], count: int, seed: str) -> list[Shared]:
+def sample(shared: Sequence[SharedExample], count: int, seed: str) -> list[SharedExample]:
     """Half from the examples whose points differ, the rest from all others; in their order; repeatable."""
     generator = random.Random(seed)
     other_points = [i for i, one in enumerate(shared) if len({answer.score for answer in one.answers}) > 1]
@@ -101,7 +101,7 @@ def sample(shared: Sequence[Shared], count: int, seed: str) -> list[Shared]:
     return [shared[i] for i in sorted(chosen)]
 
 
-def _example(shared: Shared) -> Example:
+def _example(shared: SharedExample) -> Example:
     prompts = tuple(dict.fromkeys(one.prompt for one in shared.answers))
     options = shared.answers[0].options
     if any(one.options != options for one in shared.answers):

@@ -11,7 +11,7 @@ import numpy as np
 
 from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.metrics import benchmark_metrics
-from iml_jax.evaluation.pages.compare import Comparison, Shared
+from iml_jax.evaluation.pages.compare import Comparison, SharedExample
 
 DRAWS = 200
 MOST = 2000  # answers of a task; resampling more of them takes too long for a page
@@ -79,7 +79,7 @@ def lines(found: Comparison) -> Iterator[BenchmarkMetricLine]:
             yield BenchmarkMetricLine(task.name, name, len(shared), values, intervals)
 
 
-def _scores(benchmark: str, task: str, shared: Sequence[Shared]) -> list[dict[str, float]]:
+def _scores(benchmark: str, task: str, shared: Sequence[SharedExample]) -> list[dict[str, float]]:
     """Each evaluation's points by metric."""
     return [
         benchmark_metrics.compute(benchmark, task, answers)
@@ -87,12 +87,12 @@ def _scores(benchmark: str, task: str, shared: Sequence[Shared]) -> list[dict[st
     ]
 
 
-def _drawn(benchmark: str, task: str, shared: Sequence[Shared]) -> dict[str, np.ndarray]:
+def _drawn(benchmark: str, task: str, shared: Sequence[SharedExample]) -> dict[str, np.ndarray]:
     """Metric -> [DRAWS, evaluations], each draw of the same examples for all evaluations."""
     names = set(benchmark_metrics.names(benchmark, task)) - set(NOT_DRAWN)
     if not names:
         return {}
-    by_example: dict[str, list[Shared]] = collections.defaultdict(list)
+    by_example: dict[str, list[SharedExample]] = collections.defaultdict(list)
     for one in shared:
         by_example[one.answers[0].example_id].append(one)
     examples = list(by_example.values())

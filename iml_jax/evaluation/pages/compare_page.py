@@ -13,7 +13,7 @@ from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.metrics.levels import MEANINGS, TITLES
 from iml_jax.evaluation.metrics.paired import Difference
 from iml_jax.evaluation.pages import compare_answers, compare_benchmark_metrics, plots, rendering
-from iml_jax.evaluation.pages.compare import Comparison, Line, config_changes, flat_facts
+from iml_jax.evaluation.pages.compare import Comparison, ComparisonLine, config_changes, flat_facts
 from iml_jax.evaluation.pages.rendering import signed
 from iml_jax.storage.writing import write_atomically
 
@@ -28,7 +28,7 @@ class ClearlyBetter:
     """Of ``tasks`` tasks, those on which one evaluation is clearly better; the largest differences first."""
 
     letter: str
-    lines: tuple[Line, ...]
+    lines: tuple[ComparisonLine, ...]
     tasks: int
 
 
@@ -160,9 +160,9 @@ def _category_bars(found: Comparison, names: Sequence[str]) -> Iterator[tuple[st
         yield level, plots.compared_bars(rows, names)
 
 
-def _lines_by_level(found: Comparison) -> list[tuple[str, list[Line]]]:
+def _lines_by_level(found: Comparison) -> list[tuple[str, list[ComparisonLine]]]:
     """Each level with its categories, each followed by its tasks."""
-    by_level: list[tuple[str, list[Line]]] = []
+    by_level: list[tuple[str, list[ComparisonLine]]] = []
     for line in found.lines:
         if line.kind == "level":
             by_level.append((line.name, []))

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from iml_jax.evaluation import intervals
 from iml_jax.evaluation.metrics.levels import TITLES
-from iml_jax.evaluation.pages.compare import Comparison, Line, config_changes
+from iml_jax.evaluation.pages.compare import Comparison, ComparisonLine, config_changes
 from iml_jax.foundation.printing import printable
 
 MOST_DIFFERENT = 10
@@ -44,7 +44,7 @@ def print_tables(found: Comparison, console: Console | None = None) -> None:
     console.print(_table(found, title, clear[:MOST_DIFFERENT]) if clear else Text(title))
 
 
-def _table(found: Comparison, title: str, lines: list[Line]) -> Table:
+def _table(found: Comparison, title: str, lines: list[ComparisonLine]) -> Table:
     estimators = f"{intervals.AUGMENTED_T} of a task, {intervals.AUGMENTED_WELCH} of averages"
     caption = f"95% intervals over examples: {estimators}"
     table = Table(title=title, caption=caption, header_style="bold")

@@ -89,7 +89,7 @@ def _first(named: Sequence[str], most: int = 3) -> str:
     return ", ".join(named[:most]) + more
 
 
-def _averages_table(found: averages.Table) -> Table:
+def _averages_table(found: averages.AveragesTable) -> Table:
     """Levels, categories and benchmarks by shots, for the terminal."""
     caption = (
         f"95% intervals over examples: {intervals.PLUS_FOUR} or {intervals.AUGMENTED_T} of one task, "

@@ -63,6 +63,8 @@ def test_result_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
 
 def test_both_kinds_of_pages_start_as_checked() -> None:
     first, second = make_results(1, 0.4), make_results(2, 0.8)
-    found = compare.compare([compare.Source("A", "a", "a", first), compare.Source("B", "b", "b", second)])
+    found = compare.compare(
+        [compare.ComparedEvaluation("A", "a", "a", first), compare.ComparedEvaluation("B", "b", "b", second)]
+    )
     for page in (report.render(first), compare_page.render(found, per_task=1)):
         assert page.encode().startswith(exclusive.PAGE_START)

@@ -20,8 +20,7 @@ from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import answering, provenance, questions, runner, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.evaluation.engine.runner import EvaluateConfig, evaluate
-from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import averages, confidence
+from iml_jax.evaluation.metrics import answer_metrics, averages, confidence
 from iml_jax.evaluation.pages import report, report_tables
 from iml_jax.foundation import versions
 from iml_jax.foundation.errors import UserError
@@ -80,7 +79,7 @@ def test_predictions_carry_their_evidence(found: results.Results) -> None:
             assert one.score == 100.0 * scoring.choose(one.log_likelihoods, correct)[1]
         else:
             metric = "rouge_l" if "write" in one.task else "exact_match"
-            assert one.score == metrics.score(metric, one.prediction, one.references)
+            assert one.score == answer_metrics.score(metric, one.prediction, one.references)
             assert one.log_likelihoods == ()
     choose = [one.prompt for one in found.predictions if "choose" in one.task]
     assert [prompt[0] for prompt in choose] == ["a"] * 3 + ["b"] + ["a"] * 3 + [

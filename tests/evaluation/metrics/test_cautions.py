@@ -83,7 +83,7 @@ def test_gain_is_the_mean_of_paired_differences() -> None:
     "metric", ["accuracy", "exact_match", "stated_answer", "rouge_l", "question_accuracy"]
 )
 def test_points_of_the_constant_answer_are_those_of_answering_it(metric: str) -> None:
-    from iml_jax.evaluation.metrics import answer_metrics as metrics
+    from iml_jax.evaluation.metrics import answer_metrics
 
     draw = np.random.default_rng()
     texts = ["red car", "blue car", "no", "the answer is no."]
@@ -98,7 +98,9 @@ def test_points_of_the_constant_answer_are_those_of_answering_it(metric: str) ->
         given = [one.options[int(best.answer.split()[-1]) - 1] for one in asked]
     else:
         given = [best.answer] * len(asked)
-    expected = [metrics.score(metric, text, one.references) for text, one in zip(given, asked, strict=True)]
+    expected = [
+        answer_metrics.score(metric, text, one.references) for text, one in zip(given, asked, strict=True)
+    ]
     assert best.points == pytest.approx(expected)
     assert best.score == pytest.approx(np.mean(expected))
 

@@ -7,8 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import constant_baseline
+from iml_jax.evaluation.metrics import answer_metrics, constant_baseline
 from iml_jax.evaluation.metrics.constant_baseline import BaselineExample, best_constant
 
 
@@ -19,10 +18,10 @@ def rng() -> random.Random:
 
 
 def mean(metric: str, answer: str, questions: list[BaselineExample]) -> float:
-    return float(np.mean([metrics.score(metric, answer, one.references) for one in questions]))
+    return float(np.mean([answer_metrics.score(metric, answer, one.references) for one in questions]))
 
 
-@pytest.mark.parametrize("metric", sorted(metrics.METRICS))
+@pytest.mark.parametrize("metric", sorted(answer_metrics.METRICS))
 def test_no_reference_does_better(metric: str, rng: random.Random) -> None:
     words = ["a", "b", "c", "d", "e", "f"]
 
@@ -53,14 +52,14 @@ def test_a_place_among_the_options_is_a_constant_answer() -> None:
 
 def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    true_rouge = metrics.METRICS["rouge_l"]
+    true_rouge = answer_metrics.METRICS["rouge_l"]
 
     def counted(*arguments) -> float:
         nonlocal calls
         calls += 1
         return true_rouge(*arguments)
 
-    monkeypatch.setitem(metrics.METRICS, "rouge_l", counted)
+    monkeypatch.setitem(answer_metrics.METRICS, "rouge_l", counted)
     questions = [BaselineExample((f"w{n} same",)) for n in range(300)]
     assert best_constant("rouge_l", questions).score == pytest.approx((299 * 50 + 100) / 300)
     assert calls <= constant_baseline.CANDIDATES * constant_baseline.SEARCH_EXAMPLES + len(questions)

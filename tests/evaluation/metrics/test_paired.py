@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from iml_jax.evaluation.metrics import paired
-from iml_jax.evaluation.metrics.paired import Difference, Row
+from iml_jax.evaluation.metrics.paired import Difference, PairedExample
 
 
 @pytest.mark.parametrize(("worse", "better"), [(0, 0), (0, 1), (3, 3), (2, 9), (40, 21), (5000, 5300)])
@@ -18,14 +18,16 @@ def test_sign_test_is_the_binomial_test(worse: int, better: int) -> None:
     assert paired.sign_test(worse, better) == pytest.approx(expected, rel=1e-6)
 
 
-def rows_of(first: Sequence[float], second: Sequence[float], template: str = "") -> list[Row]:
-    return [Row(str(i), template, (a, b)) for i, (a, b) in enumerate(zip(first, second, strict=True))]
+def rows_of(first: Sequence[float], second: Sequence[float], template: str = "") -> list[PairedExample]:
+    return [
+        PairedExample(str(i), template, (a, b)) for i, (a, b) in enumerate(zip(first, second, strict=True))
+    ]
 
 
-def difference(rows: list[Row], name: str = "task") -> Difference:
+def difference(rows: list[PairedExample], name: str = "task") -> Difference:
     """Of one task with one template."""
     value = float(np.mean([row.points[1] - row.points[0] for row in rows]))
-    return paired.pair({name: rows}, 1).difference(value, {name: 1.0}, of_task=True)
+    return paired.paired_differences({name: rows}, 1).difference(value, {name: 1.0}, of_task=True)
 
 
 def test_interval_is_students_of_the_differences() -> None:
@@ -78,7 +80,7 @@ def test_templates_of_an_example_are_drawn_together() -> None:
 
 def test_mean_of_tasks_is_weighted_as_told() -> None:
     tasks = {"small": rows_of([0.0] * 2, [10.0] * 2), "large": rows_of([0.0] * 200, [30.0] * 200)}
-    found = paired.pair(tasks, 1).difference(20.0, {"small": 0.5, "large": 0.5}, of_task=False)
+    found = paired.paired_differences(tasks, 1).difference(20.0, {"small": 0.5, "large": 0.5}, of_task=False)
     assert found.interval.low < 20 < found.interval.high
     assert (found.worse, found.better) == (0, 202)
     assert found.p_value is None
@@ -86,8 +88,8 @@ def test_mean_of_tasks_is_weighted_as_told() -> None:
 
 
 def test_third_model_is_compared_with_the_first() -> None:
-    rows = {"task": [Row(str(i), "", (50.0, 60.0, 20.0)) for i in range(20)]}
-    found = paired.pair(rows, 2).difference(-30.0, {"task": 1.0}, of_task=True)
+    rows = {"task": [PairedExample(str(i), "", (50.0, 60.0, 20.0)) for i in range(20)]}
+    found = paired.paired_differences(rows, 2).difference(-30.0, {"task": 1.0}, of_task=True)
     assert found.interval.low < -27 < found.interval.high < 0
     assert (found.worse, found.better) == (20, 0)
     assert found.clear

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from t5.evaluation import metrics as t5
 
-from iml_jax.evaluation.metrics import answer_metrics as metrics
-from iml_jax.evaluation.metrics import constant_baseline
+from iml_jax.evaluation.metrics import answer_metrics, constant_baseline
 
 
 def test_agrees_with_t5() -> None:
@@ -20,7 +19,7 @@ def test_agrees_with_t5() -> None:
     ]
     order = rng.permutation(len(pairs))
     answers = [(pairs[index][0], 100.0 * pairs[index][1]) for index in order]
-    found = metrics.per_question("question_accuracy", answers)
+    found = answer_metrics.per_question("question_accuracy", answers)
     groups = [{"group": pairs[index][0].rpartition("/")[0], "value": 1} for index in order]
     predictions = [{"value": int(pairs[index][1])} for index in order]
     theirs = t5.mean_group_metric(t5.all_match)(groups, predictions)
@@ -32,9 +31,9 @@ def test_agrees_with_t5() -> None:
 
 def test_other_metrics_count_every_answer() -> None:
     answers = [("1/0", 100.0), ("1/1", 0.0), ("2", 50.0)]
-    assert metrics.per_question("accuracy", answers) == [100.0, 0.0, 50.0]
-    assert metrics.per_question("question_accuracy", answers) == [0.0, 50.0]
-    assert metrics.score("question_accuracy", " [True]  x", ["[True] x"]) == 100.0
+    assert answer_metrics.per_question("accuracy", answers) == [100.0, 0.0, 50.0]
+    assert answer_metrics.per_question("question_accuracy", answers) == [0.0, 50.0]
+    assert answer_metrics.score("question_accuracy", " [True]  x", ["[True] x"]) == 100.0
 
 
 def test_constant_answers_are_judged_by_question_too() -> None:

@@ -8,13 +8,21 @@ import pytest
 from support.compared_results import make_results
 
 from iml_jax.evaluation.metrics import levels
-from iml_jax.evaluation.pages.compare import Comparison, Source, compare, config_changes, flat_facts
+from iml_jax.evaluation.pages.compare import (
+    ComparedEvaluation,
+    Comparison,
+    compare,
+    config_changes,
+    flat_facts,
+)
 from iml_jax.evaluation.results import Results
 from iml_jax.foundation.errors import UserError
 
 
 def compared(*found: Results) -> Comparison:
-    return compare([Source(chr(65 + n), f"run {n}", f"{n}.json", one) for n, one in enumerate(found)])
+    return compare(
+        [ComparedEvaluation(chr(65 + n), f"run {n}", f"{n}.json", one) for n, one in enumerate(found)]
+    )
 
 
 def test_means_are_those_of_the_result_files() -> None:

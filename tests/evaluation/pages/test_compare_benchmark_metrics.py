@@ -9,7 +9,7 @@ from support.compared_results import make_results
 
 from iml_jax.evaluation.metrics import benchmark_metrics
 from iml_jax.evaluation.pages import compare_benchmark_metrics, compare_page
-from iml_jax.evaluation.pages.compare import Comparison, Source, compare
+from iml_jax.evaluation.pages.compare import ComparedEvaluation, Comparison, compare
 from iml_jax.evaluation.results import Results
 
 
@@ -23,8 +23,8 @@ def _compared(benchmark: str, task: str, skill: float = 0.9) -> Comparison:
     first, second = (_named(make_results(1, one), benchmark, task) for one in (0.3, skill))
     fewer = tuple(one for one in second.predictions if one.example_id != "0")
     return compare([
-        Source("A", "one", "a.json", first),
-        Source("B", "other", "b.json", Results(second.metadata, second.tasks, fewer)),
+        ComparedEvaluation("A", "one", "a.json", first),
+        ComparedEvaluation("B", "other", "b.json", Results(second.metadata, second.tasks, fewer)),
     ])  # fmt: skip
 
 

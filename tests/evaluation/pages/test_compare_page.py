@@ -18,7 +18,7 @@ from support.compared_results import EVIL, make_results, renamed
 from iml_jax.evaluation.intervals import Interval
 from iml_jax.evaluation.metrics.paired import Difference
 from iml_jax.evaluation.pages import compare_answers, compare_page, compare_tables, rendering
-from iml_jax.evaluation.pages.compare import Comparison, Source, compare
+from iml_jax.evaluation.pages.compare import ComparedEvaluation, Comparison, compare
 
 
 class Elements(HTMLParser):
@@ -52,10 +52,10 @@ class Elements(HTMLParser):
 
 
 def compared(**changes) -> Comparison:
-    second = make_results(2, 0.8, **changes)
+    first, second = make_results(1, 0.4, checkpoint=EVIL), make_results(2, 0.8, **changes)
     return compare([
-        Source("A", f"run {EVIL}, step 1", "run/evaluation/1.json", make_results(1, 0.4, checkpoint=EVIL)),
-        Source("B", "run, step 2", "run/evaluation/2.json", second),
+        ComparedEvaluation("A", f"run {EVIL}, step 1", "run/evaluation/1.json", first),
+        ComparedEvaluation("B", "run, step 2", "run/evaluation/2.json", second),
     ])  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def test_a_task_name_from_a_foreign_file_is_escaped() -> None:
     """Prepared names hold safe characters only, but result files may come from anywhere."""
     name = f"b:t{EVIL}:zero_shot"
     results = [renamed(make_results(n, n / 3), "bench:task0:zero_shot", name) for n in (1, 2)]
-    found = compare([Source(one, one, one, of) for one, of in zip("AB", results, strict=True)])
+    found = compare([ComparedEvaluation(one, one, one, of) for one, of in zip("AB", results, strict=True)])
     elements = Elements(compare_page.render(found, per_task=1))
     tags = [tag for tag, _ in elements.found]
     assert tags.count("script") == 1
@@ -179,8 +179,8 @@ def test_many_predictions_make_no_large_page(tmp_path: Path) -> None:
 
     sizes = {"tasks": 700, "examples": 4}
     found = compare([
-        Source("A", "a", "a", long(make_results(1, 0.4, **sizes))),
-        Source("B", "b", "b", long(make_results(2, 0.4, **sizes))),
+        ComparedEvaluation("A", "a", "a", long(make_results(1, 0.4, **sizes))),
+        ComparedEvaluation("B", "b", "b", long(make_results(2, 0.4, **sizes))),
     ])  # fmt: skip
     path = compare_page.write_page(tmp_path / "page.html", found, per_task=100)
     assert path.stat().st_size < 10e6  # the predictions have 100 MB

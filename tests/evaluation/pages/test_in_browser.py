@@ -10,7 +10,7 @@ import pytest
 from support.compared_results import EVIL, LEVELS, WRITING, make_results, renamed
 
 from iml_jax.evaluation.pages import compare_page
-from iml_jax.evaluation.pages.compare import Source, compare
+from iml_jax.evaluation.pages.compare import ComparedEvaluation, compare
 
 pytest.importorskip("aiohttp")
 from support.browser import Page, opened
@@ -37,7 +37,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The name of one task, as of a foreign file, tries to break the page, too.
     first, second = (renamed(one, first.tasks[5].name, f"b:task5{EVIL}:zero_shot") for one in (first, second))
     found = compare(
-        [Source("A", f"run {EVIL}", "a.json", first), Source("B", "run, step 2", "b.json", second)]
+        [
+            ComparedEvaluation("A", f"run {EVIL}", "a.json", first),
+            ComparedEvaluation("B", "run, step 2", "b.json", second),
+        ]
     )
     return compare_page.write_page(tmp_path_factory.mktemp("page") / "page.html", found, per_task=4)
 
