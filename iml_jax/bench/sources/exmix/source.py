@@ -124,8 +124,8 @@ class _Found:
 
     def _local(self, split: str) -> Iterator[Outcome]:
         assert self.local is not None
-        for number, (path, line, row) in enumerate(self.local.located(split), 1):
-            made = LONG_ROW if is_long(row) else choices.toxicity_item(row, f"{path}:{line}")
+        for number, row in enumerate(self.local.records(split), 1):
+            made = LONG_ROW if is_long(row.values) else choices.toxicity_item(row.values, row.place)
             yield f"{split}:{number}", made
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from iml_jax.bench.sources.formats.bounds import LongRow, drop, is_long
 from iml_jax.bench.sources.formats.files import is_name
 from iml_jax.bench.sources.formats.parquet import open_parquet
+from iml_jax.bench.sources.formats.records import Record
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.json_stream import TOO_LONG, JsonStream
 from iml_jax.storage.reading import LINE_LIMIT, decode_utf8, open_binary, parse_json
@@ -95,7 +96,7 @@ def prompts(path: Path, index: Index, task: str) -> Iterator[tuple[int, Prompt]]
         if is_long(row):
             drop(path, number)
         else:
-            yield number, _prompt(row, f"{path}:{number}")
+            yield number, _prompt(Record(f"{path}:{number}", number, row))
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -234,9 +235,9 @@ def _parquet_rows(path: Path, index: Index, task: str) -> Iterator[tuple[int, di
             first += file.metadata.row_group(group).num_rows
 
 
-def _prompt(row: dict[str, Any], place: str) -> Prompt:
-    texts = [row.get(column) for column in COLUMNS[:2]]
+def _prompt(row: Record) -> Prompt:
+    texts = [row.values.get(column) for column in COLUMNS[:2]]
     for column, text in zip(COLUMNS, texts, strict=False):
         if not isinstance(text, str):
-            raise UserError(f"{place}: {column!r} must be a text; fix or remove the row")
-    return Prompt(str(texts[0]), str(texts[1]), str(row.get(_KIND) or ""))
+            raise row.error(f"{column!r} must be a text")
+    return Prompt(str(texts[0]), str(texts[1]), str(row.values.get(_KIND) or ""))

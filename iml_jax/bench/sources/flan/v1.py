@@ -19,6 +19,7 @@ from iml_jax.bench.sources.flan.splits import Slice, slices
 from iml_jax.bench.sources.formats.bounds import LONG_ROW, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, locate_first, missing, present
+from iml_jax.bench.sources.formats.records import Record
 from iml_jax.bench.sources.formats.rows import Row
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there, walk
@@ -157,15 +158,15 @@ class TemplatedRows:
             templates = asking
         names = _class_names(form, local)
         part = slices(form.specs, local.splits)[rows_of]
-        for identity, place, raw in part.of(lambda: _rows(local, part)):
+        for identity, row in part.of(lambda: _rows(local, part)):
             yield from skips(identity, dropped)
-            if is_long(raw):
+            if is_long(row.values):
                 yield from skips(identity, {LONG_ROW: len(templates)})
                 continue
             try:
-                prepared = form.prepare(_named_label(raw, form, names))
+                prepared = form.prepare(_named_label(row.values, form, names))
             except RowError as error:
-                raise UserError(f"{place}: {error}; fix the row, or give {form.datasets[0]}") from error
+                raise UserError(f"{row.place}: {error}; fix the row, or give {form.datasets[0]}") from error
             if isinstance(prepared, str):
                 yield from skips(identity, {prepared: len(templates)})
                 continue
@@ -225,11 +226,11 @@ class TemplatedRows:
         return [each for each in parsed if not flan_patterns.changes_task(form.patterns, each)]
 
 
-def _rows(local: LocalDataset, part: Slice) -> Iterator[tuple[str, str, Row]]:
-    """(id, FILE:LINE, row) of the published splits of a slice."""
+def _rows(local: LocalDataset, part: Slice) -> Iterator[tuple[str, Record]]:
+    """(id, row) of the published splits of a slice."""
     for name in part.names:
-        for number, (path, line, row) in enumerate(local.located(name), start=1):
-            yield f"{name}:{number}", f"{path}:{line}", row
+        for number, row in enumerate(local.records(name), start=1):
+            yield f"{name}:{number}", row
 
 
 def _class_names(form: TaskForm, local: LocalDataset) -> tuple[str, ...] | None:

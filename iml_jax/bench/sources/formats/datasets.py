@@ -23,6 +23,7 @@ from typing import Any
 
 from iml_jax.bench.sources.formats import arrow_folders, copies, tfds_folders
 from iml_jax.bench.sources.formats.copies import Copies
+from iml_jax.bench.sources.formats.records import Record
 from iml_jax.bench.sources.formats.rows import located_rows
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there, walk
@@ -74,22 +75,27 @@ class LocalDataset:
         Raises:
           UserError: no such split; or a file is malformed: names file, place and remedy.
         """
-        for number, (_, _, row) in enumerate(self.located(split), start=1):
-            yield number, row
+        return ((number, row.values) for number, row in enumerate(self.records(split), start=1))
 
-    def located(self, split: str) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-        """Streams (file, line or row in it, row), as ``rows``; for TFDS the file is the version's folder."""
+    def records(self, split: str) -> Iterator[Record]:
+        """Streams the rows as records; the values of one that is too long to be parsed are a ``LongRow``.
+
+        The place of a record is ``FILE:LINE`` or ``FILE:ROW``; for TFDS the file is the version's folder.
+
+        Raises:
+          UserError: as ``rows``.
+        """
         if split not in self.splits:
             has = ", ".join(self.splits)
             raise UserError(f"{self.folder}: no split {split!r} of {self.name}; it has {has}")
         if self.kind == "tfds":
             for number, row in tfds_folders.tfds_rows(self.folder, split):
-                yield self.folder, number, row
+                yield Record(f"{self.folder}:{number}", number, row)
             return
         read = arrow_folders.arrow_rows if self.kind == "arrow" else located_rows
         for path in self.splits[split]:
             for number, row in read(path):
-                yield path, number, row
+                yield Record(f"{path}:{number}", number, row)
 
     def label_names(self, column: str) -> tuple[str, ...] | None:
         """The names of a class label's numbers, first that of 0; None where the format does not know them.

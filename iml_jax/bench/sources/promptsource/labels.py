@@ -39,8 +39,8 @@ def labelled_splits(dataset: LocalDataset) -> list[str]:
 def _has_labels(dataset: LocalDataset, published: str) -> bool:
     seen = False
     try:
-        for _, _, row in itertools.islice(dataset.located(published), _LOOKED_AT):
-            if not unlabelled(row):
+        for row in itertools.islice(dataset.records(published), _LOOKED_AT):
+            if not unlabelled(row.values):
                 return True
             seen = True
     except UserError:

@@ -22,9 +22,11 @@ from typing import Any
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.base import Item
 from iml_jax.bench.sources.formats import copies
+from iml_jax.bench.sources.formats.arrow_folders import arrow_rows
 from iml_jax.bench.sources.formats.bounds import LONG_ROW, LongRow, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import locate
+from iml_jax.bench.sources.formats.records import Record
 from iml_jax.bench.sources.formats.rows import located_rows
 from iml_jax.bench.sources.promptsource.filter import flat
 from iml_jax.foundation import extras
@@ -144,8 +146,8 @@ def has_options(prompt: Prompt) -> bool:
             with contextlib.suppress(UserError):  # the first row tells it as well
                 info = parse_json(read_text(described), described)
                 return isinstance(info, dict) and "answer_choices" in (info.get("features") or {})
-        row = next((row for _, _, row in _rows(files[:1]) if not isinstance(row, LongRow)), None)
-        return row is not None and bool(row.get("answer_choices"))
+        rows = (row.values for row in _rows(files[:1]) if not isinstance(row.values, LongRow))
+        return bool(next(rows, {}).get("answer_choices"))
     return False
 
 
@@ -158,36 +160,34 @@ def filled(prompt: Prompt, split: str) -> Iterator[Item | str]:
     files, ranked = prompt.splits[split]
     rows = _rows(files)
     if not ranked:
-        for path, number, row in rows:
-            yield LONG_ROW if isinstance(row, LongRow) else _filled(row, f"{path}:{number}")
+        for row in rows:
+            yield LONG_ROW if isinstance(row.values, LongRow) else _filled(row)
         return
     before: Any = None
 
-    def example(located: tuple[Path, int, dict[str, Any]]) -> Any:
+    def example(row: Record) -> Any:
         """What the candidates of one example share; one that is too long is taken for one more of them."""
         nonlocal before
-        row = located[2]
-        if not isinstance(row, LongRow):
-            idx = row.get("idx")
-            before = idx[0] if isinstance(idx, list | tuple) and idx else row.get("inputs_pretokenized")
+        if not isinstance(row.values, LongRow):
+            idx = row.values.get("idx")
+            before = idx[0] if isinstance(idx, list | tuple) and idx else row.values.get(_PAIRS[0][0])
         return before
 
     for _, group in itertools.groupby(rows, key=example):
         yield from _ranked(list(itertools.islice(group, _CANDIDATES + 1)))
 
 
-def _ranked(candidates: list[tuple[Path, int, dict[str, Any]]]) -> Iterator[Item | str]:
-    path, number, _ = candidates[0]
+def _ranked(candidates: list[Record]) -> Iterator[Item | str]:
     if len(candidates) > _CANDIDATES:
-        raise UserError(f"{path}:{number}: more than {_CANDIDATES} candidates of one example; fix the file")
-    group = [located for located in candidates if not isinstance(located[2], LongRow)]
+        place = candidates[0].place
+        raise UserError(f"{place}: more than {_CANDIDATES} candidates of one example; fix the file")
+    group = [row for row in candidates if not isinstance(row.values, LongRow)]
     for _ in candidates[len(group) :]:
         yield LONG_ROW
     if not group:
         return
-    path, number, first = group[0]
-    prompt, _ = _pair(first, f"{path}:{number}")
-    targets = [(_pair(row, f"{place}:{line}")[1], row.get("is_correct")) for place, line, row in group]
+    prompt, _ = _pair(group[0])
+    targets = [(_pair(row)[1], row.values.get("is_correct")) for row in group]
     options = tuple(dict.fromkeys(text for texts, _ in targets for text in texts))
     correct = tuple(dict.fromkeys(text for texts, right in targets if _one(right) for text in texts))
     for _ in group[1:]:
@@ -204,47 +204,45 @@ def _one(value: Any) -> bool:
     return bool(value[0]) if isinstance(value, list | tuple) and value else bool(value)
 
 
-def _filled(row: Mapping[str, Any], place: str) -> Item | str:
-    prompt, targets = _pair(row, place)
+def _filled(row: Record) -> Item | str:
+    prompt, targets = _pair(row)
     if not prompt:
         return "empty prompt"
     if not targets:
         return "empty target"
-    given = row.get("answer_choices") or ()
+    given = row.values.get("answer_choices") or ()
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list | tuple):
-        raise UserError(f"{place}: 'answer_choices' is a {type(given).__name__}; it must be a list of texts")
+        raise row.error(f"'answer_choices' is a {type(given).__name__}; it must be a list of texts")
     options = tuple(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))
     return Item(prompt, targets, options)
 
 
-def _pair(row: Mapping[str, Any], place: str) -> tuple[str, tuple[str, ...]]:
+def _pair(row: Record) -> tuple[str, tuple[str, ...]]:
     """Prompt and distinct targets, stripped; either may be empty."""
+    values = row.values
     for source, target in _PAIRS:
-        if isinstance(prompt := row.get(source), str) and isinstance(given := row.get(target), str | list):
+        prompt, given = values.get(source), values.get(target)
+        if isinstance(prompt, str) and isinstance(given, str | list):
             texts = [given] if isinstance(given, str) else given
             kept = (text.strip().removesuffix(END).strip() for text in texts if isinstance(text, str))
             return prompt.strip(), tuple(dict.fromkeys(text for text in kept if text))
-    has = ", ".join(map(str, row)) or "nothing"
-    raise UserError(f"{place}: no texts inputs_pretokenized and targets_pretokenized; the row has {has}")
+    has = ", ".join(map(str, values)) or "nothing"
+    raise UserError(f"{row.place}: no texts inputs_pretokenized and targets_pretokenized; the row has {has}")
 
 
-def _rows(files: tuple[Path, ...]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    """(file, number, row); ``LongRow`` keeps the place of one that is too long.
+def _rows(files: tuple[Path, ...]) -> Iterator[Record]:
+    """The rows of several files; the values of one that is too long are a ``LongRow``.
 
     The rows of the templates of a dataset belong together by their number: none may be missing in between.
     """
     for path in files:
         if _RECORDS.fullmatch(path.name):
-            reader = _records(path)
-        elif path.suffix == ".arrow":
-            from iml_jax.bench.sources.formats.arrow_folders import arrow_rows
-
-            reader = arrow_rows(path)
+            read = _records
         else:
-            reader = located_rows(path)
-        for number, row in reader:
-            yield path, number, LongRow() if is_long(row) else row
+            read = arrow_rows if path.suffix == ".arrow" else located_rows
+        for number, row in read(path):
+            yield Record(f"{path}:{number}", number, LongRow() if is_long(row) else row)
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

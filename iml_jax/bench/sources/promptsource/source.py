@@ -294,10 +294,10 @@ class PromptSource(TaskSource):
         """(identity, place for messages, row with the keys that templates use)."""
         dataset = self._dataset(task.task)
         for published in published_of(labelled_splits(dataset), task.role, split):
-            for number, (path, line, raw) in enumerate(dataset.located(published), start=1):
-                row = {str(key).replace("-", "_"): value for key, value in raw.items()}
-                row = LongRow() if isinstance(raw, LongRow) else row
-                yield f"{published}:{number}", f"{path}:{line}", row
+            for number, record in enumerate(dataset.records(published), start=1):
+                row = {str(key).replace("-", "_"): value for key, value in record.values.items()}
+                row = LongRow() if isinstance(record.values, LongRow) else row
+                yield f"{published}:{number}", record.place, row
 
     def _outcomes(
         self,

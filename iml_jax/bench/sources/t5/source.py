@@ -101,8 +101,8 @@ class _Found:
             known = path.relative_to(data_dir).as_posix().removesuffix(".gz")
             yield from ((f"{known}:{number}", f"{path}:{number}", row) for number, row in part.rows())
         elif self.local is not None:
-            for number, (path, line, row) in enumerate(self.local.located(name), 1):
-                yield f"{name}:{number}", f"{path}:{line}", row
+            for number, record in enumerate(self.local.records(name), 1):
+                yield f"{name}:{number}", record.place, record.values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,7 +88,7 @@ def test_row_files_under_every_name(tmp_path: Path) -> None:
     assert found == pickle.loads(pickle.dumps(found))
     assert found is not None
     assert [path.name[:11] for path in found.files] == ["train-00000", "train-00001"]
-    assert [(path.name[:11], line) for path, line, _ in found.located("train")][399:401] == [
+    assert [(Path(row.place).name[:11], row.number) for row in found.records("train")][399:401] == [
         ("train-00000", 400),
         ("train-00001", 1),
     ]
