@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.exmix.formats import (
     NO_LABEL,
     NO_TEXT,
-    Format,
+    Reader,
     TaskFiles,
     chosen,
     json_objects,
@@ -238,45 +238,14 @@ def toxicity_item(row: Row, place: str) -> Item | str:
     return Item(text, (", ".join(found) or "none",)) if text else NO_TEXT
 
 
-FORMATS: dict[str, Format] = {
-    "leaderboard": Format(
-        files=re.compile(r"([\w-]*[-_])?(?P<split>train|validation|valid|val|dev|tests|test)(_\w+)?\.jsonl"),
-        read=_leaderboard,
-        metric="accuracy",
-        side=re.compile(r"[\w-]+-labels\.lst"),
-        hides=True,
-    ),
-    "commonsense_qa": Format(
-        files=re.compile(r"(?P<split>train|dev|test)(_rand_split)?(_no_answers)?\.jsonl"),
-        read=_commonsense_qa,
-        metric="accuracy",
-        hides=True,
-    ),
-    "commonsense_qa_2": Format(
-        files=re.compile(r"CSQA2_(?P<split>train|dev|test)(_no_answers)?\.json"),
-        read=_commonsense_qa_2,
-        metric="accuracy",
-        hides=True,
-    ),
-    "pronouns": Format(files=re.compile(r"(?P<split>train|test)\.c\.txt"), read=_pronouns, metric="accuracy"),
-    "gap": Format(
-        files=re.compile(r"gap-(?P<split>development|validation|test)\.tsv"), read=_gap, metric="accuracy"
-    ),
-    "labelled": Format(
-        files=re.compile(r"(?P<split>train|dev|test)\.json"),
-        read=_labelled,
-        metric="accuracy",
-        side=re.compile(r"labels\.json"),
-    ),
-    "arguments": Format(
-        files=re.compile(r"(.+/)?[a-z_]+\.tsv"), read=_arguments, metric="accuracy", by_row=True
-    ),
-    "written_by": Format(
-        files=re.compile(r"(webtext|(small|medium|large|xl)-\d+M[\w-]*)\.(?P<split>train|valid|test)\.jsonl"),
-        read=_written_by,
-        metric="accuracy",
-    ),
-    "toxicity": Format(
-        files=re.compile(r"(wikidata_)?(?P<split>train|test)\.csv"), read=_toxicity, metric="exact_match"
-    ),
+READERS: Mapping[str, Reader] = {
+    "leaderboard": _leaderboard,
+    "commonsense_qa": _commonsense_qa,
+    "commonsense_qa_2": _commonsense_qa_2,
+    "pronouns": _pronouns,
+    "gap": _gap,
+    "labelled": _labelled,
+    "arguments": _arguments,
+    "written_by": _written_by,
+    "toxicity": _toxicity,
 }

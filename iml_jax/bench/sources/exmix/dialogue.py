@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.exmix.formats import (
     NO_LABEL,
     NO_TEXT,
-    Format,
+    Reader,
     TaskFiles,
     json_objects,
     list_of,
@@ -304,50 +304,13 @@ def _atis_slots(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         yield str(number), Item(" ".join(tokens), (slots_text(spans_of(tokens, kinds)),))
 
 
-_ATIS = re.compile(r"atis\.(?P<split>train|valid|dev|test)\.query\.csv")
-FORMATS: dict[str, Format] = {
-    "intents": Format(
-        files=re.compile(r"(?P<split>train|validation|valid|val|dev|test)(_\d+)?\.csv"),
-        read=_intents,
-        metric="accuracy",
-        side=re.compile(r"categories\.json"),
-    ),
-    "clinc": Format(
-        files=re.compile(r"data_(full|small|imbalanced|oos_plus)\.json"),
-        read=_clinc,
-        metric="accuracy",
-        by_row=True,
-        side=re.compile(r"domains\.json"),
-    ),
-    "spans": Format(
-        files=re.compile(r"(?P<split>train|val|dev|test)(_\d+)?\.json"), read=_spans, metric="exact_match"
-    ),
-    "tagged": Format(
-        files=re.compile(r"((eng|trivia10k13|restaurant)?(?P<split>train|valid|dev|test)(_\d+)?)\.(txt|bio)"),
-        read=_tagged,
-        metric="exact_match",
-    ),
-    "top": Format(
-        files=re.compile(r"(?P<split>train|eval|valid|dev|test)(_\d+)?\.(tsv|txt)"),
-        read=_top,
-        metric="exact_match",
-    ),
-    "sgd": Format(
-        files=re.compile(r"(?P<split>train|dev|test)/dialogues_\d+\.json"),
-        read=_sgd,
-        metric="rouge_l",
-        side=re.compile(r"(train|dev|test)/schema\.json"),
-    ),
-    "atis_intents": Format(
-        files=_ATIS,
-        read=_atis_intents,
-        metric="accuracy",
-        side=re.compile(r"atis\.(\w+\.intent|dict\.(vocab|intent))\.csv"),
-    ),
-    "atis_slots": Format(
-        files=_ATIS,
-        read=_atis_slots,
-        metric="exact_match",
-        side=re.compile(r"atis\.(\w+\.slots|dict\.(vocab|slots))\.csv"),
-    ),
+READERS: Mapping[str, Reader] = {
+    "intents": _intents,
+    "clinc": _clinc,
+    "spans": _spans,
+    "tagged": _tagged,
+    "top": _top,
+    "sgd": _sgd,
+    "atis_intents": _atis_intents,
+    "atis_slots": _atis_slots,
 }

@@ -64,26 +64,30 @@ class TaskFiles:
         return found
 
 
+# (files of the task, file, split) -> what comes of its rows of that split.
+Reader = Callable[[TaskFiles, Path, str], Iterator[Outcome]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One dataset format.
+    """One dataset format: a row of ``formats.tsv``, whose ``reader`` names one of a module's ``READERS``.
 
     Attributes:
       files: names of files with rows, relative to the task's folder and without ``.gz``; the group ``split``
         is one of ``SPLIT_WORDS``; a name without one is of a test set.
-      read: (files of the task, file, split) -> the outcomes of its rows of that split.
+      read: the reader of a file.
       metric: how the answers are scored, one of ``sources.base.METRICS``.
       side: names of files that rows need.
-      by_row: the files hold all three splits and tell each row's.
-      hides: the test files may come without labels.
+      by_row: the files hold all three splits, and each row says its own (``splits`` is ``by row``).
+      hides: the test files may come without labels (``test_labels`` is ``may be hidden``).
     """
 
     files: re.Pattern[str]
-    read: Callable[[TaskFiles, Path, str], Iterator[Outcome]]
+    read: Reader
     metric: str
-    side: re.Pattern[str] | None = None
-    by_row: bool = False
-    hides: bool = False
+    side: re.Pattern[str] | None
+    by_row: bool
+    hides: bool
 
 
 def plain(path: Path) -> str:

@@ -32,7 +32,8 @@ from iml_jax.storage import tables
 from iml_jax.storage.folders import walk
 
 TABLE = Path(__file__).with_name("tasks.tsv")
-FORMATS: dict[str, Format] = {**choices.FORMATS, **dialogue.FORMATS, **texts.FORMATS}
+FORMATS = Path(__file__).with_name("formats.tsv")
+READERS = {**choices.READERS, **dialogue.READERS, **texts.READERS}
 # What OPT-IML Bench has of ExMix: what no other of its benchmarks has (OPT-IML appendix A.1).
 OPT_IML_TASKS = (
     "aidayago2",
@@ -131,11 +132,24 @@ class _Found:
 
 @functools.cache
 def _table() -> dict[str, _Row]:
-    return {row["task"]: _row(row) for row in tables.rows(TABLE)}
+    formats = dict(tables.read(FORMATS, _format))
+    return {row["task"]: _row(row, formats[row["reader"]]) for row in tables.rows(TABLE)}
 
 
-def _row(row: Mapping[str, str]) -> _Row:
-    made = FORMATS[row["reader"]]
+def _format(**row: str) -> tuple[str, Format]:
+    """(name of the reader, its format)."""
+    made = Format(
+        files=re.compile(row["files"]),
+        read=READERS[row["reader"]],
+        metric=row["metric"],
+        side=re.compile(row["side"]) if row["side"] else None,
+        by_row=row["splits"] == "by row",
+        hides=row["test_labels"] == "may be hidden",
+    )
+    return row["reader"], made
+
+
+def _row(row: Mapping[str, str], made: Format) -> _Row:
     if row["files"]:
         made = dataclasses.replace(made, files=re.compile(row["files"]))
     return _Row(row["task"], tuple(row["folder"].split("|")), made, row["instruction"])
@@ -146,7 +160,7 @@ class ExMix(TaskSource):
     """One folder a dataset, with the files of its public distribution (plain or ``.gz``; docs/data.md).
 
     The prompt is one sentence that says what to do, and the row's input below it; the sentences, folders and
-    formats are in ``tasks.tsv``.
+    formats are in ``tasks.tsv`` and ``formats.tsv``.
 
     Attributes:
       data_dir: the folder of the datasets' folders.

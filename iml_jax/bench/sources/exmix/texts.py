@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.exmix.formats import (
     NO_LABEL,
     NO_TEXT,
-    Format,
+    Reader,
     TaskFiles,
     list_of,
     objects,
@@ -160,45 +159,13 @@ def _e2e(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
         yield str(number), _item(meaning, *texts)
 
 
-FORMATS: dict[str, Format] = {
-    "lama": Format(
-        # The archive of LAMA has a test file for each relation.
-        files=re.compile(r"(?P<split>train|dev|test)\.jsonl|P\d+\.jsonl"),
-        read=_lama,
-        metric="exact_match",
-    ),
-    "kilt": Format(
-        files=re.compile(r"\w+-(?P<split>train|dev|test)(_without_answers)?-kilt\.jsonl"),
-        read=_kilt,
-        metric="exact_match",
-        hides=True,
-    ),
-    "cogs": Format(
-        files=re.compile(r"(.+/)?(?P<split>train|dev|test|gen)(_100)?\.tsv"),
-        read=_cogs,
-        metric="exact_match",
-    ),
-    "pairs": Format(
-        files=re.compile(r"(.+/)?\w+_funql_(?P<split>train|dev|test)(_fixed)?\.tsv"),
-        read=_pairs,
-        metric="exact_match",
-    ),
-    "style": Format(
-        files=re.compile(r"(.+/)?(?P<split>train|valid|test)\.tsv"), read=_style, metric="rouge_l"
-    ),
-    "shakespeare": Format(
-        files=re.compile(r"(.+/)?(?P<split>train|valid|test)\.modern\.nltktok"),
-        read=_shakespeare,
-        metric="rouge_l",
-        side=re.compile(r"(.+/)?(train|valid|test)\.original\.nltktok"),
-    ),
-    "e2e": Format(
-        # The challenge's own names, and those of its cleaned release.
-        files=re.compile(r"(.+/)?(?P<split>train|dev|test)(set(_w_refs)?|-fixed(\.no-ol)?)\.csv"),
-        read=_e2e,
-        metric="rouge_l",
-    ),
-    "quiz": Format(
-        files=re.compile(r"(.+/)?news_quiz_qa-(?P<split>train|dev|test)\.csv"), read=_quiz, metric="rouge_l"
-    ),
+READERS: Mapping[str, Reader] = {
+    "lama": _lama,
+    "kilt": _kilt,
+    "cogs": _cogs,
+    "pairs": _pairs,
+    "style": _style,
+    "shakespeare": _shakespeare,
+    "e2e": _e2e,
+    "quiz": _quiz,
 }
