@@ -23,7 +23,8 @@ from iml_jax.bench.sources.exmix.formats import (
 from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.formats.blocks import read_blocks
 from iml_jax.bench.sources.formats.bounds import bounded_lines, drop, is_long, not_counted
-from iml_jax.bench.sources.formats.rows import Row, located_rows, read_rows
+from iml_jax.bench.sources.formats.rows import Row, located_rows, read_records, read_rows
+from iml_jax.bench.sources.shared_datasets.choice_questions import choice_question
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import parse_json, read_bounded_lines
 
@@ -79,17 +80,9 @@ def _question(row: Row, label: str | None, place: str) -> Item | str:
 def _commonsense_qa(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
     """AI2's JSONL: {question: {stem, choices: [{label, text}]}, answerKey} (CommonsenseQA, QASC, ARC)."""
     del files, split
-    for number, row in read_rows(path):
-        place = f"{path}:{number}"
-        question = row.get("question")
-        choices = list_of(question, "choices", place)
-        texts = [text_of(choice, "text", place) for choice in choices]
-        keys = [text_of(choice, "label", place) for choice in choices]
-        key = row.get("answerKey")
-        if key and key not in keys:
-            raise UserError(f"{place}: answerKey {str(key)[:40]!r} is none of {', '.join(keys)}; fix the row")
-        answer = keys.index(key) if key else None
-        yield str(number), chosen(texts, answer, [f"Question: {text_of(question, 'stem', place)}"])
+    for row in read_records(path):
+        question = choice_question(row)
+        yield str(row.number), chosen(question.options, question.right, [f"Question: {question.stem}"])
 
 
 def _commonsense_qa_2(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:

@@ -27,6 +27,7 @@ from iml_jax.bench.sources.flan.rows import (
 )
 from iml_jax.bench.sources.formats.parallel_text import language_name
 from iml_jax.bench.sources.formats.rows import Row
+from iml_jax.bench.sources.shared_datasets.labels import label_index
 from iml_jax.storage import tables
 
 TABLE = Path(__file__).with_name("tasks.tsv")
@@ -220,20 +221,14 @@ class TaskForm:
 
     def _index(self, label: Any, field: Field, count: int) -> int | None:
         """The number of the right option; None where the row has no label."""
-        if isinstance(label, str):
-            if label in self.classes:
-                return self.classes.index(label)
-            if not label.strip():
-                return None
-            if label.strip().lstrip("-").isdecimal():
-                label = int(label)
-        if label is None or (isinstance(label, float) and math.isnan(label)):
+        if isinstance(label, float) and math.isnan(label):
             return None
-        if isinstance(label, float) and label.is_integer():
-            label = int(label)
-        if not isinstance(label, int) or label >= count or label < -1:
-            raise RowError(f"column {field.columns[0]!r} is {label!r}; it must be a number below {count}")
-        return None if label == -1 else int(label)
+        names: list[tuple[str, ...]] = [(name.lower(),) for name in self.classes] or [()] * count
+        try:
+            return label_index(label.strip() if isinstance(label, str) else label, names)
+        except ValueError:
+            message = f"column {field.columns[0]!r} is {label!r}; it must be a number below {count}"
+            raise RowError(message) from None
 
 
 def render(template: Template, prepared: Prepared, target: str) -> Item | str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from iml_jax.bench.sources.formats.bounds import bounded_lines
-from iml_jax.bench.sources.formats.records import Record, csv_records, json_records, listed
+from iml_jax.bench.sources.formats.records import csv_records, json_records, listed
 from iml_jax.bench.sources.reasoning.questions import NO_ANSWER, Question, sentences, with_options
+from iml_jax.bench.sources.shared_datasets.choice_questions import ChoiceQuestion, choice_question
 from iml_jax.foundation.errors import UserError
 
 # A last line that only names the letter ("ANSWER:C", "Correct answer - A", "The answer is B."), not a step.
@@ -56,46 +56,12 @@ def _without_letter(rationale: str) -> str:
     return "\n".join(lines).strip()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Choice:
-    """A multiple-choice question; ``answer`` is empty where it is not public."""
-
-    stem: str
-    options: tuple[str, ...]
-    answer: str
-
-
-def choice(row: Record) -> Choice:
-    """A row of CommonsenseQA or QASC, in the form of the official files or of Hugging Face.
-
-    ``question`` {``stem``, ``choices`` [{``label``, ``text``}]}, or ``question`` and ``choices`` {``label``
-    [...], ``text`` [...]}; ``answerKey`` is a label, empty or missing in test sets.
-
-    Raises:
-      UserError: the row is neither, or the key is the label of no choice.
-    """
-    if isinstance(row.values.get("question"), dict):
-        question = row.record("question")
-        stem = question.text("stem")
-        pairs = [(item.text("label"), item.text("text")) for item in question.records("choices")]
-    else:
-        stem, choices = row.text("question"), row.record("choices")
-        labels, texts = choices.texts("label"), choices.texts("text")
-        if len(labels) != len(texts):
-            raise row.error("'choices' has not as many labels as texts")
-        pairs = list(zip(labels, texts, strict=True))
-    key = row.text("answerKey", "")
-    if key and key not in dict(pairs):
-        raise row.error(f"'answerKey' {key[:40]!r} is the label of no choice")
-    return Choice(stem, tuple(text for _, text in pairs), dict(pairs).get(key, ""))
-
-
-def commonsense_qa(paths: Sequence[Path]) -> dict[str, Choice]:
+def commonsense_qa(paths: Sequence[Path]) -> dict[str, ChoiceQuestion]:
     """CommonsenseQA's questions by id, of several files; the first file with an id counts."""
-    questions: dict[str, Choice] = {}
+    questions: dict[str, ChoiceQuestion] = {}
     for path in paths:
         for row in json_records(path):
-            questions.setdefault(row.text("id"), choice(row))
+            questions.setdefault(row.text("id"), choice_question(row))
     return questions
 
 
@@ -124,7 +90,7 @@ def ecqa_lines(path: Path, questions: Sequence[Path]) -> Iterator[Question]:
             yield _explained(identity, known.get(identity), explained.get(identity, ""))
 
 
-def _joined(path: Path, questions: Sequence[Path]) -> dict[str, Choice]:
+def _joined(path: Path, questions: Sequence[Path]) -> dict[str, ChoiceQuestion]:
     if not questions:
         raise UserError(
             f"{path}: explains questions of CommonsenseQA, which are not here; put "
@@ -134,7 +100,7 @@ def _joined(path: Path, questions: Sequence[Path]) -> dict[str, Choice]:
     return commonsense_qa(questions)
 
 
-def _explained(identity: str, question: Choice | None, rationale: str) -> Question:
+def _explained(identity: str, question: ChoiceQuestion | None, rationale: str) -> Question:
     if question is None:
         return Question(identity, "", unusable="question not in the CommonsenseQA files")
     text = with_options(question.stem, question.options)
@@ -154,7 +120,7 @@ def ecqa(path: Path) -> Iterator[Question]:
 def qasc(path: Path) -> Iterator[Question]:
     """QASC: ``fact1`` and ``fact2``, and ``combinedfact`` that follows from them, are the rationale."""
     for row in json_records(path):
-        question = choice(row)
+        question = choice_question(row)
         text = with_options(question.stem, question.options)
         identity = row.text("id", str(row.number))
         if not question.answer:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from iml_jax.bench.sources.formats.records import Record
+from iml_jax.bench.sources.shared_datasets.choice_questions import choice_question
+from iml_jax.bench.sources.shared_datasets.labels import label_index
 from iml_jax.bench.sources.shared_datasets.pronouns import wsc_highlighted
 
 _NO_YES = (("no", "false"), ("yes", "true"))
@@ -51,25 +53,10 @@ def _label(row: Record, key: str, names: Sequence[Sequence[str]], first: int = 0
       UserError: it is no option.
     """
     value = row.values.get(key)
-    if value is None or value == "" or (value in (-1, "-1") and not isinstance(value, bool)):
-        return None
-    if isinstance(value, bool):
-        return int(value) if len(names) == 2 else _refused(row, key, value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, str):
-        for index, known in enumerate(names):
-            if value.strip().lower() in known:
-                return index
-    if re.fullmatch(r"\d{1,4}", str(value).strip()):
-        index = int(value) - first
-        if 0 <= index < len(names):
-            return index
-    return _refused(row, key, value)
-
-
-def _refused(row: Record, key: str, value: object) -> int:
-    raise row.error(f"{key} = {str(value)[:40]!r} is no answer of this task")
+    try:
+        return label_index(value, names, first)
+    except ValueError:
+        raise row.error(f"{key} = {str(value)[:40]!r} is no answer of this task") from None
 
 
 def _first_key(row: Record, *keys: str) -> str:
@@ -97,35 +84,16 @@ def piqa(row: Record) -> Question:
     )
 
 
-def _choices(row: Record) -> tuple[str, tuple[str, ...], int | None]:
-    """Question, choices and the right one, of Hugging Face's rows or AI2's own."""
-    if isinstance(row.values.get("question"), dict):
-        inner = row.record("question")
-        listed = inner.records("choices")
-        text, texts, labels = (
-            inner.text("stem"),
-            [c.text("text") for c in listed],
-            [c.text("label") for c in listed],
-        )
-    else:
-        choices = row.record("choices")
-        text = row.text(_first_key(row, "question", "question_stem"))
-        texts, labels = list(choices.texts("text")), list(choices.texts("label"))
-    if len(texts) != len(labels):
-        raise row.error(f"{len(texts)} choices have {len(labels)} labels")
-    return text, tuple(texts), _label(row, "answerKey", [(label.lower(),) for label in labels])
-
-
 def arc(row: Record) -> Question:
     """ARC: ``question``, ``choices``, ``answerKey``."""
-    text, options, right = _choices(row)
-    return Question(f"Question: {text}\nAnswer:", options, right)
+    asked = choice_question(row)
+    return Question(f"Question: {asked.stem}\nAnswer:", asked.options, asked.right)
 
 
 def openbookqa(row: Record) -> Question:
-    """OpenBookQA: the stem goes on in the answer."""
-    text, options, right = _choices(row)
-    return Question(text, options, right, completion=True)
+    """OpenBookQA: the answer continues the stem."""
+    asked = choice_question(row)
+    return Question(asked.stem, asked.options, asked.right, completion=True)
 
 
 def boolq(row: Record) -> Question:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from iml_jax.bench.sources.formats.rows import Row
+from iml_jax.bench.sources.shared_datasets.labels import label_index
 from iml_jax.bench.sources.shared_datasets.pronouns import wnli_referent, wsc_highlighted
 
 NO_LABEL = "no label"
@@ -133,16 +134,12 @@ def label_of(row: Row, labels: Sequence[str]) -> str | None:
       MalformedRowError: it is none of ``labels``.
     """
     value = row.get("label")
-    if value is None or value == "" or value in (-1, "-1"):
-        return None
-    if isinstance(value, str):
-        spelled = {label.lower(): label for label in labels}
-        spelled.update({str(index): label for index, label in enumerate(labels)})
-        if (label := spelled.get(value.strip().lower())) is not None:
-            return label
-    elif isinstance(value, bool | int | float | np.integer) and value in range(len(labels)):
-        return labels[int(value)]
-    raise MalformedRowError(f"label {str(value)[:40]!r} is none of {', '.join(labels)}")
+    try:
+        index = label_index(value, [(label.lower(),) for label in labels])
+    except ValueError:
+        message = f"label {str(value)[:40]!r} is none of {', '.join(labels)}"
+        raise MalformedRowError(message) from None
+    return None if index is None else labels[index]
 
 
 def _classify(task: TaskForm, row: Row, training: bool) -> Iterator[Pair | str]:

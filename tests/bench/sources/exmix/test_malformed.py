@@ -39,7 +39,7 @@ from iml_jax.foundation.errors import UserError
         (
             "commonsenseqa/dev_rand_split.jsonl",
             [{"question": {"choices": [], "stem": "s"}, "answerKey": "A"}],
-            "answerKey 'A'",
+            "'answerKey' 'A'",
         ),
         (
             "gap/gap-test.tsv",
