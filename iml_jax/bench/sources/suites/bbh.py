@@ -17,6 +17,7 @@ from iml_jax.bench.sources.formats.records import listed
 from iml_jax.bench.sources.suites.evaluation_only import CANARY, EvaluationOnly, has_canary, packed, with_gz
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
+from iml_jax.storage import tables
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import read_text
 
@@ -24,35 +25,7 @@ _PROMPTS = "cot-prompts"
 # What the authors' chain-of-thought prompts open every answer with, the asked question's too.
 LEAD = "Let's think step by step."
 # The names of the 27 files.
-TASKS = (
-    "boolean_expressions",
-    "causal_judgement",
-    "date_understanding",
-    "disambiguation_qa",
-    "dyck_languages",
-    "formal_fallacies",
-    "geometric_shapes",
-    "hyperbaton",
-    "logical_deduction_five_objects",
-    "logical_deduction_seven_objects",
-    "logical_deduction_three_objects",
-    "movie_recommendation",
-    "multistep_arithmetic_two",
-    "navigate",
-    "object_counting",
-    "penguins_in_a_table",
-    "reasoning_about_colored_objects",
-    "ruin_names",
-    "salient_translation_error_detection",
-    "snarks",
-    "sports_understanding",
-    "temporal_sequences",
-    "tracking_shuffled_objects_five_objects",
-    "tracking_shuffled_objects_seven_objects",
-    "tracking_shuffled_objects_three_objects",
-    "web_of_lies",
-    "word_sorting",
-)
+TASKS = tuple(row["task"] for row in tables.rows(Path(__file__).with_name("bbh_tasks.tsv")))
 
 
 @dataclasses.dataclass(frozen=True)

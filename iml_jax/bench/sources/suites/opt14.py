@@ -28,40 +28,22 @@ from iml_jax.bench.sources.suites.evaluation_only import (
 from iml_jax.bench.sources.suites.opt14_rows import READERS, Question
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import UserError
+from iml_jax.storage import tables
 from iml_jax.storage.folders import entries
 
-# Task -> other names of its folder.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "story_cloze": ("storycloze_2016",),
-    "piqa": ("physicaliqa",),
-    "arc_easy": ("arc_e",),
-    "arc_challenge": ("arc_c",),
-    "openbookqa": ("obqa", "openbookqa_main"),
-    "winograd": ("wsc273", "winograd_wsc"),
-    "winogrande": ("winogrande_xl", "winogrande_1.1"),
-    "boolq": (),
-    "cb": ("commitmentbank",),
-    "copa": (),
-    "rte": (),
-    "wic": (),
-    "wsc": ("wsc_fixed",),
-    "multirc": (),
-    "hellaswag": (),
-}
-# The same data in the known tasks of PromptSource, whose category is the task's kind.
-_KINDS = {
-    "story_cloze": "story_cloze/2016",
-    "piqa": "piqa",
-    "arc_easy": "ai2_arc/ARC-Easy",
-    "arc_challenge": "ai2_arc/ARC-Challenge",
-    "openbookqa": "openbookqa/main",
-    "winograd": "winograd_wsc/wsc273",
-    "winogrande": "winogrande/winogrande_xl",
-    "hellaswag": "hellaswag",
-    **{name: f"super_glue/{name}" for name in ("boolq", "cb", "copa", "rte", "wic", "multirc")},
-    "wsc": "super_glue/wsc.fixed",
-}
+# Task; other names of its folder; the same data among the tasks of PromptSource, whose category is its kind.
+TABLE = Path(__file__).with_name("opt14_tasks.tsv")
 QUESTION_METRIC = "question_accuracy"
+
+
+def _names() -> dict[str, tuple[str, ...]]:
+    """Task -> other names of its folder."""
+    return {row["task"]: tuple(filter(None, row["folders"].split("|"))) for row in tables.rows(TABLE)}
+
+
+def _kinds() -> dict[str, str]:
+    """Task -> the same data among PromptSource's tasks."""
+    return {row["task"]: row["kind"] for row in tables.rows(TABLE)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +69,7 @@ class Opt14(EvaluationOnly):
 
     def expected(self) -> tuple[str, ...]:
         """As ``Source.expected``."""
-        return tuple(task for task in ALIASES if self.hellaswag or task != "hellaswag")
+        return tuple(task for task in _names() if self.hellaswag or task != "hellaswag")
 
     def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
         """As ``TaskSource.discover``; of each file the first row is read."""
@@ -106,10 +88,10 @@ class Opt14(EvaluationOnly):
         """Task -> its folder; and the files of other folders of the same tasks."""
         root = directory(self.data_dir, "Opt14.data_dir")
         folders = [path for path in entries(root) if path.is_dir()]
-        named = [(task, path) for path in folders if (task := known_word(path.name, ALIASES))]
+        named = [(task, path) for path in folders if (task := known_word(path.name, _names()))]
         if not named:
-            raise UserError(f"{root}: no folder of {', '.join(ALIASES)}; bind the folder that holds them")
-        own = set(ALIASES)
+            raise UserError(f"{root}: no folder of {', '.join(_names())}; bind the folder that holds them")
+        own = set(_names())
         found, twins = copies.once(named, "task", lambda path: (path.name not in own, *copies.by_name(path)))
         left = Copies()
         for task, folder in named:
@@ -136,7 +118,7 @@ class Opt14(EvaluationOnly):
             splits=("test" if evaluated == "test" else "validation",),
             metric=QUESTION_METRIC if task == "multirc" else "accuracy",
             files=tuple(path for split in kept[:2] for path in files[split]),
-            kind=category_of("promptsource", _KINDS[task]),
+            kind=category_of("promptsource", _kinds()[task]),
         )
 
     def settings(self) -> dict[str, object]:
