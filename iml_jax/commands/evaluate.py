@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=paths.argument,
         default="",
         metavar="FILE.json",
-        help="another model's evaluation of the same examples, shown beside (default: RUN/evaluation/0.json)",
+        help="another model's evaluation of the same examples, to compare with "
+        "(default: RUN/evaluation/0.json)",
     )
     parser.add_argument(
         "--output",
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="FILE.json",
         help="where the scores go, the report beside them (RUN/evaluation/STEP.json and RUN/report.html, or "
-        "names of their own where settings differ from those of the run's evaluations)",
+        "names with a label where settings differ from those of the run's evaluations)",
     )
 
 
@@ -93,7 +94,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     # Every mistake that can be found is reported before the parameters are read.
     saved = checkpoint.find_model(arguments.checkpoint)
     if saved.run is None and not arguments.output:
-        raise UserError(f"{saved.path}: belongs to no run; say with --output FILE.json where the scores go")
+        raise UserError(f"{saved.path}: belongs to no run; give --output FILE.json for the scores")
     prepared = prepared_directory(saved, evaluating)
     manifest = manifests.load(prepared)
     runner.check_vocabulary(saved.metadata, manifest, prepared, str(saved.path))
@@ -119,10 +120,10 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
     asked = dataclasses.replace(evaluating, prepared_dir=str(prepared), generate=generate)
     used = {"Model": loaded.model.config, "Mesh": MeshConfig(**loaded.model.mesh.shape)}
     used |= {"Evaluate": asked, "Generate": asked.generate}
-    facts = {"checkpoint": str(loaded.path), "step": loaded.step, "config": config.resolved(SAVED, used)}
+    provenance = {"checkpoint": str(loaded.path), "step": loaded.step, "config": config.resolved(SAVED, used)}
     found = runner.evaluate(
         loaded.model, prepared, evaluating,
-        metadata=facts, keep=resume.folder_of(file),
+        metadata=provenance, keep=resume.folder_of(file),
     )  # fmt: skip
     if given is not None:
         levels.reference_scores(found, given)
@@ -137,8 +138,8 @@ def _evaluate(arguments: argparse.Namespace, config: Config, stack: contextlib.E
         report_tables.print_tables(found, reference)
         if differing:
             show(
-                f"note: other settings than {loaded.run}'s evaluations have ({differing}); "
-                f"these results have a name of their own, {file.name}",
+                f"note: the settings differ from those of {loaded.run}'s evaluations ({differing}); "
+                f"these results are saved as {file.name}",
                 file=sys.stderr,
             )
         show(f"scores: {file}\npredictions: {results.predictions_path(file)}\nreport: {page}")
@@ -194,7 +195,7 @@ def run_config(model: LoadedModel | SavedModel) -> Config | None:
     """The configuration that a run was trained with; None for a checkpoint without one.
 
     Raises:
-      UserError: its config.gin is not one.
+      UserError: its config.gin is not a valid configuration.
     """
     from iml_jax import config as configs
 
@@ -208,7 +209,7 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     """``Evaluate.prepared_dir``, else the directory that the run was trained on, as its config.gin says.
 
     Raises:
-      UserError: neither is there, or the run's was prepared again since.
+      UserError: neither exists, or the run's was prepared again since.
     """
     from iml_jax.data import manifest as manifests
 
@@ -223,13 +224,13 @@ def prepared_directory(loaded: LoadedModel | SavedModel, evaluating: EvaluateCon
     if not prepared.is_dir():
         raise UserError(
             f"{loaded.run}/config.gin: Train.prepared_dir {prepared} is gone; "
-            "give --gin.Evaluate.prepared_dir=DIR, the place that it was moved to"
+            "give --gin.Evaluate.prepared_dir=DIR, the directory that it was moved to"
         )
     trained_on, now = loaded.metadata.get("manifest", ""), manifests.load(prepared).fingerprint
     if trained_on and trained_on != now:
         raise UserError(
             f"{prepared}: was prepared again since {loaded.path} was trained on it "
-            f"({trained_on[:12]}, now {now[:12]}); to evaluate on it all the same give "
+            f"({trained_on[:12]}, now {now[:12]}); to evaluate on it nevertheless give "
             f"--gin.Evaluate.prepared_dir={prepared}"
         )
     return prepared

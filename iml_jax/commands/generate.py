@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
     Bare text for ``--prompt``, JSON lines for ``--input``.
 
     Raises:
-      UserError: no prompt, an unreadable file, a checkpoint that is none, or an output of other settings.
+      UserError: no prompt, an unreadable file, a path without a checkpoint, or an output of other settings.
       Fault: the checkpoint cannot be read, its outputs are not finite, or the output cannot be written.
     """
     from iml_jax.parallel import compilation, distributed

@@ -61,7 +61,7 @@ class AnswerFile:
         if not self.settings_path.exists():
             if has_answers:
                 raise UserError(
-                    f"{self.path}: exists, and no {self.settings_path.name} beside it says how its answers "
+                    f"{self.path}: exists without {self.settings_path.name}, which records how its answers "
                     f"were made; {OTHER}"
                 )
             return
@@ -72,7 +72,7 @@ class AnswerFile:
             if known.get(name) != value:
                 raise UserError(
                     f"{self.path}: was written with {name} {_short(known.get(name))}, now it is "
-                    f"{_short(value)}; give the settings of then, or {OTHER}"
+                    f"{_short(value)}; give the same settings, or {OTHER}"
                 )
 
     def resume(self, settings: Mapping[str, Any], prompts: Iterable[str], source: str) -> int:
@@ -119,12 +119,10 @@ class AnswerFile:
                     raise UserError(f"{where}: not an answer of `iml generate`; {OTHER}")
                 prompt = next(waiting, None)
                 if prompt is None:
-                    raise UserError(
-                        f"{where}: has no prompt in {source}; give the prompts of then, or {OTHER}"
-                    )
+                    raise UserError(f"{where}: has no prompt in {source}; give the same prompts, or {OTHER}")
                 if record["prompt"] != json.loads(json_line({"prompt": prompt}))["prompt"]:
                     raise UserError(
-                        f"{where}: answers another prompt than {source} has there; give the prompts of then, "
+                        f"{where}: answers another prompt than {source} has there; give the same prompts, "
                         f"or {OTHER}"
                     )
                 count, size = count + 1, size + len(line)

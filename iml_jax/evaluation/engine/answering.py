@@ -69,7 +69,7 @@ class Answered:
 
     Attributes:
       prediction: the answer with its points; None for a question that the model was not asked.
-      unfinished: the answer was cut off at ``max_new_tokens``.
+      unfinished: the answer ended at ``max_new_tokens``.
       dropped: why the model was not asked; else empty.
     """
 

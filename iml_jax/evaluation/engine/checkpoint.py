@@ -28,7 +28,7 @@ class LoadedModel:
       model: the model.
       metadata: the checkpoint's.
       path: the step directory.
-      run: the directory that holds ``checkpoints/``; None for a checkpoint that stands alone.
+      run: the directory that holds ``checkpoints/``; None for a checkpoint without a run.
     """
 
     model: Model

@@ -33,16 +33,16 @@ Decode = Callable[[Sequence[int]], str]
 
 @dataclasses.dataclass(frozen=True)
 class GenerateConfig:
-    """How answers are written; gin name ``Generate``.
+    """Settings of generation; gin name ``Generate``.
 
     Attributes:
       max_new_tokens: the longest answer, ``</s>`` included. A prompt loses tokens on the left where it
         and the answer do not fit the model's positions together.
       batch_size: prompts per batch, rounded up to the mesh's batch axes.
-      temperature: 0 writes the likeliest token (greedy); above, tokens are drawn.
-      top_k, top_p: what is drawn from: the k likeliest tokens (0: all), and of these the likeliest that
-        together have probability p.
-      seed: of what is drawn; the same answers on any mesh and with any batch.
+      temperature: 0 writes the most likely token (greedy); above, tokens are sampled.
+      top_k, top_p: which tokens are sampled from: the k most likely (0: all), and of these the most likely
+        that together have probability p.
+      seed: of the sampling; the same answers on any mesh and with any batch.
       stop: texts that end an answer, which then ends before them.
       prefix: ``none``, or ``eos``: a ``</s>`` before every prompt (see ``scoring.check_prefix``).
     """
@@ -67,12 +67,12 @@ class GenerateConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What was written.
+    """A written answer.
 
     Attributes:
       ids: without ``</s>`` and without the stop text.
       finished: ended in ``</s>`` or at a stop text, not at ``max_new_tokens``.
-      truncated_tokens: prompt tokens cut off on the left.
+      truncated_tokens: prompt tokens removed on the left.
       text: the answer as text, exactly up to the stop text; None if no ``decode`` was given.
     """
 
@@ -120,7 +120,7 @@ def generate_greedily(
     *,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> list[Answer]:
-    """``write_answers`` for a config that draws nothing and knows no stop text.
+    """``write_answers`` for a config without sampling and stop texts.
 
     Raises:
       UserError: as ``write_answers``, or the config is another.
@@ -150,8 +150,8 @@ def write_answers(
       prompts: token ids, at least one each, without the prefix.
       generate: length, batch, choice of tokens.
       decode: ids to text; needed for stop texts.
-      numbers: the prompts' numbers, by which tokens are drawn; by default 0, 1, 2 ...
-      advance: called with the number of prompts done, once for all that ended together.
+      numbers: the prompts' numbers, which enter the random keys of sampling; by default 0, 1, 2 ...
+      advance: called with the number of prompts that ended together.
 
     Raises:
       UserError: the model has no positions for such answers, or a setting is impossible.

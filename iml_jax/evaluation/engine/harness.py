@@ -1,7 +1,7 @@
 """iml_jax as a model of lm-evaluation-harness (lm_eval 0.4.13), so that its tasks run on our mesh.
 
-What is asked of the model is what lm_eval's own ``hf`` model is asked: the same token ids, windows and
-truncation, so that both give the same numbers for the same weights (tests/evaluation/engine/test_harness.py).
+The model gets the same token ids, windows and truncation as lm_eval's own ``hf`` model, so that both give the
+same numbers for the same weights (tests/evaluation/engine/test_harness.py).
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("--model_args: no checkpoint; give --model_args checkpoint=RUN")
     if found.get("compute_dtype", "") not in ("", *_DTYPES):
         near = nearest(found["compute_dtype"], _DTYPES, quote="")
-        told = near or f"; it must be one of {', '.join(_DTYPES)}"
-        raise UserError(f"--model_args: compute_dtype={found['compute_dtype']}{told}")
+        remedy = near or f"; it must be one of {', '.join(_DTYPES)}"
+        raise UserError(f"--model_args: compute_dtype={found['compute_dtype']}{remedy}")
     return found
 
 

@@ -19,8 +19,8 @@ class Sampling:
 
     Attributes:
       temperature: logits are divided by it; 0 is greedy, and the other fields then have no effect.
-      top_k: only the k likeliest tokens; 0 all.
-      top_p: of these only the likeliest that together have this probability; 1 all.
+      top_k: only the k most likely tokens; 0 for all.
+      top_p: of these only the most likely that together have this probability; 1 for all.
     """
 
     temperature: float = 0.0
@@ -37,7 +37,7 @@ class Sampling:
             raise UserError(f"{name}.top_p is {self.top_p}; it must be above 0 and at most 1")
         if self.temperature == 0 and (self.top_k or self.top_p < 1):
             raise UserError(
-                f"{name}.top_k and top_p need a {name}.temperature above 0; at 0 nothing is drawn"
+                f"{name}.top_k and top_p need a {name}.temperature above 0; at 0 decoding is greedy"
             )
 
 
@@ -68,7 +68,7 @@ def pick(
     """The next token of every row, int32 [batch]; BROKEN where a logit is NaN.
 
     A sample depends on the seed, the prompt's number and the token's index in the answer, and not on the
-    batch, the mesh or the number of processes. Of equally likely tokens the lowest id is the likeliest.
+    batch, the mesh or the number of processes. Of equally likely tokens the lowest id wins.
 
     Args:
       logits: float32 [vocab, batch].
@@ -82,9 +82,9 @@ def pick(
         best = jnp.min(jnp.where(logits == highest, rows, logits.shape[0]), axis=0)
         return jnp.where(jnp.isnan(highest[0]), BROKEN, best).astype(jnp.int32)
 
-    def draw(row: jax.Array, prompt: jax.Array, count: jax.Array) -> jax.Array:
+    def sample(row: jax.Array, prompt: jax.Array, count: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), prompt), count)
         return jax.random.categorical(key, row)
 
-    chosen = jax.vmap(draw)(filtered(logits.T, sampling), prompts, counts)
+    chosen = jax.vmap(sample)(filtered(logits.T, sampling), prompts, counts)
     return jnp.where(jnp.isnan(logits).any(axis=0), BROKEN, chosen).astype(jnp.int32)

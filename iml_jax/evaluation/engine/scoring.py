@@ -40,7 +40,7 @@ class Likelihoods:
 
     Attributes:
       values: nats, the sum over a candidate's counted tokens.
-      truncated_tokens: prompt tokens cut off on the left.
+      truncated_tokens: prompt tokens removed on the left.
       tokens: how many tokens of each candidate were counted.
       greedy: whether each counted token of a candidate is the one that greedy decoding would write.
     """

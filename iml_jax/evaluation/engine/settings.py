@@ -31,7 +31,7 @@ def settings_of(model: OptConfig, manifest: Manifest, config: EvaluateConfig) ->
 
     Args:
       model: as it computes, with the changes that were asked for.
-      manifest: what is asked; its fingerprint stands for it.
+      manifest: the prepared data, identified by its fingerprint.
       config: how.
     """
     found: dict[str, Any] = {"prepared data": manifest.fingerprint}
@@ -41,7 +41,7 @@ def settings_of(model: OptConfig, manifest: Manifest, config: EvaluateConfig) ->
                 found[f"{name}.{field.name}"] = getattr(instance, field.name)
     if config.normalisation != "unconditional":
         del found["Evaluate.neutral_prompt"]
-    if config.generate.temperature == 0:  # nothing is drawn
+    if config.generate.temperature == 0:  # greedy
         for field_name in ("top_k", "top_p", "seed"):
             del found[f"Generate.{field_name}"]
     return json.loads(json.dumps(found))

@@ -1,4 +1,4 @@
-"""The stage that a command is at: one changing line on a terminal, a line for each stage in a log."""
+"""The current stage of a command: one changing line on a terminal, a line per stage in a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Stages:
     def __init__(self, label: str, *, in_log: bool) -> None:
         """
         Args:
-          label: stands before every stage.
+          label: precedes every stage.
           in_log: whether lines are printed where stderr is no terminal; work of a second needs none.
         """
         console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""How one answer is scored, in points 0..100; a task's score is the mean over its examples.
+"""Metrics of single answers, in points 0..100; a task's score is the mean over its examples.
 
 The same numbers as T5's own metrics (``t5.evaluation.metrics``), which SeqIO tasks carry, without TensorFlow.
 With several references the best one counts, as in Super-NaturalInstructions' own scorer.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # with NLTK, scikit-learn and pandas, nearly half of what tra
 
 
 def normalize(text: str) -> str:
-    """The only thing exact match forgives: surrounding white space, and how long a run of it is.
+    """The normalisation of exact match: removes surrounding white space, and joins runs of it.
 
     Case, punctuation, articles and number formats all count: BBH-style answers such as ``(A)`` differ
     in nothing else, and T5's ``accuracy`` compares strings the same way.

@@ -1,4 +1,4 @@
-"""Which tasks are reported under their benchmark's own metric too, beside the main one of the manifest.
+"""The metrics that tasks' own benchmarks report, in addition to the main one of the manifest.
 
 The main metric (accuracy, exact match or Rouge-L, as OPT-IML uses) alone enters categories and levels.
 """

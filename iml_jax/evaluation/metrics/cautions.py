@@ -23,7 +23,7 @@ class Losses:
     Attributes:
       asked: prompts that were answered.
       truncated: of these, shortened on the left to fit the model.
-      unfinished: of these, answers cut off at ``max_new_tokens``.
+      unfinished: of these, those whose answers ended at ``max_new_tokens``.
       dropped: not answered, by reason.
     """
 
@@ -107,7 +107,7 @@ def losses(tasks: Sequence[TaskScore]) -> list[Losses]:
     ]
 
     def share(one: Losses) -> float:
-        gone = sum(one.dropped.values())
-        return (one.truncated + one.unfinished + gone) / max(one.asked + gone, 1)
+        dropped = sum(one.dropped.values())
+        return (one.truncated + one.unfinished + dropped) / max(one.asked + dropped, 1)
 
     return sorted(found, key=lambda one: (-share(one), one.task))

@@ -1,6 +1,6 @@
-"""The best constant answer: what a program reaches that never reads the prompt.
+"""The constant-answer baseline: the best score without reading the prompt.
 
-A score means little without it: on a task whose answer is "no" four times in five, 80 points are nothing.
+It gives a score its meaning: where the answer is "no" four times in five, "no" alone gets 80 points.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an evaluated task counts as: part of which task, in which category, with how many shots.
+"""Groups evaluated tasks: which are parts of one task, their categories and numbers of shots.
 
 OPT-IML (section 4.1) takes sub-tasks together as one task (the 57 subjects of MMLU, the variants of
 Winobias), averages a dataset that several benchmarks have (COPA) and keeps 0-shot and 5-shot apart. The table

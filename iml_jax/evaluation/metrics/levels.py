@@ -125,7 +125,7 @@ def aggregate(
 ) -> tuple[LevelScore, ...]:
     """The levels that have tasks, hardest first.
 
-    A category that lies in two levels (some of its tasks trained on, some not) counts in each on its own. A
+    A category with tasks in two levels (some trained on, some not) counts in each separately. A
     level that has nothing but few-shot summaries counts these.
 
     Args:
@@ -277,7 +277,7 @@ def reference_scores(results: Results, reference: Results) -> dict[str, float]:
 def check_reference(
     known: Mapping[str, object], asked: Mapping[str, tuple[str, int]], reference: Results
 ) -> None:
-    """What of ``reference_scores`` can be checked before a question is answered.
+    """The checks of ``reference_scores`` that are possible before a question is answered.
 
     Args:
       known: the metadata that the results will have, ``provenance.of_measurement`` at least.

@@ -13,15 +13,15 @@ from iml_jax.evaluation.intervals import CONFIDENCE
 from iml_jax.evaluation.metrics import benchmark_metrics
 from iml_jax.evaluation.pages.compare import Comparison, SharedExample
 
-DRAWS = 200
+SAMPLES = 200
 MOST = 2000  # answers of a task; resampling more of them takes too long for a page
 # BLEU is slow; the other is over questions, which their prompts identify and so cannot be sampled twice.
-NOT_DRAWN = ("bleu", "question_em")
+NOT_SAMPLED = ("bleu", "question_em")
 
 
 @dataclasses.dataclass(frozen=True)
 class MetricDifference:
-    """Points more than the first evaluation has; the ends of the 95% interval, None where not drawn."""
+    """Points more than the first evaluation has; the ends of the 95% interval, None without samples."""
 
     value: float
     interval: tuple[float, float] | None
@@ -69,11 +69,13 @@ def lines(found: Comparison) -> Iterator[BenchmarkMetricLine]:
         if not names:
             continue
         scores = _scores(task.benchmark, task.task, shared)
-        drawn = _drawn(task.benchmark, task.task, shared) if len(shared) <= MOST else {}
+        samples = _bootstrap(task.benchmark, task.task, shared) if len(shared) <= MOST else {}
         for name in names:
             values = tuple(one[name] for one in scores)
             intervals = tuple(
-                None if name in NOT_DRAWN or not drawn else _middle(drawn[name][:, model] - drawn[name][:, 0])
+                None
+                if name in NOT_SAMPLED or not samples
+                else _middle(samples[name][:, model] - samples[name][:, 0])
                 for model in range(1, len(values))
             )
             yield BenchmarkMetricLine(task.name, name, len(shared), values, intervals)
@@ -87,9 +89,9 @@ def _scores(benchmark: str, task: str, shared: Sequence[SharedExample]) -> list[
     ]
 
 
-def _drawn(benchmark: str, task: str, shared: Sequence[SharedExample]) -> dict[str, np.ndarray]:
-    """Metric -> [DRAWS, evaluations], each draw of the same examples for all evaluations."""
-    names = set(benchmark_metrics.names(benchmark, task)) - set(NOT_DRAWN)
+def _bootstrap(benchmark: str, task: str, shared: Sequence[SharedExample]) -> dict[str, np.ndarray]:
+    """Metric -> [SAMPLES, evaluations], each sample of the same examples for all evaluations."""
+    names = set(benchmark_metrics.names(benchmark, task)) - set(NOT_SAMPLED)
     if not names:
         return {}
     by_example: dict[str, list[SharedExample]] = collections.defaultdict(list)
@@ -98,7 +100,7 @@ def _drawn(benchmark: str, task: str, shared: Sequence[SharedExample]) -> dict[s
     examples = list(by_example.values())
     random = np.random.default_rng(zlib.crc32(shared[0].answers[0].task.encode()))
     found: dict[str, list[list[float]]] = {name: [] for name in names}
-    for _ in range(DRAWS):
+    for _ in range(SAMPLES):
         chosen = random.integers(len(examples), size=len(examples))
         scores = _scores(benchmark, task, [one for index in chosen for one in examples[index]])
         for name in names:

@@ -89,9 +89,9 @@ def render(found: Comparison, *, per_task: int) -> str:
         lines_by_level=_lines_by_level(found),
         benchmark_lines=list(compare_benchmark_metrics.lines(found)),
         metric_heads=_heads(found, "task", "metric"),
-        draws=compare_benchmark_metrics.DRAWS,
-        not_drawn=" and ".join(compare_benchmark_metrics.NOT_DRAWN),
-        most_drawn=compare_benchmark_metrics.MOST,
+        bootstrap_samples=compare_benchmark_metrics.SAMPLES,
+        not_sampled=" and ".join(compare_benchmark_metrics.NOT_SAMPLED),
+        most_sampled=compare_benchmark_metrics.MOST,
         samples=compare_answers.samples(found, per_task),
         option_heads=[
             ("option, log-likelihood in nats", ""),

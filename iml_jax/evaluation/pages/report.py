@@ -175,7 +175,7 @@ def _cautions(tasks: Sequence[TaskScore]) -> Iterator[Caution]:
 
 
 def lost_cells(one: cautions.Losses) -> tuple[str, ...]:
-    """What stands under ``LOST_HEADS`` after the task's name."""
+    """The cells under ``LOST_HEADS`` after the task's name."""
 
     def part(count: int) -> str:
         return f"{count:,} ({count / max(one.asked, 1):.0%})" if count else "0"
@@ -199,7 +199,7 @@ def _task_notes(task: TaskScore) -> str:
 
 
 def _sample(level: LevelScore, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """A sample drawn without looking at the scores, spread over the level's tasks."""
+    """A random sample that does not depend on the scores, spread over the level's tasks."""
     by_task: dict[str, list[Prediction]] = {}
     names = {task.name for category in level.categories for task in category.tasks}
     for one in predictions:

@@ -49,7 +49,7 @@ def result_file(run_dir: str | Path, step: int, suite: str = "", label: str = ""
 
 
 def parse(file: Path) -> tuple[int, str] | None:
-    """Step and label of a result's file name (``result_file``); None where it is no result."""
+    """Step and label of a result's file name (``result_file``); None for other names."""
     found = _RESULT.fullmatch(file.name)
     return (int(found[1]), found[2] or "") if found else None
 
@@ -74,7 +74,7 @@ def choose_label(
     wanted: Mapping[str, Any],
     own: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
-    """Which name an evaluation gets, so that no result of other settings is replaced.
+    """The label of an evaluation's file names, so that no result with other settings is replaced.
 
     The plain names belong to one group of settings: those with which the run evaluates itself, else those of
     the results that have them already, else those that come first.
@@ -115,7 +115,7 @@ def start_of_run(
     That of the same label, else the plain one.
 
     Returns:
-      It, or None with the reason ("" where there simply is none).
+      It, or None with the reason ("" where the run has none).
     """
     file = result_file(run_dir, 0, suite, label)
     file = file if file.is_file() else result_file(run_dir, 0, suite)

@@ -97,7 +97,7 @@ def test_damage_is_a_line(path: Path) -> None:
 
 def test_files_of_others_are_not_touched(path: Path) -> None:
     path.write_text("mine\n")
-    assert "no answers.settings.json beside it says how its answers were made" in refused(path)
+    assert "exists without answers.settings.json, which records how its answers were made" in refused(path)
     path.unlink()
     path.with_suffix(".settings.json").write_text('{"mine": 1}')
     assert "is not of `iml generate`" in refused(path)
