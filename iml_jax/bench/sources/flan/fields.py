@@ -1,9 +1,6 @@
 """FLAN's tasks: which dataset each one reads, and the named fields that its patterns take (flan/tasks.py).
 
-``tasks.tsv`` has a row a task. ``datasets``: names under TensorFlow Datasets, then others with the same
-columns. ``inputs`` and ``target``: ``field=column>step>step``; ``a|b`` takes the first column there is, ``?``
-marks one that a row may lack, ``'`` a text that all rows share. ``options``: ``class:shown`` in the order of
-the class numbers, or ``@`` and the columns that hold them. ``glm``: the options as GPT-3's prompts show them.
+``tasks.tsv`` has a row for each task; ``docs/flan_fields.md`` documents its columns and its grammar.
 """
 
 from __future__ import annotations

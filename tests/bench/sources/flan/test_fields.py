@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,13 @@ def test_every_task_of_flan_has_a_row_in_the_table_and_a_case() -> None:
     }
     steps |= {step for form in forms().values() if form.option_field for step in form.option_field.steps}
     assert steps == {*flan_rows.TEXT_STEPS, *flan_rows.LIST_STEPS}
+
+
+def test_the_page_on_the_grammar_names_every_step_derivation_and_column() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "flan_fields.md").read_text(encoding="utf-8")
+    columns = flan_fields.TABLE.read_text(encoding="utf-8").partition("\n")[0].split("\t")
+    names = {*flan_rows.TEXT_STEPS, *flan_rows.LIST_STEPS, *flan_rows.DERIVATIONS, *columns}
+    assert {name for name in names if f"`{name}`" not in page} == set()
 
 
 @pytest.mark.parametrize("task", sorted(CASES))
