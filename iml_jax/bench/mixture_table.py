@@ -12,7 +12,7 @@ from typing import Any
 
 from iml_jax.bench import left_out
 from iml_jax.bench.left_out import LeftOut
-from iml_jax.bench.sources.promptsource.shortening import kept, lost
+from iml_jax.bench.sources.formats.shortening import kept, lost
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry
 from iml_jax.storage.reading import split_lines
 from iml_jax.storage.writing import write_atomically

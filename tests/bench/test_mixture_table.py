@@ -6,7 +6,7 @@ import json
 
 from iml_jax.bench import left_out, mixture_table
 from iml_jax.bench.left_out import Thing
-from iml_jax.bench.sources.promptsource.shortening import shortened
+from iml_jax.bench.sources.formats.shortening import shortened
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 
 NAME = "b" * 40 + ":" + "t" * 60 + ":zero_shot"

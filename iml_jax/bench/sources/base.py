@@ -46,7 +46,7 @@ class TaskInfo:
       splits: the splits that hold examples, a subset of ``example.SPLITS``.
       metric: how its answers are scored, one of ``METRICS``.
       files: every file its examples are made from (their content is part of its fingerprint).
-      kind: the category of the taxonomy that its generalization level hangs on, where tables show it under
+      kind: the category of the taxonomy that decides its generalization level, where tables list it under
         another (MMLU's subjects are Question Answering and stand under MMLU); empty where it is ``category``.
     """
 
@@ -215,7 +215,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read_split(self, task: TaskInfo, split: str, skipped: collections.Counter[str]) -> Iterator[Example]:
-        """As ``examples``, before the bounds are applied: what a source implements and nobody else calls."""
+        """As ``examples``, before the bounds are applied; only ``examples`` calls it."""
 
     def probe(self, task: TaskInfo, split: str) -> None:
         """Reads the first example of a split as if the task were asked for by name.

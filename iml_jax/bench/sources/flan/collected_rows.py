@@ -32,7 +32,7 @@ _BATCH = 512  # rows of Parquet held as Python objects
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Prompt:
+class RenderedPrompt:
     """A row: prompt, target, and ``zs_opt``, ``zs_noopt``, ``fs_opt``, ``fs_noopt`` or nothing."""
 
     inputs: str
@@ -41,7 +41,7 @@ class Prompt:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rows:
+class TaskRows:
     """The rows of one task in a file.
 
     Attributes:
@@ -58,11 +58,11 @@ class Rows:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Index:
+class TaskIndex:
     """What is in a file: the column of its tasks' names, and task (without "_10templates") -> rows."""
 
     column: str
-    tasks: dict[str, Rows]
+    tasks: dict[str, TaskRows]
 
 
 def is_collected(path: Path) -> bool:
@@ -74,7 +74,7 @@ def is_collected(path: Path) -> bool:
     return _columns(path, *_state(path)) is not None
 
 
-def index_of(path: Path) -> Index:
+def index_of(path: Path) -> TaskIndex:
     """Which rows are whose.
 
     Raises:
@@ -83,7 +83,7 @@ def index_of(path: Path) -> Index:
     return _index(path, *_state(path))
 
 
-def prompts(path: Path, index: Index, task: str) -> Iterator[tuple[int, Prompt]]:
+def prompts(path: Path, index: TaskIndex, task: str) -> Iterator[tuple[int, RenderedPrompt]]:
     """Streams (line, or row from 1; prompt) of a task's rows, in the order of the file.
 
     Rows that are too long are dropped.
@@ -128,20 +128,20 @@ def _columns(path: Path, size: int, changed: int) -> str | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _index(path: Path, size: int, changed: int) -> Index:
+def _index(path: Path, size: int, changed: int) -> TaskIndex:
     column = _columns(path, size, changed)
     if column is None:
         raise UserError(f"{path}: has not the columns {', '.join(COLUMNS)}; is it a collection's file?")
     found = _parquet_places(path, column) if path.suffix == ".parquet" else _json_places(path, column)
-    tasks: dict[str, Rows] = {}
+    tasks: dict[str, TaskRows] = {}
     for name, source, place, number in found:
         rows = tasks.get(name)
         if rows is None:
-            rows = tasks[name] = Rows(name, source, array.array("Q"), array.array("Q"))
+            rows = tasks[name] = TaskRows(name, source, array.array("Q"), array.array("Q"))
         rows.places.append(place)
         if number:
             rows.numbers.append(number)
-    return Index(column, {_TEMPLATES.sub("", name): rows for name, rows in tasks.items()})
+    return TaskIndex(column, {_TEMPLATES.sub("", name): rows for name, rows in tasks.items()})
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, int, str | None]]:
@@ -193,7 +193,7 @@ def _name(value: Any, place: str, column: str) -> str:
     return value
 
 
-def _json_rows(path: Path, index: Index, task: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(path: Path, index: TaskIndex, task: str) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = index.tasks[task]
     with open_binary(path) as stream:
         for offset, number in zip(rows.places, rows.numbers, strict=True):
@@ -216,7 +216,7 @@ def _parquet_places(path: Path, column: str) -> Iterator[tuple[str, str, int, in
             yield from ((name, source, group, 0) for name, source in seen.items())
 
 
-def _parquet_rows(path: Path, index: Index, task: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _parquet_rows(path: Path, index: TaskIndex, task: str) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = index.tasks[task]
     wanted = collections.deque(rows.places)
     with open_parquet(path) as file:
@@ -235,9 +235,9 @@ def _parquet_rows(path: Path, index: Index, task: str) -> Iterator[tuple[int, di
             first += file.metadata.row_group(group).num_rows
 
 
-def _prompt(row: Record) -> Prompt:
+def _prompt(row: Record) -> RenderedPrompt:
     texts = [row.values.get(column) for column in COLUMNS[:2]]
     for column, text in zip(COLUMNS, texts, strict=False):
         if not isinstance(text, str):
             raise row.error(f"{column!r} must be a text")
-    return Prompt(str(texts[0]), str(texts[1]), str(row.values.get(_KIND) or ""))
+    return RenderedPrompt(str(texts[0]), str(texts[1]), str(row.values.get(_KIND) or ""))

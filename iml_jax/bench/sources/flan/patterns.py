@@ -1,7 +1,7 @@
 """FLAN's prompt patterns: ``PATTERNS`` of flan/templates.py, or of flan/v2/templates.py, as JSON or as it is.
 
 A pattern is text with named fields in braces, ``{premise}``; ``{{`` and ``}}`` are braces. Nothing else that
-``str.format`` knows (attributes, indices, conversions, positions) is allowed: the file is somebody else's.
+``str.format`` knows (attributes, indices, conversions, positions) is allowed: the file is a third party's.
 """
 
 from __future__ import annotations

@@ -89,17 +89,17 @@ class Flan(TaskSource):
         return TemplatedRows(folder, template_file, self.original_task_only)
 
     def _info(self, reader: TemplatedRows | flan_v2.RenderedPrompts, task: str) -> TaskInfo:
-        offered = reader.offered(task)
-        known = known_tasks.lookup(self.name, flan_v2.canonical(offered.task))
+        available = reader.available(task)
+        known = known_tasks.lookup(self.name, flan_v2.canonical(available.task))
         role = "evaluation" if known and known.cluster in self.held_out_clusters else "train"
         return TaskInfo(
             benchmark=self.name,
-            task=offered.task,
-            category=offered.category,
-            role=role if offered.splits else "excluded",
-            splits=self.offered(offered.splits, role),
-            metric=offered.metric,
-            files=offered.files,
+            task=available.task,
+            category=available.category,
+            role=role if available.splits else "excluded",
+            splits=self.offered(available.splits, role),
+            metric=available.metric,
+            files=available.files,
         )
 
     def assigned(self, task: TaskInfo, *, trained: bool, evaluated: bool) -> TaskInfo:
@@ -108,9 +108,9 @@ class Flan(TaskSource):
 
     def available_splits(self, task: TaskInfo) -> Collection[str]:
         """As ``TaskSource.available_splits``; none of a dataset without templates."""
-        return self._reader().offered(task.task).splits if task.splits else ()
+        return self._reader().available(task.task).splits if task.splits else ()
 
     def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
         """As ``TaskSource.items``; of rows through templates one for each row and template."""
         reader = self._reader()
-        yield from reader.items(task.task, rows_of(split, reader.offered(task.task).splits), split)
+        yield from reader.items(task.task, rows_of(split, reader.available(task.task).splits), split)

@@ -18,7 +18,7 @@ from typing import TypeVar
 T = TypeVar("T")
 VALIDATION_ROWS = 200  # FLAN's NUM_VAL_EXAMPLES
 _SPEC = re.compile(r"(?P<names>[\w|]+?)(\[(?P<start>-?\d+)?:(?P<stop>-?\d+)?\])?")
-_LARGEST_CUT = 3  # one row in so many
+_LARGEST_CUT = 3  # at most one row in three is cut
 # How others spell the published splits.
 _SPELLINGS = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
@@ -46,7 +46,7 @@ class Slice:
         Holds at most three times ``tail`` rows. A slice from the end reads all that precedes it.
 
         Args:
-          rows: starts reading the published split anew.
+          rows: starts to read the published split from its first row.
         """
         stream = iter(rows())
         head = list(itertools.islice(stream, _LARGEST_CUT * self.tail))

@@ -30,7 +30,7 @@ _HOW = "tfds build {dataset} (tensorflow_datasets), or save the rows as JSON Lin
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Offered:
+class AvailableTask:
     """What there is of a task, whatever it is used for.
 
     Attributes:
@@ -77,7 +77,7 @@ class TemplatedRows:
         for task, form in self._forms(content).items():
             try:
                 found = self._local(form) is not None
-            except UserError:  # said again when the task is listed
+            except UserError:  # raised again when the task is listed
                 found = True
             names += [task] if found else []
         if not names:
@@ -86,7 +86,7 @@ class TemplatedRows:
             )
         return sorted(names)
 
-    def offered(self, task: str) -> Offered:
+    def available(self, task: str) -> AvailableTask:
         """What there is of one of ``names``.
 
         Raises:
@@ -97,7 +97,7 @@ class TemplatedRows:
         parts = slices(form.specs, local.splits) if self._chosen(form, path, content) else {}
         used = {name for part in parts.values() for name in part.names}
         files = (file for name in local.splits if name in used for file in local.splits[name])
-        return Offered(
+        return AvailableTask(
             task=task,
             category=category_of(BENCHMARK, task) if task in forms() else "Translation",
             metric=form.metric,

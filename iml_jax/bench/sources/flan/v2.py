@@ -1,4 +1,4 @@
-"""FLAN's collections as rendered prompts: a row a prompt, the rows of all tasks in the same files.
+"""FLAN's collections as rendered prompts: one prompt per row, the rows of all tasks in the same files.
 
 Hugging Face's ``{flan2021,t0,niv2,cot,dialog}_submix_original`` (DataProvenanceInitiative, conceptofmind), as
 Parquet or JSON Lines: ``inputs``, ``targets``, ``task_source``, ``task_name``, and ``template_type``, one of
@@ -19,10 +19,10 @@ from iml_jax.bench.categories import category_of
 from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.flan import collected_rows
-from iml_jax.bench.sources.flan.collected_rows import Index, Prompt
+from iml_jax.bench.sources.flan.collected_rows import RenderedPrompt, TaskIndex
 from iml_jax.bench.sources.flan.fields import EMPTY_INPUT, EMPTY_TARGET, NOT_AN_OPTION, forms
 from iml_jax.bench.sources.flan.options import parse_options
-from iml_jax.bench.sources.flan.v1 import BENCHMARK, Offered
+from iml_jax.bench.sources.flan.v1 import BENCHMARK, AvailableTask
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.foundation.errors import UserError
@@ -41,7 +41,7 @@ def is_collection(folder: Path) -> bool:
         try:
             if collected_rows.is_collected(path):
                 return True
-        except UserError:  # said again by whoever reads the file
+        except UserError:  # raised again where the file is read
             continue
     return False
 
@@ -118,18 +118,18 @@ class RenderedPrompts:
             raise UserError(f"{self.folder}: no .parquet or .jsonl file with the columns {columns}")
         return sorted(names)
 
-    def _indexes(self) -> Iterator[tuple[Path, Index]]:
+    def _indexes(self) -> Iterator[tuple[Path, TaskIndex]]:
         for path in _files(self.folder)[0]:
             if collected_rows.is_collected(path):
                 yield path, collected_rows.index_of(path)
 
-    def _holding(self, task: str) -> Iterator[tuple[str, Path, Index]]:
+    def _holding(self, task: str) -> Iterator[tuple[str, Path, TaskIndex]]:
         """(split, file, its index) of each file that has rows of the task."""
         for path, index in self._indexes():
             if task in index.tasks:
                 yield _split_of(path.relative_to(self.folder)), path, index
 
-    def offered(self, task: str) -> Offered:
+    def available(self, task: str) -> AvailableTask:
         """What there is of one of ``names``.
 
         Raises:
@@ -138,7 +138,7 @@ class RenderedPrompts:
         held = sorted(self._holding(task), key=lambda part: SPLITS.index(part[0]))
         source = held[0][2].tasks[task].source
         form = forms().get(canonical(task))
-        return Offered(
+        return AvailableTask(
             task=task,
             category=category(task, source),
             metric=form.metric if form else "rouge_l",
@@ -195,7 +195,7 @@ def _split_of(path: Path) -> str:
     return found[-1] if found else "train"
 
 
-def _unusable(row: Prompt, *, missing_options: bool) -> str | None:
+def _unusable(row: RenderedPrompt, *, missing_options: bool) -> str | None:
     """Why a row is no example, or None."""
     if not row.inputs.strip():
         return EMPTY_INPUT

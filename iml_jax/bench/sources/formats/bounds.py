@@ -1,4 +1,4 @@
-"""The one bound on a row of data, whatever its format: longer rows are dropped and counted, never an error.
+"""The bound on the size of a row in any format: longer rows are dropped and counted, never an error.
 
 A row is too long if its texts have more than ``ROW_CHARACTERS`` characters together, or if it takes more than
 ``LINE_LIMIT`` bytes in its file, so that it is not even parsed; so is an example whose texts have more.
@@ -18,8 +18,8 @@ from iml_jax.bench.example import Example
 from iml_jax.foundation.printing import encodable
 from iml_jax.storage.reading import LINE_LIMIT, read_bounded_lines
 
-# A row of 2,048 tokens shows some ten thousand characters; all tokens of a row that is kept cost about 160
-# bytes of memory a character while it is prepared.
+# A row of 2,048 tokens shows some ten thousand characters; the tokens of a row that is kept take about 160
+# bytes of memory per character while it is prepared.
 ROW_CHARACTERS = 1 << 20
 LONG_ROW = f"row of more than {ROW_CHARACTERS} characters"
 NOT_UNICODE = "text that is not valid Unicode"
@@ -66,7 +66,7 @@ def is_long(row: Any) -> bool:
 def drop(path: Path, number: int) -> None:
     """Counts a row that a reader leaves out, once for ``Source.examples`` however often it is read.
 
-    Where no examples are made (tasks are listed), rows are only looked at and nobody counts.
+    Where no examples are made (tasks are listed), rows are only inspected and not counted.
 
     Args:
       path: its file.
@@ -91,7 +91,7 @@ def asked_by_name() -> bool:
 
 @contextlib.contextmanager
 def not_counted() -> Iterator[None]:
-    """While rows of other splits are looked at (for the labels of a task): what is dropped is not counted."""
+    """While rows of other splits are inspected (for the labels of a task), what is dropped is not counted."""
     token = _counting.set(None)
     try:
         yield
@@ -100,7 +100,7 @@ def not_counted() -> Iterator[None]:
 
 
 def bounded_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """As ``read_lines``, for files with a row a line: what is longer than ``LINE_LIMIT`` bytes is dropped.
+    """As ``read_lines``, for files with one row per line: lines above ``LINE_LIMIT`` bytes are dropped.
 
     Raises:
       UserError: as ``read_lines``, but for the length.
@@ -113,10 +113,9 @@ def bounded_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 class Block:
-    """What is put together from several lines (a sentence, a dialogue): one above the bound is dropped.
+    """A unit made of several lines (a sentence, a dialogue) that is dropped above the bound.
 
-    In a malformed file it need not end at all: the content of the whole file would be held in memory, many
-    times over. ::
+    In a malformed file it may have no end, and the whole file would be held in memory. ::
 
         if line is the end:
             if block.ends():

@@ -1,4 +1,4 @@
-"""The same rows in a folder more than once: which copy is read, by one rule, and what is said of the others.
+"""The same rows in a folder more than once: which copy is read, and the reason reported for the others.
 
 The rule (docs/data.md, "Copies"): of forms that a source ranks the first; then the file with the highest
 version in its name; then the shortest name, and of names of one length the first; of a file that is there
@@ -97,7 +97,7 @@ def whole_split(paths: Sequence[Path]) -> tuple[tuple[Path, ...], Copies]:
 
     Raises:
       UserError: a set of shards lacks some, or has one of several shards in two uploads (whose hashes
-        differ): nobody can say which shards belong together.
+        differ), so that it is unknown which shards belong together.
     """
     sets: dict[tuple[Any, ...], dict[str, list[Path]]] = {}
     for path in paths:

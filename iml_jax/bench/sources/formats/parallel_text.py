@@ -56,7 +56,7 @@ def language_name(code: str) -> str | None:
 
 
 def split_of(stem: str) -> str:
-    """The split that a file's name tells; training where it tells none (``europarl-v7.de-en``)."""
+    """The split that a file's name states; training where it states none (``europarl-v7.de-en``)."""
     lowered = stem.lower()
     if "train" in lowered:
         return "train"

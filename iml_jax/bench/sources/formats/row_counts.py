@@ -1,4 +1,4 @@
-"""How many rows a file holds, as far as that can be told without making examples of them."""
+"""Counts the rows of files without making examples of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEAD, _FOOT = 12, 4  # bytes around a record: its length and that one's checksu
 
 
 class RowCounter:
-    """Counts rows of files until it has read ``budget`` bytes; Parquet and Arrow tell theirs at no cost."""
+    """Counts rows of files until it has read ``budget`` bytes; Parquet and Arrow files state theirs."""
 
     def __init__(self, budget: int = _BUDGET) -> None:
         """``budget``: bytes of text, packed as they are on disk, and of TFRecord files."""
@@ -32,14 +32,14 @@ class RowCounter:
 
         Args:
           path: the file.
-          header: whether the first row of a CSV or TSV file names its columns; None where nobody knows.
+          header: whether the first row of a CSV or TSV file names its columns; None where that is unknown.
         """
         kind = path.name.removesuffix(".gz").rpartition(".")[2]
         if not path.is_file() or not (kind in (*TABLES, "arrow") or _RECORDS.fullmatch(path.name)):
             return 0
         try:
             if kind in ("parquet", "arrow"):
-                return None if path.suffix == ".gz" else _told(path, kind)
+                return None if path.suffix == ".gz" else _stated(path, kind)
             size = path.stat().st_size
             if size > min(self._budget, _TEXT_LIMIT):
                 return None
@@ -68,7 +68,7 @@ class RowCounter:
         return sum(rows or 0 for rows in found), None not in found
 
 
-def _told(path: Path, kind: str) -> int | None:
+def _stated(path: Path, kind: str) -> int | None:
     import pyarrow
     from pyarrow import parquet
 

@@ -21,7 +21,7 @@ from iml_jax.bench.sources.promptsource.filter import (
     spelling,
     tabulated,
 )
-from iml_jax.bench.sources.promptsource.p3_rows import Prompt, filled, find, has_options
+from iml_jax.bench.sources.promptsource.p3_rows import PromptFiles, filled, find, has_options
 from iml_jax.bench.sources.promptsource.roles import (
     TRAIN_SETS,
     published_of,
@@ -102,7 +102,7 @@ class P3(TaskSource):
             for task, held in prompts.items()
         }
 
-    def _info(self, task: str, prompts: Sequence[Prompt], role: str) -> TaskInfo:
+    def _info(self, task: str, prompts: Sequence[PromptFiles], role: str) -> TaskInfo:
         used = [prompt for prompt in prompts if not self._removed(prompt)]
         role = role if used else "excluded"
         return TaskInfo(
@@ -115,7 +115,7 @@ class P3(TaskSource):
             files=tuple(path for prompt in prompts for files, _ in prompt.splits.values() for path in files),
         )
 
-    def _removed(self, prompt: Prompt) -> bool:
+    def _removed(self, prompt: PromptFiles) -> bool:
         if not self.original_task_only:
             return False
         said = _other_tasks(Path(self.template_dir), prompt.task) if self.template_dir else None
@@ -137,13 +137,13 @@ class P3(TaskSource):
         """As ``Source.set_aside``: copies."""
         return self._find()[1]
 
-    def _find(self) -> tuple[tuple[Prompt, ...], Copies]:
+    def _find(self) -> tuple[tuple[PromptFiles, ...], Copies]:
         return find(directory(self.data_dir, "P3.data_dir"))
 
-    def _prompts(self, task: TaskInfo) -> list[Prompt]:
+    def _prompts(self, task: TaskInfo) -> list[PromptFiles]:
         return [prompt for prompt in self._find()[0] if prompt.task == task.task]
 
-    def _used(self, task: TaskInfo) -> list[Prompt]:
+    def _used(self, task: TaskInfo) -> list[PromptFiles]:
         return [prompt for prompt in self._prompts(task) if not self._removed(prompt)]
 
     def templates(self, task: TaskInfo) -> int:
@@ -175,12 +175,12 @@ class P3(TaskSource):
                     yield f"{name}:{number}", _outcome(task, split, prompt.template, made)
 
 
-def _splits(prompts: Iterable[Prompt]) -> set[str]:
+def _splits(prompts: Iterable[PromptFiles]) -> set[str]:
     """The splits that prompts have rows of."""
     return {split_of(name) for prompt in prompts for name in prompt.splits} - {""}
 
 
-def _removed(prompt: Prompt, split: str) -> Iterator[Outcome]:
+def _removed(prompt: PromptFiles, split: str) -> Iterator[Outcome]:
     """The rows of a prompt that is left out; one more where its file is malformed."""
     if split not in prompt.splits:
         return

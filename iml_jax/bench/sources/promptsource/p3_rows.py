@@ -48,7 +48,7 @@ CANDIDATE = "another candidate of the same example"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Prompt:
+class PromptFiles:
     """The files of one prompt.
 
     Attributes:
@@ -82,10 +82,10 @@ def parse_name(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def find(folder: Path) -> tuple[tuple[Prompt, ...], Copies]:
+def find(folder: Path) -> tuple[tuple[PromptFiles, ...], Copies]:
     """Every prompt in a folder, sorted by name, and the files of the same prompts that are not read.
 
-    Of one split of a prompt plain rows are read before those of its candidates, which tell no more; the hub's
+    Of one split of a prompt plain rows are read before those of its candidates, which hold no more; the hub's
     records before other files of its folder, and these before a file of the prompt beside the folders.
 
     Raises:
@@ -105,7 +105,7 @@ def find(folder: Path) -> tuple[tuple[Prompt, ...], Copies]:
         (_, files, ranked), *others = sorted(held, key=lambda one: one[0])
         found.setdefault(name, {})[split] = (files, ranked)
         left |= {path: copies.why(path, files[0], "prompt") for _, more, _ in others for path in more}
-    prompts = tuple(Prompt(name, *parse_name(name), splits) for name, splits in sorted(found.items()))
+    prompts = tuple(PromptFiles(name, *parse_name(name), splits) for name, splits in sorted(found.items()))
     read = {path for prompt in prompts for files, _ in prompt.splits.values() for path in files}
     return prompts, {path: why for path, why in left.items() if path not in read}
 
@@ -136,14 +136,14 @@ def _folders(folder: Path, left: Copies) -> Iterator[tuple[str, str, tuple[Path,
             yield inner.name, split, files
 
 
-def has_options(prompt: Prompt) -> bool:
+def has_options(prompt: PromptFiles) -> bool:
     """Whether the rows tell their options, by the first of the first file (or what describes it)."""
     for split, (files, ranked) in prompt.splits.items():
         if ranked:
             return True
         described = files[0].parent / f"info.{split}.json"
         if _RECORDS.fullmatch(files[0].name) and is_there(described):
-            with contextlib.suppress(UserError):  # the first row tells it as well
+            with contextlib.suppress(UserError):  # the first row shows it as well
                 info = parse_json(read_text(described), described)
                 return isinstance(info, dict) and "answer_choices" in (info.get("features") or {})
         rows = (row.values for row in _rows(files[:1]) if not isinstance(row.values, LongRow))
@@ -151,7 +151,7 @@ def has_options(prompt: Prompt) -> bool:
     return False
 
 
-def filled(prompt: Prompt, split: str) -> Iterator[Item | str]:
+def filled(prompt: PromptFiles, split: str) -> Iterator[Item | str]:
     """The rows of one split in the order of the files, or why a row (or candidate) is of no use.
 
     Raises:

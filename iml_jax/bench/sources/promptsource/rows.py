@@ -140,6 +140,6 @@ def _any_applies(
     found = itertools.chain.from_iterable(
         outcomes for _, outcomes in rendered(rendering, [row], numbers, seed_of, texts=False)
     )
-    # All of them, so that no answer stays unread, and a template that is refused is always told.
+    # All of them, so that no answer stays unread and a template that is refused is always reported.
     every = [applies(rendering, row, *each) for each in zip(numbers, found, strict=True)]
     return any(every)

@@ -1,4 +1,4 @@
-"""Jinja for templates that somebody else wrote: no way out, and bounded work.
+"""Jinja for templates of third parties: no access to Python, and bounded work.
 
 Jinja's own sandbox keeps templates from Python's internals, but not from taking all memory or time. Here
 only the constructs, filters and methods that PromptSource's 2,085 public templates use (and their close
@@ -219,7 +219,7 @@ class TemplateSandbox(SandboxedEnvironment):
         return attr in _METHODS.get(type(obj), ())
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
-        """Raises: nothing would be printed in its place, and nobody would know."""
+        """Raises: otherwise nothing would be printed in its place, unnoticed."""
         raise SecurityError(f"the attribute {attribute!r} of a {type(obj).__name__} is not allowed")
 
     def wrap_str_format(self, value: Any) -> None:

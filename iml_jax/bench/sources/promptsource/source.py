@@ -31,6 +31,7 @@ from iml_jax.bench.sources.formats.bounds import LongRow
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, missing, present, same_name
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.rows import Row
+from iml_jax.bench.sources.formats.shortening import shortened
 from iml_jax.bench.sources.promptsource.answers import with_all_answers
 from iml_jax.bench.sources.promptsource.filter import asking_for_the_task
 from iml_jax.bench.sources.promptsource.labels import UNLABELLED_SPLIT, UNNAMED_SPLIT, labelled_splits
@@ -44,7 +45,6 @@ from iml_jax.bench.sources.promptsource.roles import (
     split_of,
 )
 from iml_jax.bench.sources.promptsource.rows import PlacedRow, applies, batches, general, rendered
-from iml_jax.bench.sources.promptsource.shortening import shortened
 from iml_jax.bench.sources.promptsource.template_pool import NO_COLUMN, Skipped, TemplateSet
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate, load_templates
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
@@ -141,7 +141,7 @@ class PromptSource(TaskSource):
         for task in sorted(self.discover()):
             try:
                 dataset, templates = self._dataset(task), self._chosen(task)
-            except UserError:  # said where it is listed
+            except UserError:  # reported where the task is listed
                 continue
             aside |= dataset.copies
             if not templates:  # the task is left out as a whole
@@ -167,11 +167,11 @@ class PromptSource(TaskSource):
         call = ", ".join(repr(part) for part in named)
         folder = Path(self.data_dir, task)
         how = _BY_HAND.get(task, f"datasets.load_dataset({call}).save_to_disk({str(folder)!r})")
-        told = missing(Path(self.data_dir), task, how)
+        rows = missing(Path(self.data_dir), task, how)
         template_file = Path(self.template_dir, task, TEMPLATE_FILE)
         if template_file.is_file():
-            return told
-        return f"{told}; {template_file}: from promptsource/ of github.com/bigscience-workshop/promptsource"
+            return rows
+        return f"{rows}; {template_file}: from promptsource/ of github.com/bigscience-workshop/promptsource"
 
     def discover(self) -> Mapping[str, Callable[[], TaskInfo]]:
         """As ``TaskSource.discover``; a dataset without usable templates is excluded."""
@@ -185,7 +185,7 @@ class PromptSource(TaskSource):
                 continue
             try:
                 found = locate(data, task)
-            except UserError:  # said again when the task is listed
+            except UserError:  # raised again when the task is listed
                 names.add(task)
                 continue
             if found:

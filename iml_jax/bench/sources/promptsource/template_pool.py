@@ -72,12 +72,12 @@ class _Process:
         self.pending = 0
 
     def ask(self, *message: Any, answers: int) -> None:
-        """Sends a message that has so many answers."""
+        """Sends a message and the number of answers to it."""
         self.pending = answers
         content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         stream = self._process.stdin
         assert stream is not None
-        with contextlib.suppress(BrokenPipeError):  # the next answer tells how it ended
+        with contextlib.suppress(BrokenPipeError):  # the next answer says how it ended
             stream.write(worker.LENGTH.pack(len(content)))
             stream.write(content)
             stream.flush()
@@ -223,9 +223,9 @@ class TemplateSet:
             number = 0
             try:
                 for number in range(len(wanted)):
-                    [[kind, *told]] = self._process.receive()
+                    [[kind, *reasons]] = self._process.receive()
                     if kind == worker.REFUSED:
-                        self.refused[number] = told[0]
+                        self.refused[number] = reasons[0]
             except _DiedError as error:
                 self._process = _Process()
                 self.refused[number] = f"{self.place(number)}: {error}; rewrite or remove the template"

@@ -1,4 +1,4 @@
-"""The process in which templates that somebody else wrote are rendered: whatever they do ends with it.
+"""The process in which templates of third parties are rendered; their effects end with it.
 
 ``template_pool`` starts it. It reads messages on standard input, each a pickle that its parent made, and
 answers in JSON, a list of answers in each message: what a template rendered is never unpickled or evaluated.
@@ -80,7 +80,7 @@ class _Worker:
         self._renderers: list[Renderer | None] = []
 
     def greet(self) -> None:
-        """Tells that the worker runs."""
+        """Reports that the worker runs."""
         self._send([[READY]])
         self._answers.flush()
 

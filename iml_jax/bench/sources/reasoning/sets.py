@@ -1,4 +1,4 @@
-"""Which files of a folder hold which reasoning set, in which form and split."""
+"""The files of each reasoning set below a folder, with form and split."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ _BOUND_COMMONSENSE_QA = re.compile(r"(?i).*/((train|dev)_rand_split|train|dev|va
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class DiscoveredFiles:
     """What a folder holds: parts by task, and the other files with the reason why they are not read."""
 
     parts: dict[str, list[Part]]
     unread: dict[Path, str]
 
 
-def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> Found:
+def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> DiscoveredFiles:
     """Every set below a folder.
 
     Args:
@@ -94,7 +94,7 @@ def find(root: Path, *, kind: str = "", questions_root: Path | None = None) -> F
     used = {path for own in parts.values() for part in own for path in part.others}
     unread |= twins
     unread |= {path: "CommonsenseQA, and nothing that explains it" for path in helpers if path not in used}
-    return Found(dict(parts), {path: unread[path] for path in sorted(unread) if path not in used})
+    return DiscoveredFiles(dict(parts), {path: unread[path] for path in sorted(unread) if path not in used})
 
 
 def _tsv_part(path: Path, relative: str) -> Part | None:

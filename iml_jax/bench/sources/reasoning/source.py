@@ -16,7 +16,7 @@ from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.reasoning import formats, sets
 from iml_jax.bench.sources.reasoning.formats import Part
 from iml_jax.bench.sources.reasoning.questions import Question
-from iml_jax.bench.sources.reasoning.sets import Found
+from iml_jax.bench.sources.reasoning.sets import DiscoveredFiles
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
 from iml_jax.foundation.errors import UserError
 
@@ -35,7 +35,8 @@ class Reasoning(TaskSource):
 
     Attributes:
       data_dir: the folder that holds the sets.
-      held_out_rows: of every training file, so many first rows become the test split (for tasks without one).
+      held_out_rows: number of first rows of every training file that become the test split (of tasks
+        without one).
       evaluation_tasks: names of tasks that are evaluated and not trained on.
       form: "tsv" or "raw" to read the files of that form only; empty reads both, but no task twice: a task in
         both is read from its own files, or from the TSV if only that has training rows.
@@ -84,7 +85,7 @@ class Reasoning(TaskSource):
             sets.chosen(task, parts, self.proofwriter, unread)
         return {path: unread[path] for path in sorted(unread)}
 
-    def _find(self) -> Found:
+    def _find(self) -> DiscoveredFiles:
         folder = directory(self.data_dir, "Reasoning.data_dir")
         questions = None
         if self.commonsenseqa_dir:

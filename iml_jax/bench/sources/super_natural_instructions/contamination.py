@@ -14,8 +14,8 @@ TABLE = Path(__file__).with_name("contamination.tsv")
 def contaminated() -> dict[str, str]:
     """Task -> the evaluation task whose questions it holds, as ``benchmark:task``.
 
-    The 57 subjects of MMLU and one task of BIG-bench are in the benchmark's own train split: whoever trains
-    on them cannot evaluate on MMLU or BIG-bench (OPT-IML section 2.3 asks for no shared data source). They
-    are what the names of its split lists say; overlaps that names do not show are for an n-gram search.
+    The 57 subjects of MMLU and one task of BIG-bench are in the benchmark's own train split: a model
+    trained on them cannot be evaluated on MMLU or BIG-bench (OPT-IML section 2.3 asks for no shared data
+    source). They are what the names of its split lists say; other overlaps are found by an n-gram search.
     """
     return {row["task"]: row["holds"] for row in tables.rows(TABLE)}

@@ -121,10 +121,10 @@ def _check_alike(place: str, instance: dict[str, Any], before: tuple[bool, bool]
     """
     found = instance.get("id") is not None, isinstance(instance.get("output"), list)
     if before is not None and found != before:
-        told = ("no 'id'", "an 'id'")[found[0]]
+        which = ("no 'id'", "an 'id'")[found[0]]
         if found[0] == before[0]:
-            told = ("no list as 'output'", "a list as 'output'")[found[1]]
-        raise UserError(f"{place} has {told}, unlike those before it; fix it")
+            which = ("no list as 'output'", "a list as 'output'")[found[1]]
+        raise UserError(f"{place} has {which}, unlike those before it; fix it")
     return found
 
 

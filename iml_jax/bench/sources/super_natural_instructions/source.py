@@ -1,6 +1,6 @@
-"""Super-NaturalInstructions and its relatives: one JSON file a task (``schemas``).
+"""Super-NaturalInstructions and its relatives: one JSON file per task (``schemas``).
 
-SAPT's copies are a folder a task with train/dev/test files.
+SAPT's copies have one folder per task with train/dev/test files.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class SuperNaturalInstructions(TaskSource):
       data_dir: the folder that holds the task files (``tasks/`` of the public repository).
       split_dir: the folder with train_tasks.txt and test_tasks.txt (``splits/default``); empty: every task
         is trained on.
-      held_out_instances: of every task trained on, so many first instances become its test split.
-      evaluation_instances: an evaluation task keeps so many first instances (the benchmark puts a balanced
-        hundred first); 0 keeps all.
+      held_out_instances: number of first instances of every task trained on that become its test split.
+      evaluation_instances: number of first instances that an evaluation task keeps (the benchmark puts a
+        balanced hundred first); 0 keeps all.
       decontaminate: tasks that hold the questions of MMLU or BIG-bench are excluded, whatever the split files
         or the mixture say (``contamination``).
     """

@@ -13,7 +13,7 @@ from iml_jax.bench.sources import base
 from iml_jax.bench.sources.base import Source, TaskInfo, TaskSource, rows_of, splits_in_role
 from iml_jax.bench.sources.formats.bounds import NOT_UNICODE
 from iml_jax.bench.sources.formats.files import directory
-from iml_jax.bench.sources.promptsource.shortening import shortened
+from iml_jax.bench.sources.formats.shortening import shortened
 from iml_jax.bench.sources.unifiedskg import requests, sql, tables, texts, wikisql
 from iml_jax.bench.sources.unifiedskg.files import TaskFiles, find, holds_items, plain, split_of
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Reader, Request, preprocessed

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from iml_jax.bench.sources.flan import collected_rows
-from iml_jax.bench.sources.flan.collected_rows import Prompt, index_of, is_collected, prompts
+from iml_jax.bench.sources.flan.collected_rows import RenderedPrompt, index_of, is_collected, prompts
 from iml_jax.foundation.errors import UserError
 
 ROWS = [
@@ -52,7 +52,7 @@ def test_rows_of_one_task(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyP
         wanted = [(number, row) for number, row in enumerate(ROWS) if row["task_name"] == task]
         places = [number + 1 if name.endswith("parquet") else 2 * number + 1 for number, _ in wanted]
         assert list(prompts(path, index, task)) == [
-            (place, Prompt(row["inputs"], row["targets"], "zs_opt"))
+            (place, RenderedPrompt(row["inputs"], row["targets"], "zs_opt"))
             for place, (_, row) in zip(places, wanted, strict=True)
         ]
 
@@ -62,7 +62,7 @@ def test_the_other_column_and_a_changed_file(tmp_path: Path, name: str) -> None:
     path = _write(tmp_path / name, [{"inputs": "i", "targets": "t", "task": "aeslc_10templates"}])
     index = index_of(path)
     assert index.column == "task"
-    assert list(prompts(path, index, "aeslc")) == [(1, Prompt("i", "t", ""))]
+    assert list(prompts(path, index, "aeslc")) == [(1, RenderedPrompt("i", "t", ""))]
     _write(path, ROWS)
     assert set(index_of(path).tasks) == {row["task_name"] for row in ROWS}
 

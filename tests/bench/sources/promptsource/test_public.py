@@ -18,10 +18,10 @@ import pytest
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.sources.base import OTHER_TASK
+from iml_jax.bench.sources.formats.shortening import lost
 from iml_jax.bench.sources.promptsource.filter import KEPT, REMOVED, asking_for_the_task, decisions, flat
 from iml_jax.bench.sources.promptsource.rendering import Rendered, Renderer
 from iml_jax.bench.sources.promptsource.rows import batches, rendered
-from iml_jax.bench.sources.promptsource.shortening import lost
 from iml_jax.bench.sources.promptsource.source import PromptSource
 from iml_jax.bench.sources.promptsource.template_pool import TemplateSet
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate, load_templates

@@ -15,7 +15,7 @@ from iml_jax.bench import mixtures, unread
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import OTHER_TASK
-from iml_jax.bench.sources.promptsource import shortening
+from iml_jax.bench.sources.formats import shortening
 from iml_jax.bench.sources.promptsource.labels import UNLABELLED_SPLIT
 from iml_jax.bench.sources.promptsource.source import PARTIAL, PromptSource, metric_of
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate

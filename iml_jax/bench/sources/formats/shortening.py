@@ -1,6 +1,6 @@
-"""Reasons under which a source counts prompts that it made of a part of a row: they are counted, not lost.
+"""Reasons under which a source counts prompts made of a part of a row; these rows are not lost.
 
-They stand among the reasons of rows without an example (``skipped``), told apart by how they begin.
+They stand among the reasons of rows without an example (``skipped``), distinguished by their prefix.
 """
 
 from __future__ import annotations
