@@ -41,7 +41,7 @@ _SETS: dict[tuple[str, ...], tuple[tuple[str, ...], int, str]] = {
 
 
 def _leaderboard(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
-    """Rainbow's sets as AI2's leaderboards have them: JSONL, with labels beside it, a line each (.lst)."""
+    """Rainbow's sets from AI2's leaderboards: JSONL, with one label per line in a .lst file beside it."""
     del split
     stem = path.relative_to(files.folder).as_posix().removesuffix(".gz").removesuffix(".jsonl")
     listed = files.beside(f"{stem}-labels.lst")
@@ -165,7 +165,7 @@ _STANCES = {
 
 
 def _arguments(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
-    """UKP's sentential argument mining: a TSV a topic, whose column "set" has the split."""
+    """UKP's sentential argument mining: one TSV file per topic, whose column "set" has the split."""
     del files
     sets = {"train": "train", "val": "validation", "test": "test"}
     for number, row in located_rows(path):

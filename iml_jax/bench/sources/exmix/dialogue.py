@@ -200,7 +200,7 @@ def _top(files: TaskFiles, path: Path, split: str) -> Iterator[Outcome]:
 
 
 def _services(files: TaskFiles, path: Path) -> dict[str, str]:
-    """Service -> description, from the schema beside the dialogues, where it is."""
+    """Service -> description, from the schema beside the dialogues, where there is one."""
     folder = path.parent.relative_to(files.folder).as_posix()
     return side_files.said(files.beside(f"{folder}/schema.json"), _descriptions) or {}
 

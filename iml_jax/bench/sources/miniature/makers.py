@@ -42,7 +42,7 @@ class Spec:
         over structured knowledge ``struct``, others what their format's writer names.
       evaluation: it is never trained on.
       closed: the labels are its answer choices.
-      choices: each row gives so many of the labels as its own answer choices; 0: all, in every row.
+      choices: how many of the labels each row gives as its own answer choices; 0: all, in every row.
     """
 
     name: str
@@ -59,7 +59,7 @@ def generate(spec: Spec, seed: int, count: int) -> list[Fields]:
     """``count`` instances with distinct inputs, labels in turn; any prefix is balanced.
 
     Raises:
-      UserError: the task's words cannot make so many.
+      UserError: the task's words cannot make that many.
     """
     rng = random.Random(stable_hash(seed, spec.name))
     made: dict[tuple[str, str], Fields] = {}

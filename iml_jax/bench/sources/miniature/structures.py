@@ -46,8 +46,8 @@ def table_claim(columns: tuple[str, ...], asked: str) -> Maker:
     def make(rng: random.Random, label: str) -> Fields:
         rows = _table(rng, columns)
         row = rng.choice(rows)
-        told = row if label == "entailed" else next(other for other in rows if other is not row)
-        text = f"the {asked} for {row[columns[0]]} is {told[asked]}.".lower()
+        claimed = row if label == "entailed" else next(other for other in rows if other is not row)
+        text = f"the {asked} for {row[columns[0]]} is {claimed[asked]}.".lower()
         return {"input": text, "struct": _linear(rows), "output": label}
 
     return make

@@ -167,7 +167,7 @@ def flan_rendered(specs: Sequence[Spec], sizes: Sizes) -> dict[str, bytes]:
 
 
 def exmix(specs: Sequence[Spec], sizes: Sizes) -> dict[str, bytes]:
-    """A folder a task, in the format of the dataset that the start of its name says."""
+    """One folder per task, in the format of the dataset that the start of its name says."""
     files: dict[str, bytes] = {}
     for spec in specs:
         held, trained = rows_of(spec, sizes)

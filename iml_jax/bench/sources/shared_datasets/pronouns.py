@@ -14,9 +14,9 @@ _MARKS = ".,?!"
 
 
 def wsc_highlighted(text: str, index: int, pronoun: str) -> str | None:
-    """The text with the word at ``index`` (words parted by single spaces) in asterisks.
+    """The text with the word at ``index`` (words separated by single spaces) in asterisks.
 
-    Two rows of the dataset do not have the pronoun alone at its index: in one, punctuation hangs on it; in
+    Two rows of the dataset do not have the pronoun alone at its index: in one, punctuation adjoins it; in
     the other it is the next word. T5 rewrites these two by hand; here every row like them is fixed so.
 
     Returns:

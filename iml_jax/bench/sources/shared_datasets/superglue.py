@@ -28,7 +28,7 @@ _SCATTERED = ("Kamenev and Zinoviev", "Kamenev, Zinoviev, and Stalin")
 
 
 def superglue_rows(path: Path, config: str) -> Iterator[tuple[str, Row]]:
-    """(number, row) of a file: MultiRC gives a row an answer, ReCoRD a row a query, the others one a line.
+    """(number, row): MultiRC gives one row per answer, ReCoRD one per query, the others one per line.
 
     Raises:
       UserError: the file is malformed; names the line.

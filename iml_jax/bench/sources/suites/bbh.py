@@ -167,9 +167,9 @@ def read_prompt(path: Path, *, reasoned: bool = False) -> tuple[str, tuple[Demon
     head, *blocks = re.split(r"(?:\A|\n)Q: ?", kept)
     shown = []
     for number, block in enumerate(blocks, start=1):
-        question, parted, answer = block.partition("\nA:")
+        question, separator, answer = block.partition("\nA:")
         answer = answer.strip()
-        stated = re.search(r"(?s:.*)answer is ([^\n]+?)\.?$", answer) if parted else None
+        stated = re.search(r"(?s:.*)answer is ([^\n]+?)\.?$", answer) if separator else None
         if stated is None or not question.strip():
             raise UserError(
                 f"{path}: question {number} has no answer that ends in 'the answer is X.'; fix the prompt"

@@ -1,4 +1,4 @@
-"""What the evaluation sets have in common: they are never trained on, and their files are told by name."""
+"""What the evaluation sets share: they are never trained on, and their files are recognised by name."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Opt14(EvaluationOnly):
         return {"prompts": 1}
 
     def items(self, task: TaskInfo, split: str) -> Iterator[Outcome]:
-        """As ``TaskSource.items``; MultiRC's rows are answers, told apart after the ``/`` of their id."""
+        """As ``TaskSource.items``; MultiRC's rows are answers, distinguished after the ``/`` of their id."""
         evaluated, *others = _parts(task)
         for identity, question in _questions(task.task, others[0] if split == "train" else evaluated):
             if reason := _unusable(question):

@@ -1,7 +1,7 @@
 """A row of each of OPT's evaluation tasks as a question with options, in the prompts of GPT-3 that OPT uses.
 
 The prompts are those of GPT-3's appendix G (Brown et al., 2020), which OPT follows (OPT paper, section 3);
-sentence completions go on without a delimiter. Winograd schemas are scored as "candidate + rest of the
+sentence completions continue without a delimiter. Winograd schemas are scored as "candidate + rest of the
 sentence" given what stands before the pronoun, since the options of a question share one prompt; GPT-3 scores
 the rest of the sentence given each candidate.
 """

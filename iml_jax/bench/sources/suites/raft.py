@@ -181,9 +181,9 @@ class Raft(EvaluationOnly):
         """The columns that a task's prompt shows, and its instruction."""
         settings = paths.get(_PROMPTS.partition(".")[0])
         if settings is not None:
-            told = _settings(settings) if self.prompt_dir else side_files.said(settings, _settings)
-            if told and task in told:
-                return told[task]
+            prompts = _settings(settings) if self.prompt_dir else side_files.said(settings, _settings)
+            if prompts and task in prompts:
+                return prompts[task]
         if known := _known().get(task):
             return known.columns, known.instruction
         content = document(paths["task"])

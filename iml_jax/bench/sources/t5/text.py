@@ -175,7 +175,7 @@ def _similarity(task: TaskForm, row: Row, training: bool) -> Iterator[Pair | str
 
 
 def _record(task: TaskForm, row: Row, training: bool) -> Iterator[Pair | str]:
-    """ReCoRD: query, entities, passage; in training a pair an answer."""
+    """ReCoRD: query, entities, passage; in training one pair per answer."""
     passage = re.sub(r"([.?!\"'])\n@highlight\n", r"\1 ", text_of(row, "passage"))
     passage = passage.replace("\n@highlight\n", ". ")
     entities = ", ".join(texts_of(row, "entities"))

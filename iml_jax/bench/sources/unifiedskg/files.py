@@ -96,9 +96,9 @@ def find(folder: Path) -> tuple[dict[str, TaskFiles | UserError], Copies]:
 
 
 def _task_name(path: Path) -> str | None:
-    """The task that a folder's or file's name says; None where it is of no concern to UnifiedSKG."""
+    """The task that a folder's or file's name says; None where it belongs to no task of UnifiedSKG."""
     if path.is_dir():
-        # A folder of items of an unknown task would otherwise be left out without a word.
+        # A folder of items of an unknown task would otherwise be left out without a message.
         items = (match for inner in entries(path) if (match := _ITEM_FILE.fullmatch(plain(inner.name))))
         if path.name.lower() in by_name() or any(match["task"] in (None, path.name) for match in items):
             return path.name
@@ -168,7 +168,7 @@ def holds_items(path: Path) -> bool:
 
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Streams (number from 1, object) of a JSON array of objects, or of JSON objects one a line.
+    """Streams (number from 1, object) of a JSON array of objects, or of JSON objects, one per line.
 
     Only one object is held at a time: preprocessed files are up to gigabytes. Too long ones are dropped.
 
@@ -197,4 +197,26 @@ def required(row: Mapping[str, Any], key: str, kind: type, place: str) -> Any:
     if not isinstance(value, kind):
         what = "no" if key not in row else f"a {type(value).__name__} as"
         raise UserError(f"{place}: {what} {key!r}, which must be a {kind.__name__}; fix or remove the record")
+    return value
+
+
+def as_object(value: Any, place: str) -> dict[str, Any]:
+    """The value, which must be an object.
+
+    Raises:
+      UserError: it is something else.
+    """
+    if not isinstance(value, dict):
+        raise UserError(f"{place}: {str(value)[:40]!r} must be an object; fix or remove the record")
+    return value
+
+
+def as_list(value: Any, place: str) -> list[Any]:
+    """The value, which must be a list.
+
+    Raises:
+      UserError: it is something else.
+    """
+    if not isinstance(value, list):
+        raise UserError(f"{place}: {str(value)[:40]!r} must be a list; fix or remove the record")
     return value

@@ -33,7 +33,7 @@ class Request:
     Attributes:
       path: the file of the split.
       files: every file of the task.
-      training: items of the training split: a row with several targets is so many items.
+      training: items of the training split: a row with several targets gives one item per target.
       database_values: show contents of databases.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.formats.bounds import bounded_lines, not_counted
 from iml_jax.bench.sources.unifiedskg import linearise
-from iml_jax.bench.sources.unifiedskg.files import plain, records, required, side_named
+from iml_jax.bench.sources.unifiedskg.files import as_object, plain, records, required, side_named
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import parse_json, read_text
@@ -52,11 +52,11 @@ def _knowledge(scenario: Mapping[str, Any], place: str) -> tuple[list[str], list
     items = [] if knowledge.get("items") is None else required(knowledge, "items", list, place)
     if not all(isinstance(name, str) for name in header):
         raise UserError(f"{place}: 'column_names' must be a list of strings; fix or remove the record")
-    return header, [[_object(entry, place).get(name) for name in header] for entry in items]
+    return header, [[as_object(entry, place).get(name) for name in header] for entry in items]
 
 
 def _turn(turn: Any, place: str) -> tuple[str, str]:
-    speaker = required(_object(turn, place), "turn", str, place)
+    speaker = required(as_object(turn, place), "turn", str, place)
     if speaker not in _SPEAKERS:
         raise UserError(f"{place}: turn of {speaker!r}, who is neither driver nor assistant; fix it")
     return speaker, required(required(turn, "data", dict, place), "utterance", str, place)
@@ -95,7 +95,7 @@ def mtop(request: Request) -> Iterator[Outcome]:
     for number, fields in _mtop_rows(request.path):
         place = f"{request.path}:{number}"
         tokens = required(
-            _object(parse_json(fields[7], request.path, number, halves=True), place), "tokens", list, place
+            as_object(parse_json(fields[7], request.path, number, halves=True), place), "tokens", list, place
         )
         yield str(number), Item(" ".join(map(str, tokens)), structure, distinct(fields[6]))
 
@@ -136,9 +136,3 @@ def _pairs(row: Mapping[str, Any], key: str, place: str) -> list[list[str]]:
     if not all(isinstance(entry, list) and all(isinstance(part, str) for part in entry) for entry in entries):
         raise UserError(f"{place}: {key!r} must be a list of lists of strings; fix or remove the record")
     return entries
-
-
-def _object(value: Any, place: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{place}: {str(value)[:40]!r} must be an object; fix or remove the record")
-    return value

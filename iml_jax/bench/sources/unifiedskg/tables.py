@@ -37,7 +37,7 @@ class Tables:
         """
         Args:
           files: every file of the task.
-          depth: parts of a name: the file's own and so many less one folders above it.
+          depth: the number of parts of a name: the file's own and ``depth - 1`` folders above it.
 
         Raises:
           UserError: a packed file is malformed, or all together hold too much.

@@ -9,7 +9,7 @@ from typing import Any
 from iml_jax.bench.sources.formats.records import listed
 from iml_jax.bench.sources.formats.rows import read_rows
 from iml_jax.bench.sources.unifiedskg import linearise
-from iml_jax.bench.sources.unifiedskg.files import records, required
+from iml_jax.bench.sources.unifiedskg.files import as_list, as_object, records, required
 from iml_jax.bench.sources.unifiedskg.items import Item, Outcome, Request, distinct, targets
 from iml_jax.foundation.errors import UserError
 
@@ -26,7 +26,7 @@ def dart(request: Request) -> Iterator[Outcome]:
             (subject, relation.lower(), entity) for subject, relation, entity in triples
         )
         texts = [
-            required(_object(each, place), "text", str, place)
+            required(as_object(each, place), "text", str, place)
             for each in required(row, "annotations", list, place)
         ]
         for suffix, references in targets(request.training, texts):
@@ -41,13 +41,16 @@ def web_nlg(request: Request) -> Iterator[Outcome]:
     for wrapped in listed(request.path, "entries", wanted="a WebNLG file"):
         place = f"{request.path}: entry {wrapped.number}"
         for name, content in wrapped.values.items():
-            entry = _object(content, place)
+            entry = as_object(content, place)
             triples = [
-                [required(_object(each, place), key, str, place) for key in ("subject", "property", "object")]
+                [
+                    required(as_object(each, place), key, str, place)
+                    for key in ("subject", "property", "object")
+                ]
                 for each in required(entry, "modifiedtripleset", list, place)
             ]
             struct = linearise.triples(triples)
-            said = [_object(each, place) for each in required(entry, "lexicalisations", list, place)]
+            said = [as_object(each, place) for each in required(entry, "lexicalisations", list, place)]
             texts = [required(each, "lex", str, place) for each in said if _good(each)]
             for suffix, references in targets(request.training, texts):
                 yield f"{name}{suffix}", Item("", struct, references)
@@ -95,7 +98,7 @@ def totto(request: Request) -> Iterator[Outcome]:
         place = f"{request.path}: record {number}"
         page, section = (str(row.get(key) or "") for key in ("table_page_title", "table_section_title"))
         table = [
-            [_cell(cell, place) for cell in _list(cells, place)]
+            [_cell(cell, place) for cell in as_list(cells, place)]
             for cells in required(row, "table", list, place)
         ]
         indices = [_place(entry, place) for entry in required(row, "highlighted_cells", list, place)]
@@ -104,8 +107,8 @@ def totto(request: Request) -> Iterator[Outcome]:
         except IndexError as error:
             raise UserError(f"{place}: a highlighted cell is not in the table; fix the record") from error
         texts = [
-            required(_object(each, place), "final_sentence", str, place)
-            for each in _list(row.get("sentence_annotations") or [], place)
+            required(as_object(each, place), "final_sentence", str, place)
+            for each in as_list(row.get("sentence_annotations") or [], place)
         ]
         yield str(number), Item("", struct, distinct(*texts[: 1 if request.training else None]))
 
@@ -117,7 +120,7 @@ def _triple(entry: Any, place: str) -> list[str]:
 
 
 def _cell(entry: Any, place: str) -> dict[str, Any]:
-    cell = {"is_header": False, "column_span": 1, **_object(entry, place)}
+    cell = {"is_header": False, "column_span": 1, **as_object(entry, place)}
     required(cell, "value", str, place)
     required(cell, "column_span", int, place)
     return cell
@@ -127,15 +130,3 @@ def _place(entry: Any, place: str) -> list[int]:
     if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, int) for part in entry):
         return entry
     raise UserError(f"{place}: {entry!r} is no [row, cell]; fix or remove the record")
-
-
-def _object(value: Any, place: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{place}: {str(value)[:40]!r} must be an object; fix or remove the record")
-    return value
-
-
-def _list(value: Any, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise UserError(f"{place}: {str(value)[:40]!r} must be a list; fix or remove the record")
-    return value

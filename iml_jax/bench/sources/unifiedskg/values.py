@@ -85,7 +85,7 @@ def _match(question: str, characters: Sequence[str], value: str) -> tuple[str, f
 def _stretch(characters: Sequence[str], begin: int, end: int) -> tuple[int, int] | None:
     """The run widened to whole words of the question: it must begin at one and end at most two before.
 
-    None where a word begins before the run or goes on further after it.
+    None where a word begins before the run or continues further after it.
     """
     if begin > 0 and characters[begin] not in _SEPARATORS and characters[begin - 1] not in _SEPARATORS:
         return None
