@@ -19,8 +19,8 @@ from systems import OPTIMIZER, in_turn, make_batch, ratios
 
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
-from iml_jax.training.monitor import DATA, Monitor, SeeingConfig, TelemetryConfig
-from iml_jax.training.step import init_state, make_train_step
+from iml_jax.training.monitor import DATA, Monitor, ObservabilityConfig, TelemetryConfig
+from iml_jax.training.step import TrainStep
 
 SHAPE = OptConfig(
     vocab_rows=1000, vocab_tokens=1000, hidden=64, layers=2, heads=4, ffn=256, embed_dim=64, max_positions=64
@@ -36,11 +36,10 @@ def main() -> None:
     parser.add_argument("--empty", action="store_true", help="a step of one addition: the cost alone")
     arguments = parser.parse_args()
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    update: Any = make_train_step(SHAPE, OPTIMIZER, mesh)
+    train_step = TrainStep(SHAPE, OPTIMIZER, mesh)
+    update: Any = train_step
     batch: Any = jax.device_put(make_batch(SHAPE, ROWS, LENGTH))
-    states: dict[str, Any] = {
-        name: init_state(SHAPE, OPTIMIZER, mesh, seed=0) for name in ("plain", "watched")
-    }
+    states: dict[str, Any] = {name: train_step.init(0) for name in ("plain", "watched")}
     if arguments.empty:
         update = jax.jit(lambda state, rows: (state + 1, {"loss": state + rows}))
         states, batch = dict.fromkeys(states, jax.numpy.zeros(())), jax.numpy.ones(())
@@ -56,7 +55,7 @@ def main() -> None:
         return float(metrics["loss"])
 
     with tempfile.TemporaryDirectory() as folder:
-        config = SeeingConfig(telemetry=TelemetryConfig(peak_flops=1e12))
+        config = ObservabilityConfig(telemetry=TelemetryConfig(peak_flops=1e12))
         with Monitor(config, Path(folder)) as monitor:
             monitor.begin(first=0, last=10**9, shape=(SHAPE, ROWS, LENGTH), devices=list(mesh.devices.flat))
 

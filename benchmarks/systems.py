@@ -15,7 +15,7 @@ from iml_jax.data.batch import Batch
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.training.optimizer import OptimizerConfig
-from iml_jax.training.step import init_state, make_train_step
+from iml_jax.training.step import TrainStep
 
 OPTIMIZER = OptimizerConfig(peak_learning_rate=1e-4, warmup_steps=0, total_steps=1000)
 System = Callable[[int], float]  # does so many steps, returns the last loss when it is there
@@ -37,8 +37,8 @@ def make_batch(config: OptConfig, rows: int, length: int, segments: int = 1) -> 
 def ours(config: OptConfig, batch: Batch) -> System:
     """The project's own train step on the mesh of one device."""
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    state = init_state(config, OPTIMIZER, mesh, seed=0)
-    step = make_train_step(config, OPTIMIZER, mesh)
+    step = TrainStep(config, OPTIMIZER, mesh)
+    state = step.init(0)
     on_device = jax.device_put(batch)
 
     def run(steps: int) -> float:

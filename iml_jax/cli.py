@@ -147,6 +147,8 @@ def _run(command: Command, arguments: list[str]) -> None:
 
     from iml_jax import config
 
+    if hasattr(module, "before_configuration"):
+        module.before_configuration(parsed)
     bound = config.load(parsed.gin_file, flags)
     if parsed.cpu_devices:
         simulate_devices(parsed.cpu_devices)

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
     from iml_jax.config import Config
     from iml_jax.data.manifest import Manifest
-    from iml_jax.training.loop import Evaluator, TrainingJob
+    from iml_jax.training.job import TrainingJob
+    from iml_jax.training.run import Evaluator
 
 HELP = "Instruction-tune a model on a prepared directory; resumes where it stopped."
 CONFIGS = (
     *("Train", "Model", "Optimizer", "Loader", "Mesh", "Checkpoints", "Evaluate", "Generate"),
     *("Telemetry", "Profiler", "Watchdog"),
-    *("Distributed", "Compilation"),
+    *("Distributed", "Compilation", "Hooks"),
 )
-SAVED = CONFIGS[:-2]  # how hosts find each other and where programs are kept does not belong to the run
+# How hosts find each other, where programs are cached and the user's hooks do not belong to the run.
+SAVED = CONFIGS[:-3]
 EXAMPLE = (
     "iml train --gin_file=models/opt_125m.gin --gin_file=runs/opt_iml_30b.gin "
     "--gin.Train.prepared_dir=prepared --gin.Train.run_dir=run"
@@ -43,6 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a parameter, such as Optimizer.peak_learning_rate, that this resume may change; may be "
         "repeated (docs/training.md has the table)",
     )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a Python module, looked for in the working directory as well, that is imported before gin is "
+        "read, such as one that registers hooks (docs/training.md); may be repeated",
+    )
+
+
+def before_configuration(arguments: argparse.Namespace) -> None:
+    """Imports the user's modules, so that gin knows what they register.
+
+    Raises:
+      UserError: one is missing or fails.
+    """
+    from iml_jax.foundation.modules import import_module
+
+    for name in arguments.module:
+        import_module(name, "--module")
 
 
 def run(arguments: argparse.Namespace, config: Config) -> None:
@@ -60,8 +82,9 @@ def _train(arguments: argparse.Namespace, config: Config) -> None:
     import jax
 
     from iml_jax.training import resuming
-    from iml_jax.training.loop import TrainingJob, train
-    from iml_jax.training.monitor import SeeingConfig
+    from iml_jax.training.job import TrainingJob
+    from iml_jax.training.loop import train
+    from iml_jax.training.monitor import ObservabilityConfig
 
     job = TrainingJob(
         train=config.build("Train"),
@@ -71,7 +94,9 @@ def _train(arguments: argparse.Namespace, config: Config) -> None:
         mesh=config.build("Mesh"),
         checkpoints=config.build("Checkpoints"),
         evaluate=config.build("Evaluate"),
-        seeing=SeeingConfig(config.build("Telemetry"), config.build("Profiler"), config.build("Watchdog")),
+        observability=ObservabilityConfig(
+            config.build("Telemetry"), config.build("Profiler"), config.build("Watchdog")
+        ),
     )
 
     def on_resume(previous: str, done: int | None, manifest: Manifest) -> tuple[resuming.Change, ...]:
@@ -86,7 +111,8 @@ def _train(arguments: argparse.Namespace, config: Config) -> None:
     resuming.check_names(arguments.allow_changed)
     check_not_moved(arguments.gin_file, job.train.run_dir)
     resolved = config.resolved(SAVED)
-    run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, config))
+    hooks = config.build("Hooks").hooks
+    run_dir = train(job, resolved, on_resume, functools.partial(_evaluator, config), hooks)
     if jax.process_index():
         return
     show(f"run: {run_dir}")

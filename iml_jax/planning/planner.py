@@ -60,7 +60,7 @@ def setting(config: Config) -> Setting:
                 f"give --gin.Train.prepared_dir=DIR or --gin.{what}=NUMBER"
             )
         from iml_jax.data import manifest as manifests
-        from iml_jax.training.loop import fit_vocabulary
+        from iml_jax.training.job import fit_vocabulary
 
         manifest = manifests.load(Path(prepared))
         model = fit_vocabulary(model, manifest.vocabulary, Path(prepared) / "manifest.json")

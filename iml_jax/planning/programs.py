@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from iml_jax.data.batch import Batch
 from iml_jax.evaluation.engine import batching, generation, scoring
 from iml_jax.evaluation.engine.sampling import Sampling
 from iml_jax.models.decoding import Ring
@@ -21,7 +20,7 @@ from iml_jax.planning.job import DECODE, PREFILL, SCORE, TRAIN, Job
 from iml_jax.planning.topology import KINDS, Topology
 from iml_jax.training.optimizer import OptimizerConfig
 from iml_jax.training.state import TrainState
-from iml_jax.training.step import TrainStep, abstract_state, batch_sharding
+from iml_jax.training.step import TrainStep, batch_sharding
 
 SCORED = 512  # scored tokens of a row that the scoring step is compiled for; logits go in blocks
 
@@ -59,7 +58,7 @@ def mesh_of(job: Job) -> jax.sharding.Mesh:
 def state_of(job: Job, mesh: jax.sharding.Mesh) -> TrainState:
     """The train state's shapes, dtypes and shardings."""
     model, optimizer, _ = configs(job)
-    return abstract_state(model, optimizer, mesh)
+    return TrainStep(model, optimizer, mesh).abstract_state
 
 
 def lower(job: Job, mesh: jax.sharding.Mesh) -> Any:
@@ -74,20 +73,7 @@ def lower(job: Job, mesh: jax.sharding.Mesh) -> Any:
 
 def _train(job: Job, mesh: jax.sharding.Mesh) -> Any:
     model, optimizer, _ = configs(job)
-    step = TrainStep(model, optimizer, mesh, job.accumulation)
-    place = batch_sharding(mesh)
-
-    def field(dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((job.rows, job.length), dtype, sharding=place)
-
-    batch = Batch(
-        inputs=field(jnp.int32),
-        targets=field(jnp.int32),
-        loss_weights=field(jnp.float32),
-        segment_ids=field(jnp.int32),
-        positions=field(jnp.int32),
-    )
-    return step.lower(abstract_state(model, optimizer, mesh), batch)
+    return TrainStep(model, optimizer, mesh, job.accumulation).lower(job.rows, job.length)
 
 
 def _rows(mesh: jax.sharding.Mesh, *shape: int) -> jax.ShapeDtypeStruct:

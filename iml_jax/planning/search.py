@@ -18,7 +18,7 @@ from iml_jax.planning.memory import GIB
 from iml_jax.planning.planner import Setting, model_flops
 from iml_jax.planning.programs import bytes_a_device
 from iml_jax.planning.topology import KINDS, Topology
-from iml_jax.training.step import abstract_state
+from iml_jax.training.step import TrainStep
 
 LARGEST_TENSOR = 16  # more leaves each device too little of a layer
 LARGEST_ACCUMULATION = 16
@@ -77,7 +77,8 @@ def state_gib(planned: Setting, mesh: tuple[int, int, int]) -> float:
     Raises:
       UserError: the mesh does not divide a weight.
     """
-    state = abstract_state(planned.model, planned.optimizer, AbstractMesh(mesh, AXES))  # type: ignore[arg-type]
+    abstract: Any = AbstractMesh(mesh, AXES)
+    state = TrainStep(planned.model, planned.optimizer, abstract).abstract_state
     return bytes_a_device((state.params, state.opt_state)) / GIB
 
 

@@ -46,7 +46,7 @@ class TelemetryConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SeeingConfig:
+class ObservabilityConfig:
     """How a run is watched: its figures, its traces, its stalls."""
 
     telemetry: TelemetryConfig = dataclasses.field(default_factory=TelemetryConfig)
@@ -89,10 +89,13 @@ class Monitor:
       config: what to watch for.
       run_dir: the run.
       clock: seconds, monotonic.
+
+    Attributes:
+      profiler: the traces of this process.
     """
 
     def __init__(
-        self, config: SeeingConfig, run_dir: Path, clock: Callable[[], float] = time.perf_counter
+        self, config: ObservabilityConfig, run_dir: Path, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._config, self._run_dir, self._clock = config, run_dir, clock
         self._host, self._hosts = jax.process_index(), jax.process_count()
@@ -107,7 +110,7 @@ class Monitor:
         self._ended = False  # a step of this process has ended
         self._timeline = Timeline(clock, self._began, self._on_step)
         self._watchdog = Watchdog(config.watchdog, run_dir, self._host, self._doing, say=_print, clock=clock)
-        self._profiler = Profiler(config.profiler, run_dir, self._say, self._hosts)
+        self.profiler = Profiler(config.profiler, run_dir, self._say, self._hosts)
         self._watchdog.start()
 
     def _say(self, text: str) -> None:
@@ -193,7 +196,6 @@ class Monitor:
         Returns:
           What ``update`` returns: the new state and the metrics, of which ``loss`` is waited for.
         """
-        self._profiler.before(step)
         called = self._clock()
         with jax.profiler.StepTraceAnnotation(STEP, step_num=step), self._timeline.phase(DISPATCH):
             if self._stepped:
@@ -204,7 +206,6 @@ class Monitor:
         self._waits.add(DISPATCH, self._clock() - called)
         self._timeline.dispatched(step, called, metrics["loss"])
         self._step = step
-        self._profiler.after(step, metrics)
         return state, metrics
 
     def _on_step(self) -> None:
@@ -234,11 +235,11 @@ class Monitor:
         mine: dict[str, Any] = {
             "waits": self._waits.take(),
             "memory": memory(jax.local_devices()),
-            "trace": self._profiler.requested,
+            "trace": self.profiler.requested,
         }
         hosts = [mine] if self._hosts == 1 else gather_json(mine)
         if self._hosts > 1:
-            self._profiler.agree(any(host["trace"] for host in hosts))
+            self.profiler.agree(any(host["trace"] for host in hosts))
         found: dict[str, float] = {}
         if self._peak and self._shape and seconds > 0:
             found |= flops.mfu(*self._shape, seconds, self._peak)
@@ -258,7 +259,7 @@ class Monitor:
           done: the run reached its last step.
           tell: print the line as well.
         """
-        self._profiler.close()
+        self.profiler.close()
         self._watchdog.close()
         self._timeline.close()
         if self._ledger:

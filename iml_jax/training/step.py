@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -25,91 +24,25 @@ Metrics = dict[str, jax.Array]
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """How every field of a Batch lies on the mesh: rows over ``data`` and ``fsdp``."""
+    """The sharding of every field of a Batch: rows over ``data`` and ``fsdp``."""
     return NamedSharding(mesh, partition_spec(("batch", "length")))
 
 
-def _shardings(model: OptConfig, optimizer: optax.GradientTransformation, mesh: Mesh) -> tuple[Any, Any]:
-    """(abstract TrainState, the same tree of shardings); the moments lie where their parameters lie."""
-    params = opt.abstract_params(model)
-    moments = jax.eval_shape(optimizer.init, params)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
-    abstract = TrainState(step, params, moments, key)
-    logical = opt.logical_axes(model)
-    check_divisible(mesh, logical, abstract.params)
-    whole: Any = NamedSharding(mesh, PartitionSpec())
-    weights = shardings(mesh, logical)
-    moments = optax.tree.map_params(
-        optimizer, lambda _, place: place, abstract.opt_state, weights, transform_non_params=lambda _: whole
-    )
-    places: Any = dataclasses.replace(abstract, step=whole, params=weights, opt_state=moments, rng=whole)
-    return abstract, places
+def _zeros(abstract: Any) -> Any:
+    """Zeros for a tree of ``ShapeDtypeStruct``s, each device's shard made in place, without a program."""
+
+    def one(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        shard = np.zeros(leaf.sharding.shard_shape(leaf.shape), leaf.dtype)
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda _: shard)
+
+    return jax.tree.map(one, abstract)
 
 
-def _zeros(abstract: Any, places: Any) -> Any:
-    """The tree ``abstract`` of zeros, each device's part made where it lies, without a program."""
+def _cast_to_compute_dtype(config: OptConfig, params: Any) -> Any:
+    """The parameters with the layers' matrices cast to the compute dtype.
 
-    def one(leaf: jax.ShapeDtypeStruct, place: NamedSharding) -> jax.Array:
-        part = np.zeros(place.shard_shape(leaf.shape), leaf.dtype)
-        return jax.make_array_from_callback(leaf.shape, place, lambda _: part)
-
-    return jax.tree.map(one, abstract, places)
-
-
-def init_state(
-    model_config: OptConfig,
-    optimizer_config: OptimizerConfig,
-    mesh: Mesh,
-    *,
-    seed: int,
-    params: Any = None,
-) -> TrainState:
-    """The state before the first update; the same on any mesh, and a host makes only its devices' part.
-
-    Args:
-      seed: of the random parameters and of dropout.
-      params: the parameters to begin with, placed as in ``abstract_state``; None draws random ones.
-
-    Raises:
-      UserError: a config is impossible, or a weight does not divide over the mesh.
-    """
-    optimizer = make_optimizer(optimizer_config, model_config.vocab_tokens)
-    abstract, places = _shardings(model_config.validate(), optimizer, mesh)
-    key = jax.random.key(seed)
-    weights_key = jax.random.fold_in(key, 0)  # as random.split's first
-    if params is None:
-        params = initial.make_params(model_config, weights_key, places.params)
-    # Adam's moments and every counter of the chain begin at 0.
-    opt_state = _zeros(abstract.opt_state, places.opt_state)
-    return TrainState(_zeros(abstract.step, places.step), params, opt_state, dropout_key(seed, mesh))
-
-
-def dropout_key(seed: int, mesh: Mesh) -> jax.Array:
-    """The key of a run's dropout, as ``init_state`` makes it of the seed, on every device."""
-    whole = NamedSharding(mesh, PartitionSpec())
-    words = np.asarray(jax.random.key_data(jax.random.fold_in(jax.random.key(seed), 1)))  # as split's second
-    return jax.random.wrap_key_data(jax.make_array_from_callback(words.shape, whole, lambda _: words))
-
-
-def abstract_state(model_config: OptConfig, optimizer_config: OptimizerConfig, mesh: Mesh) -> TrainState:
-    """The tree of ``init_state`` as ``jax.ShapeDtypeStruct``s with shardings: what a restore needs.
-
-    Raises:
-      UserError: a config is impossible, or a weight does not divide over the mesh.
-    """
-    optimizer = make_optimizer(optimizer_config, model_config.vocab_tokens)
-    abstract, places = _shardings(model_config.validate(), optimizer, mesh)
-    return jax.tree.map(
-        lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), abstract, places
-    )
-
-
-def _narrowed(config: OptConfig, params: Any) -> Any:
-    """The parameters with the layers' matrices in the compute dtype, in which they are multiplied.
-
-    XLA makes that copy anyhow, before the loop over the layers. Made here, the gradients of all layers are
-    kept in that dtype as well, in which the products that make them come out: half the memory, same values.
+    XLA makes that copy in any case, before the loop over the layers. Made here, the gradients of all layers
+    are stored in that dtype as well, in which the matrix products compute them: half the memory, same values.
     """
     dtype = jnp.dtype(config.compute_dtype)
 
@@ -134,25 +67,25 @@ def _loss_and_gradient(config: OptConfig, params: Any, batch: Batch, key: jax.Ar
 def loss_and_gradient(
     config: OptConfig, params: Any, batch: Batch, key: jax.Array, parts: int
 ) -> tuple[jax.Array, Any]:
-    """The weighted token losses of the whole batch added up, and the gradient of that in float32.
+    """The sum of weighted token losses over the whole batch, and its gradient in float32.
 
     Args:
-      batch: weights as they enter the sum: for a mean, already divided.
-      key: of dropout.
-      parts: micro-batches, one after the other. Row r goes to micro-batch r % parts, so that no row leaves
-        its device.
+      batch: its weights as they enter the sum: for a mean, already divided.
+      key: the dropout key.
+      parts: number of micro-batches, computed one after the other. Row r goes to micro-batch r % parts, so
+        that no row changes its device.
     """
-    narrow = _narrowed(config, params)
+    cast = _cast_to_compute_dtype(config, params)
     if parts == 1:
-        loss, gradient = _loss_and_gradient(config, narrow, batch, key)
-        return loss, jax.tree.map(lambda part, whole: part.astype(whole.dtype), gradient, params)
+        loss, gradient = _loss_and_gradient(config, cast, batch, key)
+        return loss, jax.tree.map(lambda grad, param: grad.astype(param.dtype), gradient, params)
 
     def split(field: jax.Array) -> jax.Array:
         micro = jnp.moveaxis(field.reshape(-1, parts, field.shape[1]), 1, 0)
         return constrain(micro, ("micro", "batch", "length"))
 
-    def body(carry: tuple[jax.Array, Any], inside: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-        loss, gradient = _loss_and_gradient(config, narrow, *inside)
+    def body(carry: tuple[jax.Array, Any], xs: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        loss, gradient = _loss_and_gradient(config, cast, *xs)
         return (carry[0] + loss, jax.tree.map(jnp.add, carry[1], gradient)), None
 
     zero = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params))
@@ -161,26 +94,107 @@ def loss_and_gradient(
 
 
 class TrainStep:
-    """The compiled update of one run; calling it gives the next state and this step's metrics.
+    """The train step of one model, optimizer and mesh, with everything that belongs to its state.
 
-    The state that goes in is donated: it may not be used again. Metrics are float32 device scalars, so
-    reading them is the only thing that waits: ``loss`` (nats a loss token over the global batch),
+    Calling it does one update: (state, batch) -> (next state, metrics). The state that goes in is donated:
+    it may not be used again. The loss is the sum of weighted token losses over the global batch divided by
+    its weighted tokens, for any mesh, number of hosts and ``accumulation``.
+
+    Metrics are float32 device scalars: ``loss`` (nats per loss token over the global batch),
     ``loss_tokens``, ``tokens`` (positions that are not padding), ``gradient_norm`` (before the clip) and
-    ``learning_rate``. A batch without a loss token has loss 0 and leaves the state as it was.
+    ``learning_rate``. A batch without a loss token has loss 0 and leaves the state unchanged.
+
+    Args:
+      model, optimizer: the configurations.
+      mesh: the devices; a ``jax.sharding.AbstractMesh`` serves for ``abstract_state`` alone.
+      accumulation: number of micro-batches per update.
+
+    Attributes:
+      abstract_state: the TrainState as ``jax.ShapeDtypeStruct``s with shardings: what a restore needs. Adam's
+        moments have the shardings of their parameters.
+      batch_sharding: the sharding of every field of a Batch.
+
+    Raises:
+      UserError: a configuration is impossible, or a weight does not divide over the mesh.
     """
 
-    def __init__(self, model: OptConfig, optimizer: OptimizerConfig, mesh: Mesh, accumulation: int):
+    def __init__(
+        self, model: OptConfig, optimizer: OptimizerConfig, mesh: Mesh, accumulation: int = 1
+    ) -> None:
         if accumulation < 1:
             raise UserError(f"Train.accumulation = {accumulation}: must be at least 1")
         self.model, self.mesh, self.accumulation = model.validate(), mesh, accumulation
         self.optimizer = make_optimizer(optimizer, model.vocab_tokens)
         self.rate = learning_rate(optimizer)
-        _, places = _shardings(model, self.optimizer, mesh)
-        whole = NamedSharding(mesh, PartitionSpec())
-        rows = Batch(*(batch_sharding(mesh),) * len(Batch._fields))
-        self._jitted = jax.jit(
-            self._update, in_shardings=(places, rows), out_shardings=(places, whole), donate_argnums=0
+        self.batch_sharding = batch_sharding(mesh)
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self.abstract_state = self._abstract_state()
+
+    def _abstract_state(self) -> TrainState:
+        params = opt.abstract_params(self.model)
+        moments = jax.eval_shape(self.optimizer.init, params)
+        logical = opt.logical_axes(self.model)
+        check_divisible(self.mesh, logical, params)
+        weights = shardings(self.mesh, logical)
+        moment_shardings = optax.tree.map_params(
+            self.optimizer,
+            lambda _, sharding: sharding,
+            moments,
+            weights,
+            transform_non_params=lambda _: self._replicated,
         )
+
+        def placed(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        step: Any = placed(jax.ShapeDtypeStruct((), jnp.int32), self._replicated)
+        rng: Any = placed(jax.eval_shape(lambda: jax.random.key(0)), self._replicated)
+        return TrainState(
+            step, jax.tree.map(placed, params, weights), jax.tree.map(placed, moments, moment_shardings), rng
+        )
+
+    @functools.cached_property
+    def _jitted(self) -> Any:
+        state = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+        rows = Batch(*(self.batch_sharding,) * len(Batch._fields))
+        return jax.jit(
+            self._update,
+            in_shardings=(state, rows),
+            out_shardings=(state, self._replicated),
+            donate_argnums=0,
+        )
+
+    def init(self, seed: int, params: Any = None) -> TrainState:
+        """The state before the first update; the same on any mesh, and a host makes only its devices' shards.
+
+        Args:
+          seed: of the random parameters and of dropout.
+          params: the parameters to begin with, sharded as in ``abstract_state``; None draws random ones.
+        """
+        if params is None:
+            weights_key = jax.random.fold_in(jax.random.key(seed), 0)  # as random.split's first
+            weights = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state.params)
+            params = initial.make_params(self.model, weights_key, weights)
+        # Adam's moments and every counter of the chain begin at 0.
+        opt_state = _zeros(self.abstract_state.opt_state)
+        return TrainState(_zeros(self.abstract_state.step), params, opt_state, self.dropout_key(seed))
+
+    def dropout_key(self, seed: int) -> jax.Array:
+        """The dropout key of a run, as ``init`` derives it from the seed, replicated."""
+        key = jax.random.fold_in(jax.random.key(seed), 1)  # as random.split's second
+        words = np.asarray(jax.random.key_data(key))
+        return jax.random.wrap_key_data(
+            jax.make_array_from_callback(words.shape, self._replicated, lambda _: words)
+        )
+
+    def abstract_batch(self, rows: int, length: int) -> Batch:
+        """A Batch of ``jax.ShapeDtypeStruct``s [rows, length] with shardings."""
+
+        def field(name: str) -> Any:
+            dtype = jnp.float32 if name == "loss_weights" else jnp.int32
+            return jax.ShapeDtypeStruct((rows, length), dtype, sharding=self.batch_sharding)
+
+        return Batch(**{name: field(name) for name in Batch._fields})
 
     def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.rng, state.step)
@@ -198,18 +212,22 @@ class TrainStep:
             "learning_rate": self.rate(state.step),
         }
         params = optax.apply_updates(state.params, updates)
-        # Momentum and decay would move the weights without anything learned.
+        # Without a loss token, momentum and weight decay would still move the weights.
         updated, before = (state.step + 1, params, opt_state), (state.step, state.params, state.opt_state)
         step, params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(loss_tokens > 0, new, old), updated, before
         )
         return TrainState(step, params, opt_state, state.rng), metrics
 
-    def _check_rows(self, batch: Batch) -> None:
-        rows, length = batch.inputs.shape
+    def check_rows(self, rows: int, length: int) -> None:
+        """Checks the shape of a batch.
+
+        Raises:
+          UserError: the rows do not divide over the mesh and the micro-batches, or are too long.
+        """
         if rows % self.accumulation:
             raise UserError(
-                f"Train.accumulation {self.accumulation} does not divide the {rows} rows of a batch"
+                f"Train.accumulation {self.accumulation} does not divide Loader.batch_size {rows}"
             )
         check_axis(self.mesh, "batch", rows // self.accumulation, "Loader.batch_size / Train.accumulation")
         if length > self.model.max_positions:
@@ -219,28 +237,18 @@ class TrainStep:
         """One update.
 
         Raises:
-          UserError: the batch's rows do not divide over the mesh and the micro-batches.
+          UserError: as ``check_rows``.
         """
-        self._check_rows(batch)
+        self.check_rows(*batch.inputs.shape)
         with jax.set_mesh(self.mesh):
             return self._jitted(state, batch)
 
-    def lower(self, state: TrainState, batch: Batch) -> Any:
-        """``jax.jit(...).lower`` of the update, for abstract or real arguments."""
-        self._check_rows(batch)
+    def lower(self, rows: int, length: int) -> Any:
+        """``jax.jit(...).lower`` of the update for global batches of ``rows`` x ``length``.
+
+        Raises:
+          UserError: as ``check_rows``.
+        """
+        self.check_rows(rows, length)
         with jax.set_mesh(self.mesh):
-            return self._jitted.lower(state, batch)
-
-
-def make_train_step(
-    model_config: OptConfig, optimizer_config: OptimizerConfig, mesh: Mesh, *, accumulation: int = 1
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The update as a function of (state, batch); see ``TrainStep``.
-
-    The loss is the sum of weighted token losses over the whole global batch divided by its weighted tokens,
-    for any mesh, number of hosts and ``accumulation`` (micro-batches done one after the other).
-
-    Raises:
-      UserError: a config is impossible, or a weight does not divide over the mesh.
-    """
-    return TrainStep(model_config, optimizer_config, mesh, accumulation)
+            return self._jitted.lower(self.abstract_state, self.abstract_batch(rows, length))

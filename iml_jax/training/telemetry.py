@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -161,6 +163,7 @@ class Telemetry:
         self.close()
 
 
-def to_host(metrics: dict[str, Any]) -> dict[str, float]:
-    """Fetches a step's device scalars; waits for that step only."""
-    return {name: float(value) for name, value in metrics.items()}
+def to_host(steps: Sequence[Mapping[str, jax.Array]]) -> list[dict[str, float]]:
+    """Reads the device scalars of several steps at once; waits for the last of them."""
+    read = jax.device_get(list(steps))
+    return [{name: float(value) for name, value in metrics.items()} for metrics in read]

@@ -13,7 +13,7 @@ from iml_jax.commands.registry import REGISTRY
 from iml_jax.data.loader import LoaderConfig
 from iml_jax.evaluation.engine.generation import GenerateConfig
 from iml_jax.foundation.errors import UserError
-from iml_jax.training.loop import TrainConfig
+from iml_jax.training.job import TrainConfig
 
 OWNERS = {
     "Generate": GenerateConfig,

@@ -131,7 +131,7 @@ from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel import compilation
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.training.optimizer import OptimizerConfig
-from iml_jax.training.step import init_state, make_train_step
+from iml_jax.training.step import TrainStep
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))
 if sys.argv[1]:
@@ -140,7 +140,8 @@ model = OptConfig(vocab_rows=40, vocab_tokens=37, hidden=16, layers=2, heads=2, 
                   max_positions=12, compute_dtype="float32")
 mesh = make_mesh(MeshConfig(2, 1, 2))
 optimizer = OptimizerConfig(warmup_steps=1, total_steps=4, peak_learning_rate=1e-2)
-state, step = init_state(model, optimizer, mesh, seed=3), make_train_step(model, optimizer, mesh)
+step = TrainStep(model, optimizer, mesh)
+state = step.init(3)
 rng = np.random.default_rng(0)
 ids = rng.integers(3, 37, (4, 12)).astype(np.int32)
 ones, places = np.ones((4, 12)), np.tile(np.arange(12, dtype=np.int32), (4, 1))

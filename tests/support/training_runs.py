@@ -15,7 +15,8 @@ from iml_jax.data.loader import LoaderConfig
 from iml_jax.evaluation.engine.runner import EvaluateConfig
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig
-from iml_jax.training.loop import TrainConfig, TrainingJob, train
+from iml_jax.training.job import TrainConfig, TrainingJob
+from iml_jax.training.loop import train
 from iml_jax.training.optimizer import OptimizerConfig
 from support.fixtures_prepared import SyntheticTask, random_rows
 

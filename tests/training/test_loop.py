@@ -35,7 +35,8 @@ from iml_jax.data.loader import LoaderConfig
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.mesh import MeshConfig
 from iml_jax.storage import holders, lease
-from iml_jax.training.loop import complete, train
+from iml_jax.training.job import complete
+from iml_jax.training.loop import train
 from iml_jax.training.optimizer import OptimizerConfig
 
 

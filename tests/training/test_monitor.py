@@ -23,7 +23,15 @@ from iml_jax.foundation.errors import UserError
 from iml_jax.training import goodput, monitor
 from iml_jax.training.flops import flops_per_step
 from iml_jax.training.loop import train
-from iml_jax.training.monitor import DATA, EVALUATION, SAVING, Monitor, SeeingConfig, TelemetryConfig, memory
+from iml_jax.training.monitor import (
+    DATA,
+    EVALUATION,
+    SAVING,
+    Monitor,
+    ObservabilityConfig,
+    TelemetryConfig,
+    memory,
+)
 from iml_jax.training.profiling import ProfilerConfig
 
 
@@ -33,7 +41,7 @@ def watched(tmp_path):
     made = []
 
     def make(last=4, devices=None, **config):
-        one = Monitor(SeeingConfig(**{"watchdog": QUIET, **config}), tmp_path)
+        one = Monitor(ObservabilityConfig(**{"watchdog": QUIET, **config}), tmp_path)
         made.append(one)
         one.begin(first=0, last=last, shape=SHAPE, devices=devices or jax.devices("cpu")[:1])
         return one
@@ -44,7 +52,7 @@ def watched(tmp_path):
 
 
 def test_the_account_of_a_loop_is_in_the_run_directory(tmp_path, capsys):
-    with Monitor(SeeingConfig(watchdog=QUIET), tmp_path) as one:
+    with Monitor(ObservabilityConfig(watchdog=QUIET), tmp_path) as one:
         one.begin(first=0, last=4, shape=SHAPE, devices=jax.devices("cpu")[:1])
         steps(one, range(1, 5))
         for phase in (SAVING, EVALUATION):
@@ -64,7 +72,7 @@ def test_the_account_of_a_loop_is_in_the_run_directory(tmp_path, capsys):
 def test_a_run_that_fails_leaves_its_account_and_is_not_done(tmp_path):
     with (
         pytest.raises(ZeroDivisionError),
-        Monitor(SeeingConfig(watchdog=QUIET), tmp_path) as one,
+        Monitor(ObservabilityConfig(watchdog=QUIET), tmp_path) as one,
     ):
         one.begin(first=0, last=4, shape=SHAPE, devices=jax.devices("cpu")[:1])
         steps(one, range(1, 3))
@@ -181,8 +189,8 @@ def test_a_run_that_dies_counts_what_it_does_again(prepared, tmp_path, capsys):
         train(job, "# resolved\n", lambda *known: (), evaluator)
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert 0 < last["goodput"] < 1
-    seeing = SeeingConfig(profiler=ProfilerConfig(first_step=6, steps=2))
-    run(make_job(prepared, tmp_path / "run", train={"steps": 8}, checkpoints=saves, seeing=seeing))
+    seeing = ObservabilityConfig(profiler=ProfilerConfig(first_step=6, steps=2))
+    run(make_job(prepared, tmp_path / "run", train={"steps": 8}, checkpoints=saves, observability=seeing))
     summary = json.loads((tmp_path / "run" / "goodput.json").read_text())
     assert (summary["steps_kept"], summary["steps_redone"], summary["processes"]) == (8, 2, 2)
     assert {"redone", "restoring", "saving", "compilation"} <= summary["seconds"].keys()
@@ -202,10 +210,10 @@ port, process, folder = sys.argv[1:]
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(process), initialization_timeout=120)
 sys.path[:0] = %r
 from pathlib import Path
-from iml_jax.training.monitor import Monitor, SeeingConfig
+from iml_jax.training.monitor import Monitor, ObservabilityConfig
 from iml_jax.training.profiling import ProfilerConfig
 from support.watched_steps import QUIET, SHAPE, steps
-with Monitor(SeeingConfig(watchdog=QUIET, profiler=ProfilerConfig(steps=2)), Path(folder)) as one:
+with Monitor(ObservabilityConfig(watchdog=QUIET, profiler=ProfilerConfig(steps=2)), Path(folder)) as one:
     one.begin(first=0, last=6, shape=SHAPE, devices=jax.devices())
     if process == "1":
         os.kill(os.getpid(), signal.SIGUSR1)

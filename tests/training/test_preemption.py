@@ -24,6 +24,7 @@ from iml_jax.foundation.errors import Preempted
 from iml_jax.parallel import preemption
 from iml_jax.training import loop
 from iml_jax.training.optimizer import OptimizerConfig
+from iml_jax.training.step import TrainStep
 
 __all__ = ["prepare", "prepared"]  # fixtures
 OPTIMIZER = OptimizerConfig(peak_learning_rate=1e-2, warmup_steps=2, total_steps=STEPS)
@@ -59,25 +60,20 @@ def test_sigterm_at_every_stage_of_a_run(prepared, tmp_path, monkeypatch):
     assert saved(target) is None
 
     # 2. while it compiles; 3. in the middle of a step, and again while it saves because of that
-    made, kept = loop.make_train_step, CheckpointStore.save
-    asked = iter((1, 3))
+    update, save = TrainStep.__call__, CheckpointStore.save
+    moments = iter((True, False, False, True))  # the first step of one process, the third of the next
 
-    def make_train_step(*arguments, **named):
-        update, number, at = made(*arguments, **named), iter(range(1, 100)), next(asked)
-
-        def interrupted(state, batch):
-            if next(number) == at:
-                terminate()
-            return update(state, batch)
-
-        return interrupted
+    def interrupted(self, state, batch):
+        if next(moments):
+            terminate()
+        return update(self, state, batch)
 
     def save_and_terminate(self, *arguments):
         terminate()
-        kept(self, *arguments)
+        save(self, *arguments)
         terminate()
 
-    monkeypatch.setattr(loop, "make_train_step", make_train_step)
+    monkeypatch.setattr(TrainStep, "__call__", interrupted)
     with pytest.raises(Preempted, match=r"after step 1 of 12; checkpoint 1 is saved; the same command"):
         go()
     assert saved(target) == 1
@@ -114,18 +110,13 @@ def test_sigterm_at_every_stage_of_a_run(prepared, tmp_path, monkeypatch):
 
 
 def test_a_notice_during_the_last_step_is_a_finished_run(prepared, tmp_path, monkeypatch):
-    made = loop.make_train_step
+    update = TrainStep.__call__
 
-    def make_train_step(*arguments, **named):
-        update = made(*arguments, **named)
+    def interrupted(self, state, batch):
+        terminate()
+        return update(self, state, batch)
 
-        def interrupted(state, batch):
-            terminate()
-            return update(state, batch)
-
-        return interrupted
-
-    monkeypatch.setattr(loop, "make_train_step", make_train_step)
+    monkeypatch.setattr(TrainStep, "__call__", interrupted)
     run(make_job(prepared, tmp_path / "run", train={"steps": 1}, optimizer=OPTIMIZER, checkpoints=RARELY))
     assert saved(tmp_path / "run") == 1
 

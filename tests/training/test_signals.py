@@ -29,7 +29,7 @@ from iml_jax import cli
 from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.evaluation.engine import progress, runner
 from iml_jax.parallel import preemption
-from iml_jax.training import loop
+from iml_jax.training.step import TrainStep
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent's shell made of it
 place, number = sys.argv.pop(1).split(":")
 calls = 0
@@ -42,23 +42,20 @@ def park(name):
         parked()
         while not preemption._notice.heard:
             time.sleep(0.02)
-save, advance, make = CheckpointStore.save, progress.Meter.advance, loop.make_train_step
+save, advance, update = CheckpointStore.save, progress.Meter.advance, TrainStep.__call__
 def saving(self, *arguments):
     save(self, *arguments)  # it is being written now
     park("save")
 def advancing(self, rows):
     park("evaluation")
     advance(self, rows)
-def making(*arguments, **named):
-    step = make(*arguments, **named)
-    def stepping(state, batch):
-        global calls
-        if place == "compilation" and not calls:
-            calls = 1
-            threading.Timer(0.2, parked).start()
-        return step(state, batch)
-    return stepping
-CheckpointStore.save, progress.Meter.advance, loop.make_train_step = saving, advancing, making
+def updating(self, state, batch):
+    global calls
+    if place == "compilation" and not calls:
+        calls = 1
+        threading.Timer(0.2, parked).start()
+    return update(self, state, batch)
+CheckpointStore.save, progress.Meter.advance, TrainStep.__call__ = saving, advancing, updating
 runner.CHUNK = 8  # questions: of 26 there are four chunks
 sys.exit(cli.main())
 """

@@ -17,7 +17,7 @@ from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.training.optimizer import OptimizerConfig, make_optimizer
 from iml_jax.training.state import TrainState
-from iml_jax.training.step import abstract_state, batch_sharding, dropout_key, init_state, make_train_step
+from iml_jax.training.step import TrainStep, batch_sharding
 
 MODEL = OptConfig(
     vocab_rows=72, vocab_tokens=67, hidden=32, layers=2, heads=4, ffn=48, embed_dim=32, max_positions=24,
@@ -48,8 +48,8 @@ def mesh_of(*sizes):
 
 
 def train(mesh, batches, accumulation=1, model=MODEL, optimizer=OPTIMIZER):
-    state = init_state(model, optimizer, mesh, seed=4)
-    step = make_train_step(model, optimizer, mesh, accumulation=accumulation)
+    step = TrainStep(model, optimizer, mesh, accumulation)
+    state = step.init(4)
     history = []
     for batch in batches:
         state, metrics = step(state, batch)
@@ -64,7 +64,7 @@ def test_twenty_steps_follow_a_pytorch_loop(shape, rule):
     torch = pytest.importorskip("torch")
     config = dataclasses.replace(MODEL, **shape)
     mesh = mesh_of(1, 1, 1)
-    start = init_state(config, OPTIMIZER, mesh, seed=4).params
+    start = TrainStep(config, OPTIMIZER, mesh).init(4).params
     model = torch_opt(config, start).train()
     decayed = [p for p in model.parameters() if p.ndim > 1 or rule == "all"]
     others = [p for p in model.parameters() if p.ndim == 1 and rule != "all"]
@@ -135,10 +135,11 @@ def test_any_number_of_micro_batches_gives_the_same(reference, accumulation, siz
 
 def test_state_is_sharded_donated_and_the_same_on_any_mesh():
     mesh = mesh_of(2, 2, 2)
-    state = init_state(MODEL, OPTIMIZER, mesh, seed=9)
-    alone = init_state(MODEL, OPTIMIZER, mesh_of(1, 1, 1), seed=9)
+    step = TrainStep(MODEL, OPTIMIZER, mesh)
+    state = step.init(9)
+    alone = TrainStep(MODEL, OPTIMIZER, mesh_of(1, 1, 1)).init(9)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), jax.device_get(alone.params))
-    abstract = abstract_state(MODEL, OPTIMIZER, mesh)
+    abstract = step.abstract_state
     seen = jax.tree.map(lambda a: (a.shape, a.dtype, a.sharding), (state.step, state.params, state.opt_state))
     wanted = jax.tree.map(
         lambda a: (a.shape, a.dtype, a.sharding), (abstract.step, abstract.params, abstract.opt_state)
@@ -148,7 +149,6 @@ def test_state_is_sharded_donated_and_the_same_on_any_mesh():
     assert up.sharding.shard_shape(up.shape) == (2, 16, 24)
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == up.shape]
     assert [leaf.sharding for leaf in moments] == [up.sharding] * 2
-    step = make_train_step(MODEL, OPTIMIZER, mesh)
     after, _ = step(state, Batch(*(jax.device_put(f, batch_sharding(mesh)) for f in make_batch(0))))
     assert up.is_deleted()
     assert int(after.step) == 1
@@ -166,19 +166,19 @@ def test_the_state_is_what_one_program_of_all_of_it_would_make(change):
         return TrainState(jnp.zeros((), jnp.int32), params, made.init(params), dropout)
 
     mesh = mesh_of(2, 2, 2)
-    found, wanted = init_state(MODEL, optimizer, mesh, seed=9), jax.jit(whole)()
+    found, wanted = TrainStep(MODEL, optimizer, mesh).init(9), jax.jit(whole)()
     assert jax.random.key_data(found.rng).tolist() == jax.random.key_data(wanted.rng).tolist()
     assert found.rng.sharding == found.step.sharding
     for a, b in zip(jax.tree.leaves(found)[:-1], jax.tree.leaves(wanted)[:-1], strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-    given = init_state(MODEL, optimizer, mesh, seed=9, params=found.params)
+    given = TrainStep(MODEL, optimizer, mesh).init(9, found.params)
     assert given.params is found.params
 
 
 def test_padded_vocabulary_rows_never_change():
     state, _ = train(mesh_of(1, 1, 1), [make_batch(seed) for seed in range(4)])
-    start = init_state(MODEL, OPTIMIZER, mesh_of(1, 1, 1), seed=4)
+    start = TrainStep(MODEL, OPTIMIZER, mesh_of(1, 1, 1)).init(4)
     before, after = (np.asarray(s.params["token_embedding"]["embedding"]) for s in (start, state))
     np.testing.assert_array_equal(before[67:], after[67:])
     assert np.abs(before[3:67] - after[3:67]).max() > 1e-3
@@ -217,16 +217,16 @@ def test_dropout_follows_the_step_and_the_seed():
 
 def test_what_does_not_divide_is_the_users_mistake():
     mesh = mesh_of(2, 2, 2)
-    state = init_state(MODEL, OPTIMIZER, mesh, seed=0)
-    with pytest.raises(UserError, match="accumulation 3 does not divide the 8 rows"):
-        make_train_step(MODEL, OPTIMIZER, mesh, accumulation=3)(state, make_batch(0))
+    state = TrainStep(MODEL, OPTIMIZER, mesh).init(0)
+    with pytest.raises(UserError, match=r"accumulation 3 does not divide Loader\.batch_size 8"):
+        TrainStep(MODEL, OPTIMIZER, mesh, 3)(state, make_batch(0))
     with pytest.raises(UserError, match="batch is 2 wide"):
-        make_train_step(MODEL, OPTIMIZER, mesh, accumulation=4)(state, make_batch(0))
+        TrainStep(MODEL, OPTIMIZER, mesh, 4)(state, make_batch(0))
     with pytest.raises(UserError, match="rows of 32 tokens"):
-        make_train_step(MODEL, OPTIMIZER, mesh)(state, make_batch(0, length=32))
+        TrainStep(MODEL, OPTIMIZER, mesh)(state, make_batch(0, length=32))
     odd = dataclasses.replace(MODEL, heads=1)
     with pytest.raises(UserError, match="heads is 1 wide"):
-        make_train_step(odd, OPTIMIZER, mesh)
+        TrainStep(odd, OPTIMIZER, mesh)
 
 
 def test_a_step_imports_no_tensorflow_and_training_nothing_of_its_report_early():
@@ -242,8 +242,8 @@ model = OptConfig(vocab_rows=16, vocab_tokens=16, hidden=8, layers=1, heads=2, f
 optimizer, mesh = OptimizerConfig(total_steps=100), make_mesh(MeshConfig())
 ones = np.ones((2, 4), np.int32)
 batch = Batch(ones, ones, ones.astype(np.float32), ones, ones)
-state = step.init_state(model, optimizer, mesh, seed=0)
-state, metrics = step.make_train_step(model, optimizer, mesh)(state, batch)
+update = step.TrainStep(model, optimizer, mesh)
+state, metrics = update(update.init(0), batch)
 assert np.isfinite(float(metrics["loss"]))
 import iml_jax.training.loop
 late = {"nltk", "sklearn", "pandas", "matplotlib"}  # of metrics and reports; more than half of the start
@@ -255,8 +255,9 @@ print(sorted(({"tensorflow", "seqio", "t5"} | late) & set(sys.modules)))
 
 def test_the_dropout_key_of_a_seed() -> None:
     mesh = mesh_of(2, 2, 2)
-    state = init_state(MODEL, OPTIMIZER, mesh, seed=7)
-    assert jax.numpy.array_equal(jax.random.key_data(dropout_key(7, mesh)), jax.random.key_data(state.rng))
-    assert dropout_key(7, mesh).sharding == state.rng.sharding
+    step = TrainStep(MODEL, OPTIMIZER, mesh)
+    state, key = step.init(7), step.dropout_key(7)
+    assert jax.numpy.array_equal(jax.random.key_data(key), jax.random.key_data(state.rng))
+    assert key.sharding == state.rng.sharding
     alone = jax.random.split(jax.random.key(7))[1]
     assert jax.numpy.array_equal(jax.random.key_data(alone), jax.random.key_data(state.rng))
