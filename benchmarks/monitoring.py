@@ -66,7 +66,9 @@ def main() -> None:
                     done += 1
                     with monitor.phase(DATA):
                         rows = batch
+                    monitor.profiler.before(done)
                     states["watched"], metrics = monitor.step(done, update, states["watched"], rows)
+                    monitor.profiler.after(done, metrics)
                     if pending:
                         float(pending["loss"])
                         if done % LOG_EVERY == 0:

@@ -22,6 +22,8 @@ def steps(watched, numbers):
     for number in numbers:
         with watched.phase(DATA):
             pass
+        watched.profiler.before(number)
         state, metrics = watched.step(number, update, state, batch)
+        watched.profiler.after(number, metrics)
         metrics["loss"].block_until_ready()
     return state

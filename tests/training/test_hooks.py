@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import textwrap
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -164,7 +164,8 @@ def test_a_read_of_every_loss_is_noticed(prepared, tmp_path, monkeypatch):
 
 
 def test_the_train_step_is_compiled_exactly_once_in_a_run(prepared, tmp_path, caplog):
-    with jax.log_compiles():
+    # A command that ran in this process may have silenced the logger.
+    with caplog.at_level("WARNING", logger="jax"), jax.log_compiles():
         train(make_job(prepared, tmp_path / "run"))
     lines = [record.getMessage() for record in caplog.records]
     assert sum(line.startswith("Compiling jit(_update) ") for line in lines) == 1, "\n".join(lines)
@@ -215,27 +216,9 @@ def test_gin_binds_hooks_by_name():
         config.load(flags=["Hooks.hooks=(@Quite(),)"], registry=registry)
 
 
-MODULE = textwrap.dedent("""
-    import dataclasses
-    from iml_jax import config
-    from iml_jax.training.hooks import Hook
-
-    @dataclasses.dataclass(frozen=True)
-    class LossBelow(Hook):
-        '''Says when the loss falls below a bound.
-
-        Attributes:
-          bound: nats per loss token.
-        '''
-
-        bound: float = 1.0
-
-        def on_log(self, run, step, values):
-            if values["loss"] < self.bound:
-                run.say(f"loss below {self.bound} at step {step}")
-
-    config.REGISTRY.register({"LossBelow": LossBelow})
-""")
+DOCS = Path(__file__).parents[2] / "docs" / "training.md"
+# The example of the documentation.
+MODULE = DOCS.read_text().split("```python\n# my_hooks.py\n")[1].split("```")[0]
 
 
 @pytest.fixture
