@@ -256,15 +256,6 @@ class Source(abc.ABC):
         role = "train" if trained else "evaluation" if evaluated else "excluded"
         return dataclasses.replace(task, role=role)
 
-    @staticmethod
-    def surveyed(names: Iterable[str], info: Callable[[str], TaskInfo]) -> Iterator[TaskInfo | BrokenTask]:
-        """For ``survey``: the tasks of these names, with a ``BrokenTask`` for each that ``info`` refuses."""
-        for name in names:
-            try:
-                yield info(name)
-            except UserError as error:
-                yield BrokenTask(name, str(error))
-
     def asked_for(self, task: str) -> Source:
         """The source to read a task with that the user asked for by name: nothing of it may be passed over.
 
