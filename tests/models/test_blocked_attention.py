@@ -52,6 +52,20 @@ def test_half_precision_stays_near_and_keeps_its_dtype(small_blocks) -> None:
     assert all(g.dtype == jnp.bfloat16 for g in gradients)
 
 
+def test_the_softmax_of_bfloat16_scores_is_in_float32(small_blocks) -> None:
+    """Scores of tens, which bfloat16 would round by up to 0.1, against float64 of the same inputs."""
+    (query, key, value, _), segments = _random(1, 33, jnp.bfloat16)
+    query = query * 8
+    mask = np.asarray(dense_mask(within_rows(segments)))[:, None]
+    wide = [np.asarray(array, np.float64) for array in (query, key, value)]
+    scores = np.where(mask, np.einsum("bthd,bshd->bhts", *wide[:2]), -np.inf)
+    assert np.max(scores) > 40
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    wanted = np.einsum("bhts,bshd->bthd", weights / weights.sum(-1, keepdims=True), wide[2])
+    output = np.asarray(attend_blocked(query, key, value, segments), np.float64)
+    np.testing.assert_allclose(output, wanted, rtol=1e-2, atol=1e-2)
+
+
 def test_dropout_is_the_same_in_both_passes(small_blocks) -> None:
     """The gradient is the slope of the output, which holds for one and the same mask only."""
     (query, key, value, direction), segments = _random(3, 33)

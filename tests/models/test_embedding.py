@@ -51,6 +51,18 @@ def test_an_id_that_no_row_has_gives_nan_and_a_frequent_one_loses_nothing():
         assert (np.asarray(gradient[1:]) == 0).all()  # the id -1 is not the last row
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2)])
+def test_the_gradient_of_a_frequent_id_is_summed_in_float32(sizes):
+    """1,024 ones for each device's rows: bfloat16 would stop at 256 on one device and on eight."""
+    ids = jnp.zeros((8, 256), jnp.int32)
+    with jax.set_mesh(make_mesh(MeshConfig(*sizes), jax.devices()[: np.prod(sizes)])):
+        function = jax.jit(lambda table: look_up(table, ids, ("vocab", "embed"), jnp.bfloat16))
+        output, pull = jax.vjp(function, jnp.ones((16, 8), jnp.float32))
+        (gradient,) = pull(jnp.ones_like(output))
+    assert gradient.dtype == jnp.float32
+    assert gradient[0, 0] == 2048
+
+
 def test_the_residual_stream_is_cut_along_its_positions_where_they_divide():
     mesh = make_mesh(MeshConfig(2, 2, 2))
     with jax.set_mesh(mesh):

@@ -9,7 +9,7 @@ import pytest
 from support.torch_opt import torch_opt
 
 from iml_jax.foundation.errors import UserError
-from iml_jax.models import opt
+from iml_jax.models import layers, opt
 from iml_jax.models.sizes import OptConfig, count_params
 from iml_jax.parallel.mesh import single_device
 
@@ -142,6 +142,24 @@ def test_scan_unroll_and_remat_change_neither_result_nor_gradient(config):
     ]
     for other in results[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), results[0], other)
+
+
+def test_every_place_of_dropout_has_a_key_of_its_own(monkeypatch):
+    """Embedding, and in each layer attention's and the MLP's residual: no mask is drawn twice."""
+    drawn, drop = [], layers.drop
+
+    def recorded(array, rate, key):
+        jax.debug.callback(
+            lambda data: drawn.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key)
+        )
+        return drop(array, rate, key)
+
+    monkeypatch.setattr(layers, "drop", recorded)
+    config = dataclasses.replace(TINY, dropout=0.3, embedding_dropout=0.3, attention_dropout=0.0)
+    params, rng = random_params(config, 6), np.random.default_rng(6)
+    run(config, params, *packed_row(rng, config, [10], 10), dropout_key=jax.random.key(1))
+    jax.effects_barrier()
+    assert len(drawn) == 1 + 2 * config.layers and len(set(drawn)) == len(drawn)
 
 
 def test_dropout_differs_by_layer_step_and_site():

@@ -193,6 +193,25 @@ def test_large_logits_and_bfloat16_stay_finite():
     assert max(jax.tree.leaves(error)) < 0.02
 
 
+def test_the_softmax_of_bfloat16_logits_is_in_float32():
+    """Logits of up to 40, which bfloat16 would round by up to 0.1: the loss is that of float64."""
+    rng = np.random.default_rng()
+    params, hidden, targets, weights = _case(5, share=0.9)
+    table = (2.5 * rng.normal(size=(72, 24))).astype(jnp.bfloat16)
+    params = {"token_embedding": {"embedding": jnp.asarray(table, jnp.float32)}}
+    hidden = jnp.asarray(2.5 * rng.normal(size=hidden.shape), jnp.bfloat16)
+    scores = np.asarray(hidden, np.float64) @ np.asarray(table, np.float64)[:67].T
+    assert 30 < np.abs(scores).max() < 200
+    highest = scores.max(-1, keepdims=True)
+    chosen = np.take_along_axis(scores, targets[..., None], -1)[..., 0]
+    wanted = np.log(np.exp(scores - highest).sum(-1)) + highest[..., 0] - chosen
+    np.testing.assert_allclose(objectives.token_losses(CONFIG, params, hidden, targets), wanted, atol=1e-4)
+    total, _ = jax.value_and_grad(
+        lambda hidden: objectives.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
+    )(hidden)
+    assert float(total) == pytest.approx((wanted * weights).sum(), rel=2e-6)
+
+
 def test_a_target_that_is_no_token_is_never_a_number():
     params, hidden, targets, _ = _case(4)
     targets[0, 0], targets[0, 1] = 67, 72

@@ -15,6 +15,7 @@ from iml_jax.foundation.errors import UserError
 from iml_jax.models import opt
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
+from iml_jax.training import step as step_module
 from iml_jax.training.optimizer import OptimizerConfig, make_optimizer
 from iml_jax.training.state import TrainState
 from iml_jax.training.step import TrainStep, batch_sharding
@@ -213,6 +214,33 @@ def test_dropout_follows_the_step_and_the_seed():
     ]
     assert losses[0] != losses[1]  # nothing but the dropout mask differs
     assert again == pytest.approx(losses, rel=1e-5)
+
+
+def test_micro_batches_draw_dropout_masks_of_their_own(monkeypatch):
+    model = dataclasses.replace(MODEL, dropout=0.3)
+    drawn, compute = [], step_module._loss_and_gradient
+
+    def recorded(config, params, batch, key):
+        jax.debug.callback(
+            lambda data: drawn.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key)
+        )
+        return compute(config, params, batch, key)
+
+    monkeypatch.setattr(step_module, "_loss_and_gradient", recorded)
+    train(mesh_of(1, 1, 1), [make_batch(0), make_batch(0)], 4, model=model)
+    jax.effects_barrier()
+    assert len(drawn) == 8 and len(set(drawn)) == 8
+
+
+def test_gradients_of_micro_batches_are_summed_in_float32():
+    """256 micro-batches of one row: a sum in bfloat16 stops growing, and the norm would be far off."""
+    model = dataclasses.replace(MODEL, compute_dtype="bfloat16")
+    row = make_batch(0)
+    rows = Batch(*(np.tile(field[:1], (256, 1)) for field in row))
+    optimizer = dataclasses.replace(OPTIMIZER, clip_norm=0.0)
+    _, together = train(mesh_of(1, 1, 1), [Batch(*(field[:1] for field in row))], 1, model, optimizer)
+    _, apart = train(mesh_of(1, 1, 1), [rows], 256, model, optimizer)
+    assert apart[0]["gradient_norm"] == pytest.approx(together[0]["gradient_norm"], rel=1e-3)
 
 
 def test_what_does_not_divide_is_the_users_mistake():
