@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-SPLITS = ("train", "validation", "test")
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demonstration:

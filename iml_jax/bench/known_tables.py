@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.known_tasks import KnownTask
-from iml_jax.bench.taxonomy import LEVELS
+from iml_jax.data.terms import LEVELS
 
 # OPT-IML paper, table 1: benchmark -> (clusters, tasks); ``mixed`` rows: (clusters, tasks).
 PAPER = {

@@ -47,8 +47,8 @@ class KnownTask:
       cluster: how its own benchmark groups it; empty where it does not.
       role: ``train``, ``dev``, ``test``, or empty: neither trained on nor evaluated by OPT-IML, because its
         category or its data source is evaluated; OPT-IML-Max trains on it.
-      level: of dev and test tasks, how far from training the paper puts them (``taxonomy.LEVELS``).
-      metric: of dev and test tasks, one of ``sources.base.METRICS``, where the paper names it.
+      level: of dev and test tasks, how far from training the paper puts them (``data.terms.LEVELS``).
+      metric: of dev and test tasks, one of ``data.terms.METRICS``, where the paper names it.
       same_as: ``benchmark:task`` that holds the same dataset; a task with one is no part of OPT-IML Bench,
         which keeps of CrossFit, ExMix and T5 what no other benchmark has (OPT-IML appendix A.1).
       reason: why a task without a role is held back, one of ``REASONS``; empty for the others.

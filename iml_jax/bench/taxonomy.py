@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-FULLY_HELD_OUT = "fully_held_out"
-PARTIALLY_SUPERVISED = "partially_supervised"
-FULLY_SUPERVISED = "fully_supervised"
-LEVELS = (FULLY_HELD_OUT, PARTIALLY_SUPERVISED, FULLY_SUPERVISED)
+from iml_jax.data.terms import FULLY_HELD_OUT, FULLY_SUPERVISED, PARTIALLY_SUPERVISED
 
 
 def level(

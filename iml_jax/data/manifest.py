@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from iml_jax.data.terms import LEVELS, METRICS, ROLES, SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.decoding import decode
 from iml_jax.storage.reading import read_json
@@ -17,14 +18,6 @@ from iml_jax.storage.writing import write_atomically
 
 FORMAT = 2
 FILE_NAME = "manifest.json"
-# Spelt out here since data/ imports nothing of bench/; a test holds them equal to bench's own.
-SPLITS = ("train", "validation", "test")
-ROLES = ("train", "evaluation", "excluded")
-METRICS = (
-    *("accuracy", "exact_match", "rouge_l", "rouge_l_stemmed"),
-    *("question_accuracy", "stated_answer"),
-)
-LEVELS = ("", "fully_held_out", "partially_supervised", "fully_supervised")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +60,7 @@ class TaskEntry:
 
     Attributes:
       name: ``benchmark:task:variant``.
-      level: ``""`` for a task that is not evaluated, else one of ``LEVELS[1:]``.
+      level: ``""`` for a task that is not evaluated, else one of ``LEVELS``.
       evaluation_split: the split to evaluate (a key of ``splits``), ``""`` where not evaluated.
       cap: min(train examples, eta): what its rate is proportional to (OPT-IML paper, section 3).
       rate: share of the training stream, 0 where the task is not trained; all rates sum to 1.
@@ -241,7 +234,7 @@ def _validate(manifest: Manifest) -> None:
 
 def _validate_task(entry: TaskEntry) -> None:
     """ValueError on an impossible task."""
-    for field, allowed in (("role", ROLES), ("metric", METRICS), ("level", LEVELS)):
+    for field, allowed in (("role", ROLES), ("metric", METRICS), ("level", ("", *LEVELS))):
         if getattr(entry, field) not in allowed:
             raise ValueError(f"task {entry.name}: {field} {getattr(entry, field)!r} is none of {allowed}")
     if entry.evaluated != bool(entry.level) or entry.evaluated != bool(entry.evaluation_split):

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from iml_jax.data.manifest import LEVELS
 from iml_jax.data.positions import Positions
+from iml_jax.data.terms import LEVELS
 from iml_jax.evaluation.intervals import DIFFERENCES, Spread
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import sealed

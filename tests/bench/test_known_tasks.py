@@ -11,8 +11,8 @@ import pytest
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.known_tasks import COLUMNS, FOLDER, REASONS
-from iml_jax.bench.sources.base import METRICS
-from iml_jax.bench.taxonomy import LEVELS, level
+from iml_jax.bench.taxonomy import level
+from iml_jax.data.terms import LEVELS, METRICS
 
 
 def test_files_and_benchmarks_are_the_same() -> None:

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from iml_jax.bench.taxonomy import LEVELS, level
+from iml_jax.bench.taxonomy import level
+from iml_jax.data.terms import LEVELS
 
 
 def test_against_the_definition_on_random_benches() -> None:

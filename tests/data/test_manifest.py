@@ -7,8 +7,6 @@ import json
 
 import pytest
 
-from iml_jax.bench import example
-from iml_jax.bench.sources import base
 from iml_jax.data import manifest as manifests
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage import writing
@@ -74,14 +72,6 @@ def test_every_field_counts_for_the_fingerprint():
         )
         seen.add(changed.fingerprint)
     assert len(seen) == 1 + len(dataclasses.fields(manifests.TaskEntry))
-
-
-def test_names_agree_with_bench():
-    assert (manifests.SPLITS, manifests.ROLES, manifests.METRICS) == (
-        example.SPLITS,
-        base.ROLES,
-        base.METRICS,
-    )
 
 
 def test_lookup():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 from pathlib import Path
 
-from iml_jax.bench.example import SPLITS, Demonstration, Example
-from iml_jax.bench.sources.base import METRICS, ROLES, BrokenTask, Source, TaskInfo
+from iml_jax.bench.example import Demonstration, Example
+from iml_jax.bench.sources.base import BrokenTask, Source, TaskInfo
+from iml_jax.data.terms import METRICS, ROLES, SPLITS
 from iml_jax.foundation.errors import UserError
 
 REFUSED, SKIPPED, READ = "refused", "skipped", "read"

@@ -10,18 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import ClassVar, Self
 
-from iml_jax.bench.example import SPLITS, Demonstration, Example
+from iml_jax.bench.example import Demonstration, Example
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.formats.bounds import usable
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.printing import encodable, one_line
 from iml_jax.storage import tables
 
-ROLES = ("train", "evaluation", "excluded")
-METRICS = (
-    *("accuracy", "exact_match", "rouge_l", "rouge_l_stemmed"),
-    *("question_accuracy", "stated_answer"),
-)
 # Why a row with one of its templates is no example, whatever the row.
 OTHER_TASK = "template that asks for another task (original_task_only)"
 NO_CHOICES = "template without answer choices (the task is scored by accuracy)"
@@ -43,7 +39,7 @@ class TaskInfo:
       task: the task's public name.
       category: its one category (OPT-IML paper, section 2.2), e.g. ``Question Answering``.
       role: ``train``, ``evaluation`` or ``excluded``, from the benchmark's own split lists.
-      splits: the splits that hold examples, a subset of ``example.SPLITS``.
+      splits: the splits that hold examples, a subset of ``data.terms.SPLITS``.
       metric: how its answers are scored, one of ``METRICS``.
       files: every file its examples are made from (their content is part of its fingerprint).
       kind: the category of the taxonomy that decides its generalization level, where tables list it under

@@ -12,12 +12,11 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from iml_jax.data import manifest
+from iml_jax.data.terms import LEVELS
 from iml_jax.evaluation.metrics import grouping
 from iml_jax.evaluation.results import Results, TaskScore, TemplateScore
 from iml_jax.foundation.errors import UserError
 
-LEVELS = manifest.LEVELS[1:]
 TITLES = {
     "fully_held_out": "Fully held out",
     "partially_supervised": "Partially supervised",

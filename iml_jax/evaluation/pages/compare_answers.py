@@ -6,7 +6,7 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
-from iml_jax.data.manifest import LEVELS
+from iml_jax.data.terms import LEVELS
 from iml_jax.evaluation.pages.compare import Comparison, SharedExample
 from iml_jax.evaluation.results import Prediction
 

@@ -127,7 +127,7 @@ def test_stated_match_needs_a_statement() -> None:
 
 
 def test_every_manifest_metric_is_there() -> None:
-    from iml_jax.data.manifest import METRICS
+    from iml_jax.data.terms import METRICS
 
     assert set(METRICS) == set(answer_metrics.METRICS)
 

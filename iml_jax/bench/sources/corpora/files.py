@@ -75,7 +75,7 @@ class CorpusFile:
     Attributes:
       path: the file.
       task: its set.
-      split: one of ``example.SPLITS``.
+      split: one of ``data.terms.SPLITS``.
       kind: its form: a key of ``READERS``; of texts ``text`` or ``json``.
     """
 

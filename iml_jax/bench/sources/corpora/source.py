@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, Source, TaskInfo, TaskSource
 from iml_jax.bench.sources.corpora import files as corpus
 from iml_jax.bench.sources.corpora.documents import documents
@@ -18,6 +17,7 @@ from iml_jax.bench.sources.formats.bounds import drop
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.formats.records import json_records
 from iml_jax.config.paths import SourcePath
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.reading import read_bounded_lines
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource
 from iml_jax.bench.sources.crossfit import rows as crossfit_rows
@@ -22,6 +21,7 @@ from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.files import SPLIT_NAMES, directory
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import parse_json, read_text

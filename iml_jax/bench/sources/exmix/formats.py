@@ -76,7 +76,7 @@ class Format:
       files: names of files with rows, relative to the task's folder and without ``.gz``; the group ``split``
         is one of ``SPLIT_WORDS``; a name without one is of a test set.
       read: the reader of a file.
-      metric: how the answers are scored, one of ``sources.base.METRICS``.
+      metric: how the answers are scored, one of ``data.terms.METRICS``.
       side: names of files that rows need.
       by_row: the files hold all three splits, and each row says its own (``splits`` is ``by row``).
       hides: the test files may come without labels (``test_labels`` is ``may be hidden``).

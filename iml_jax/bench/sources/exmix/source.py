@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import (
     NothingFoundError,
     Outcome,
@@ -27,6 +26,7 @@ from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate_first
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.config.paths import SourcePath
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import tables
 from iml_jax.storage.folders import walk

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import NO_CHOICES, OTHER_TASK, NothingFoundError, Outcome, skips
 from iml_jax.bench.sources.flan import patterns as flan_patterns
 from iml_jax.bench.sources.flan.fields import TaskForm, forms, render, takes, translation
@@ -21,6 +20,7 @@ from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.datasets import LocalDataset, locate, locate_first, missing, present
 from iml_jax.bench.sources.formats.records import Record
 from iml_jax.bench.sources.formats.rows import Row
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, is_there, walk
 

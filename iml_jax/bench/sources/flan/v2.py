@@ -16,7 +16,6 @@ from pathlib import Path
 
 from iml_jax.bench import known_tasks
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import Item, Outcome
 from iml_jax.bench.sources.flan import collected_rows
 from iml_jax.bench.sources.flan.collected_rows import RenderedPrompt, TaskIndex
@@ -25,6 +24,7 @@ from iml_jax.bench.sources.flan.options import parse_options
 from iml_jax.bench.sources.flan.v1 import BENCHMARK, AvailableTask
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.copies import Copies
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import walk
 

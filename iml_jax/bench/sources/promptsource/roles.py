@@ -19,7 +19,7 @@ _WORDS = {"train": "train", "test": "test"}
 
 
 def read_roles(path: Path, train_sets: Sequence[str]) -> dict[str, str]:
-    """``DATASET[/SUBSET]`` -> role, one of ``base.ROLES``.
+    """``DATASET[/SUBSET]`` -> role, one of ``data.terms.ROLES``.
 
     Args:
       path: T0's datasets.csv.

@@ -133,7 +133,7 @@ class Part:
 
     Attributes:
       form: its form; that of a TSV file has ``read`` = ``tsv``.
-      split: one of ``example.SPLITS``.
+      split: one of ``data.terms.SPLITS``.
       path: the file.
       others: the files that it is joined to.
     """

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource
 from iml_jax.bench.sources.formats.files import directory
 from iml_jax.bench.sources.reasoning import formats, sets
@@ -18,6 +17,7 @@ from iml_jax.bench.sources.reasoning.formats import Part
 from iml_jax.bench.sources.reasoning.questions import Question
 from iml_jax.bench.sources.reasoning.sets import DiscoveredFiles
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 
 INSTRUCTION = "Answer the following question by reasoning step by step."

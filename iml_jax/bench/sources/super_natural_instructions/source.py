@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.bounds import LONG_ROW
@@ -23,6 +22,7 @@ from iml_jax.bench.sources.formats.files import SPLIT_NAMES, directory, is_name
 from iml_jax.bench.sources.super_natural_instructions import schemas
 from iml_jax.bench.sources.super_natural_instructions.contamination import contaminated
 from iml_jax.config.paths import OptionalSourcePath, SourcePath
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries
 from iml_jax.storage.reading import read_lines

@@ -45,7 +45,7 @@ class Part:
 
     Attributes:
       dataset: name of the dataset, TFDS's where it has one, else ``FOLDER:SOURCE:TARGET`` (parallel text).
-      split: one of ``example.SPLITS``.
+      split: one of ``data.terms.SPLITS``.
       paths: the files.
       kind: their format.
       labelled: False where the file holds no labels.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import Item, NothingFoundError, Outcome, TaskInfo, TaskSource, without_repeats
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.bounds import LONG_ROW, is_long
@@ -22,6 +21,7 @@ from iml_jax.bench.sources.t5 import files as t5_files
 from iml_jax.bench.sources.t5.files import Part
 from iml_jax.bench.sources.t5.text import MalformedRowError, Pair, TaskForm
 from iml_jax.config.paths import SourcePath
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import tables
 

@@ -89,7 +89,7 @@ class TaskForm:
 
     @property
     def metric(self) -> str:
-        """How answers are scored, one of ``sources.base.METRICS``."""
+        """How answers are scored, one of ``data.terms.METRICS``."""
         return _METRICS.get(self.form, "exact_match")
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.sources.base import NothingFoundError
 from iml_jax.bench.sources.formats import copies
 from iml_jax.bench.sources.formats.bounds import drop, is_long
 from iml_jax.bench.sources.formats.copies import Copies
 from iml_jax.bench.sources.formats.records import json_rows
 from iml_jax.bench.sources.unifiedskg.tasks import SPLIT, SkgTask, by_name, tasks
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage.folders import entries, walk
 from iml_jax.storage.reading import open_binary
@@ -33,7 +33,7 @@ class TaskFiles:
     """The files of one task.
 
     Attributes:
-      splits: split -> its file, in the order of ``example.SPLITS``.
+      splits: split -> its file, in the order of ``data.terms.SPLITS``.
       side: the files that their rows may refer to, sorted.
     """
 

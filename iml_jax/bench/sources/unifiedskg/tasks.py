@@ -43,7 +43,7 @@ class SkgTask:
     Attributes:
       name: of its loader in UnifiedSKG, ``tasks/NAME.py``.
       keywords: of its prompts.
-      metric: one of ``base.METRICS``.
+      metric: one of ``data.terms.METRICS``.
       description: as UnifiedSKG's ``configure/META_TUNING`` words it.
       paper: it is one of the 21 tasks of the UnifiedSKG paper.
       options: the labels of a classification task.

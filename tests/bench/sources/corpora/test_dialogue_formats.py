@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench import mixtures
-from iml_jax.bench.example import SPLITS
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.reading import prompted_rows
 from iml_jax.bench.sources.corpora.source import REST, Dialogue
 from iml_jax.bench.sources.corpora.switchboard import discourse
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from iml_jax.bench import prompting
-from iml_jax.bench.example import SPLITS, Example
+from iml_jax.bench.example import Example
 from iml_jax.bench.roles import CORPORA
 from iml_jax.bench.sources.corpora.files import split_of
 from iml_jax.bench.sources.corpora.source import REST, Dialogue, PretrainingText
+from iml_jax.data.terms import SPLITS
 from iml_jax.foundation.errors import UserError
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from iml_jax.bench import mixtures
 from iml_jax.bench.categories import category_of
-from iml_jax.bench.example import SPLITS, Example
+from iml_jax.bench.example import Example
 from iml_jax.bench.prompting import prompt
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import OTHER_TASK, Source, TaskInfo
@@ -20,7 +20,7 @@ from iml_jax.bench.sources.miniature.makers import Asking, Spec, generate
 from iml_jax.bench.sources.miniature.source import MARKER, Miniature
 from iml_jax.bench.sources.miniature.tasks import all_specs
 from iml_jax.bench.sources.reasoning.source import Reasoning
-from iml_jax.bench.taxonomy import LEVELS
+from iml_jax.data.terms import LEVELS, SPLITS
 from iml_jax.foundation.errors import UserError
 
 Read = dict[tuple[str, str], list[Example]]
