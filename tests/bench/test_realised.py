@@ -38,6 +38,15 @@ def test_shares_from_the_files_alone(tmp_path: Path) -> None:
     assert {share.examples for share in capped} == {10, 15}
 
 
+def test_a_benchmark_may_have_an_eta_of_its_own(tmp_path: Path) -> None:
+    """10 and 29 examples: a maximum eta of 4096 caps neither, the benchmark's own eta of 5 caps both."""
+    config = mixture(tmp_path, maximum_eta=4096, benchmark_etas={"fake": 5})
+    shares = {share.name: (share.cap, share.rate) for share in realised.of_sources(config)}
+    assert shares == {"fake:small:zero_shot": (5, 0.5), "fake:large:zero_shot": (5, 0.5)}
+    other = mixture(tmp_path, maximum_eta=4096, benchmark_etas={})
+    assert {share.cap for share in realised.of_sources(other)} == {10, 29}
+
+
 def test_a_benchmark_without_examples_stops_or_is_left_out(tmp_path: Path) -> None:
     """Its folder is there, but all its rows are dropped."""
     write_rows(tmp_path / "empty", "none", "train", [{**simple_rows(1)[0], "skip": True}])

@@ -123,3 +123,13 @@ def test_shards_and_seeds_differ():
 def test_impossible_mixtures_are_refused(rates, sizes):
     with pytest.raises(ValueError):
         MixtureOrder(np.array(rates), np.array(sizes), 0, 0, 1)
+
+
+def test_a_rare_task_comes_at_another_time_in_each_shard():
+    """Else eight shards would all draw it in the same global batches; order is drawn by blocks of 1,024."""
+    rates, records = np.array([1 - 1e-4, 1e-4]), np.array([1000, 1000])
+    blocks = []
+    for shard in range(8):
+        order = MixtureOrder(rates, records, seed=5, shard=shard, shards=8)
+        blocks.append(next(index for index in range(20_000) if order[index][0] == 1) // 1024)
+    assert len(set(blocks)) >= 4

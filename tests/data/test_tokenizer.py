@@ -117,6 +117,7 @@ def test_round_trip_and_tokenizer_json(trained, tmp_path):
 def test_lone_surrogates_and_specials_in_decode(trained):
     assert trained.encode("a\ud800b") == trained.encode("a\ufffdb")
     assert trained.decode([2, *trained.encode("the cat"), 2, 1, 1]) == "the cat"
+    assert trained.decode([0, 1, 2, 3, *trained.encode("the cat"), 0, 3]) == "the cat"
     with pytest.raises(ValueError, match="outside"):
         trained.decode([trained.tokens])
 
