@@ -189,8 +189,8 @@ def _check(tasks: Sequence[TaskScore]) -> None:
     if len({task.name for task in tasks}) != len(tasks):
         raise ValueError("a task is listed twice")
     for task in tasks:
-        if task.level not in LEVELS[1:]:
-            raise ValueError(f"{task.name}: level {task.level!r:.60} is none of {LEVELS[1:]}")
+        if task.level not in LEVELS:
+            raise ValueError(f"{task.name}: level {task.level!r:.60} is none of {LEVELS}")
         if not task.templates:
             raise ValueError(f"{task.name}: templates is empty")
         points = [task.score, task.constant_score, *(one.score for one in task.templates.values())]
