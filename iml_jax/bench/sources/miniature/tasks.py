@@ -11,7 +11,6 @@ columns, with generated content.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from iml_jax.bench.sources.miniature import makers, structures
 from iml_jax.bench.sources.miniature.lexicon import SLOTS
 from iml_jax.bench.sources.miniature.makers import Asking, Maker, Spec, labels_of
 from iml_jax.storage import tables
+from iml_jax.storage.reading import parse_json
 
 TABLE = Path(__file__).with_name("tasks.tsv")
 FLAN_COLLECTION = "flan_v2"
@@ -63,14 +63,14 @@ MAKERS: Mapping[str, Callable[..., tuple[Maker, tuple[str, ...]]]] = {
 
 
 def _spec(row: Mapping[str, str]) -> Spec:
-    arguments: Any = json.loads(row["arguments"] or "[]")
+    arguments: Any = parse_json(row["arguments"] or "[]", TABLE)
     build = MAKERS[row["maker"]]
     make, labels = build(**arguments) if isinstance(arguments, dict) else build(*arguments)
     answers = row["answers"]
     return Spec(
         name=row["task"],
         category=row["category"],
-        text=tuple(json.loads(row["text"] or "[]")),
+        text=tuple(parse_json(row["text"] or "[]", TABLE)),
         labels=labels,
         make=make,
         evaluation=row["role"] == "held",
