@@ -36,17 +36,23 @@ def import_module(name: str, flag: str) -> ModuleType:
             raise UserError(
                 f"{flag}={name}: no such module in {here}, on PYTHONPATH or among the installed packages"
             ) from error
-        raise UserError(f"{flag}={name}: {_place(error)}: {error}") from error
+        raise UserError(f"{flag}={name}: {place_of(error, __file__)}: {error}") from error
     except Exception as error:
-        raise UserError(f"{flag}={name}: {_place(error)}: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"{flag}={name}: {place_of(error, __file__)}: {type(error).__name__}: {error}"
+        ) from error
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException, caller: str) -> str:
+    """``FILE:LINE`` of the user's code that raised: the first frame below that of the calling module.
+
+    Args:
+      error: what the user's code raised.
+      caller: ``__file__`` of the module that called it.
+    """
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}"
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
-    ]
-    own = [frame for frame in frames if frame.filename != __file__]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != caller and "importlib" not in frame.filename]
     frame = own[0] if own else frames[-1]
     return f"{frame.filename}:{frame.lineno}"

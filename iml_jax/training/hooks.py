@@ -8,12 +8,11 @@ last of these, the evaluation. docs/training.md, "Hooks", has an example.
 from __future__ import annotations
 
 import dataclasses
-import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iml_jax.foundation.errors import Fault, Preempted, UserError
+from iml_jax.foundation.modules import place_of
 
 if TYPE_CHECKING:
     from iml_jax.training.run import Run
@@ -92,16 +91,7 @@ def call(hooks: Sequence[Hook], method: str, *arguments: Any) -> None:
             raise
         except Exception as error:
             name = f"{type(hook).__name__}.{method}"
-            raise UserError(f"{_place(error)}: {name} failed: {_words(error)}") from error
-
-
-def _place(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    own = [
-        entry for entry in traceback.extract_tb(error.__traceback__) if Path(entry.filename) != Path(__file__)
-    ]
-    frame = own[0] if own else frame
-    return f"{frame.filename}:{frame.lineno}"
+            raise UserError(f"{place_of(error, __file__)}: {name} failed: {_words(error)}") from error
 
 
 def _words(error: Exception) -> str:

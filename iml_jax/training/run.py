@@ -139,5 +139,5 @@ class Run:
         saved = f"checkpoint {self.step} is saved" if self.step else "nothing was done yet"
         raise Preempted(
             f"preempted (SIGTERM) after step {self.step} of {self.job.train.steps}; {saved}; "
-            "the same command goes on from there"
+            "the same command resumes from there"
         )

@@ -173,7 +173,7 @@ def test_preempted_while_compiling_evaluating_and_saving(count, prepared, whole,
         assert left in steps, said
         line = (
             f"iml: preempted (SIGTERM) after step {left} of {STEPS}; checkpoint {left} is saved; "
-            "the same command goes on from there"
+            "the same command resumes from there"
         )
         assert [text.splitlines()[-1] for text in said] == [line] * count
         assert "Traceback" not in "".join(said)
