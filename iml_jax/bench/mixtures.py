@@ -18,7 +18,7 @@ from iml_jax.bench.subsets import Subset
 from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
 from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of
 from iml_jax.config.registry import fields_of
-from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.data.record_format import LONGEST_ROW
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.seeds import check_seed
 from iml_jax.storage import paths

@@ -96,11 +96,11 @@ class Texts:
             pool.close()
 
     def _text(self, record: Any, records: RecordList, index: int) -> str:
-        if "inputs_pretokenized" in record and "targets_pretokenized" in record:
-            parts = [record[f"{name}_pretokenized"] for name in ("inputs", "targets")]
+        if PROMPT_TEXT in record and TARGET_TEXT in record:
+            parts = [record[name] for name in (PROMPT_TEXT, TARGET_TEXT)]
             return " ".join(part[0].decode("utf-8", "replace") if part else "" for part in parts)
         try:  # what is trained on keeps only ids, which a byte-level BPE turns back into the same words
-            return " ".join(self._tokenizer.decode(record[name]) for name in ("inputs", "targets"))
+            return " ".join(self._tokenizer.decode(record[name]) for name in (PROMPT_IDS, TARGET_IDS))
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{records.place(index)}: no text in it ({error}); run `iml prepare` again"

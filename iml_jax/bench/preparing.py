@@ -8,10 +8,8 @@ import dataclasses
 import functools
 import itertools
 import json
-import logging
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 
 from iml_jax.bench import cache_folders, mixture_table, mixtures, unread
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, PrepareConfig
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.realised import caps_and_rates, without_examples
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
@@ -32,12 +30,13 @@ from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import check_writable, write_atomically
 
 KIND = "prepared directory"
-CODE_FORMAT = 7  # raise it whenever the same files would give other records
+CODE_FORMAT = 8  # raise it whenever the same files would give other records
 _TRAINING_ROWS = 5_000  # of a task that a vocabulary is trained on
 # Each process of several costs its own import of TensorFlow, 5 s. Measured on 2 shared cores, the miniature
 # (73 tasks, 8,796 examples): one process 20 s of CPU and 41 s of wall clock, two processes 34 s and 51 s.
 _BYTES_PER_PROCESS = 2 << 20
-_WORDS_KEPT = 4_000  # bytes
+_BYTES_PER_SLICE = 64 << 20
+_MOST_SLICES = 16
 Say = Callable[[str], None]
 
 
@@ -62,8 +61,8 @@ def prepare(
     ownership.check_given(config.output_dir, "Prepare.output_dir")
     extras.require(*extras.EXTRAS["prepare"], what="iml prepare")
     if config.pipeline_options:
-        with _hushed():
-            from iml_jax.bench import beam_options
+        from iml_jax.bench import beam_options
+
         beam_options.check(config.pipeline_options)
     output_dir = Path(config.output_dir).absolute()
     check_writable(output_dir / manifests.FILE_NAME, "choose another Prepare.output_dir")
@@ -99,14 +98,6 @@ def prepare(
             *unread.counted(mixture, survey.listed),
         )
         mixture_table.save(manifest, output_dir, left)
-        if work:
-            from iml_jax.bench import tasks
-
-            rates = {entry.name: entry.rate for entry in manifest.trained}
-            vocabulary_dir = str(output_dir / "tokenizer")
-            tasks.register(
-                mixture.name, planned, rates, vocabulary_dir, seed=config.seed, length=config.length
-            )
     return manifest
 
 
@@ -221,9 +212,9 @@ def _texts(planned: Sequence[PlannedTask], seed: int) -> Iterator[str]:
     for task in planned:
         # Without demonstrations, which would only repeat the same texts.
         plain = dataclasses.replace(task, variant=mixtures.ZERO_SHOT)
-        rows = prompted_rows(plain, "train", seed, collections.Counter())
-        for row in itertools.islice(rows, _TRAINING_ROWS):
-            yield f"{row['inputs_pretokenized'].decode()} {row['targets_pretokenized'].decode()}"
+        examples = prompted_examples(plain, "train", seed, collections.Counter())
+        for row in itertools.islice(examples, _TRAINING_ROWS):
+            yield f"{row.prompt_text} {row.target_text}"
 
 
 def choose_workers(config: PrepareConfig, work: Sequence[PlannedTask]) -> int:
@@ -232,6 +223,24 @@ def choose_workers(config: PrepareConfig, work: Sequence[PlannedTask]) -> int:
         return config.workers
     size = sum(path.stat().st_size for path in {path for task in work for path in task.info.files})
     return max(1, min(os.cpu_count() or 1, len(work), size // _BYTES_PER_PROCESS))
+
+
+def choose_slices(config: PrepareConfig, work: Sequence[PlannedTask]) -> dict[str, int]:
+    """Slices by task: one, or more where a task alone would keep a worker busy longer than all the others.
+
+    Every slice reads the whole task, which costs a part of what rendering and tokenising it costs, so a task is
+    not divided further than the workers need. Of an external runner the number of workers is not known: a
+    task is then divided by its bytes.
+    """
+    sizes = _sizes(work)
+    if config.pipeline_options:
+        return {name: min(_MOST_SLICES, 1 + int(size // _BYTES_PER_SLICE)) for name, size in sizes.items()}
+    workers = choose_workers(config, work)
+    fair = sum(sizes.values()) / workers
+    return {
+        name: min(workers, 1 + int(size // max(fair, _BYTES_PER_PROCESS))) if workers > 1 else 1
+        for name, size in sizes.items()
+    }
 
 
 def _sizes(work: Sequence[PlannedTask]) -> dict[str, float]:
@@ -253,17 +262,18 @@ def _beam_options(config: PrepareConfig, work: Sequence[PlannedTask]) -> list[st
 def _cache(
     output_dir: Path, config: PrepareConfig, work: Sequence[tuple[PlannedTask, str]], say: Say
 ) -> None:
+    from iml_jax.bench import caching
+
     cache_folders.start(output_dir)
-    with _hushed():
-        from iml_jax.bench import caching
     job = caching.CacheJob(str(output_dir), str(output_dir / "tokenizer"), config.seed, config.length)
     planned = [task for task, _ in work]
     options = _beam_options(config, planned)
-    # Largest first: runners deal the tasks out in this order, and none must begin the largest one last.
+    # Largest first: runners hand the tasks out in this order, and none must begin the largest one last.
     sizes = _sizes(planned)
+    slices = choose_slices(config, planned)
     work = sorted(work, key=lambda part: -sizes[part[0].name])
-    with _progress(output_dir, len(work), say), _hushed():
-        caching.run(job, work, options)
+    with _progress(output_dir, len(work), say):
+        caching.run(job, [caching.Work(task, key, slices[task.name]) for task, key in work], options)
     cache_folders.finish(output_dir, len(work))
 
 
@@ -295,33 +305,6 @@ def _progress(output_dir: Path, total: int, say: Say) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Keeps what TensorFlow's C++ writes to stderr off the terminal; an exception brings back its end.
-
-    Its start-up messages come before any log level applies. Worker processes inherit the redirection.
-    """
-    if logging.getLogger().isEnabledFor(logging.INFO):  # --verbose
-        yield
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as words:
-        os.dup2(words.fileno(), 2)
-        try:
-            yield
-        except KeyboardInterrupt:  # needs no explanation
-            raise
-        except BaseException:
-            words.seek(max(0, words.seek(0, os.SEEK_END) - _WORDS_KEPT))
-            os.write(kept, words.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ _ZERO_SHOT = ZeroShot()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PromptedExample:
-    """An example as the model meets it, still text.
+    """An example as text in the form in which a model reads it.
 
     Attributes:
       source_text: the prompt; it ends in no space, so the target's leading space starts a new token.
@@ -51,12 +51,15 @@ class PromptedExample:
         from the first demonstration's label on; a space joins it to ``source_text``.
       references: the correct targets, without surrounding white space.
       options: the candidates; empty for generation.
+      example_id, template: of the ``Example``.
     """
 
     source_text: str
     target_text: str
     references: tuple[str, ...]
     options: tuple[str, ...]
+    example_id: str = ""
+    template: str = ""
 
 
 def prompt(
@@ -87,16 +90,18 @@ def prompt(
         raise ValueError(f"{example.benchmark}:{example.task} {example.example_id}: no reference")
     references = tuple(reference.strip() for reference in example.references)
     options = tuple(option.strip() for option in example.options)
+    names = example.example_id, example.template
     if not example.instruction and not example.source:
         text = example.references[0].rstrip()  # its beginning is the document's: only the end is cut
-        return PromptedExample("", text, (text, *references[1:]), options)
+        return PromptedExample("", text, (text, *references[1:]), options, *names)
     key = identity(example, seed)
     delimiter = "" if example.completion else draw(DELIMITERS, "delimiter", *key)
     head, before_input = _head(example, key)
     if not (head + example.source).strip():
         raise ValueError(f"{example.benchmark}:{example.task} {example.example_id}: empty prompt")
     if not example.source.strip():
-        return PromptedExample(_delimited(head.rstrip(" "), delimiter), references[0], references, options)
+        text = _delimited(head.rstrip(" "), delimiter)
+        return PromptedExample(text, references[0], references, options, *names)
     stripped = bool(head) and example.benchmark not in _AS_PUBLISHED
     questions = [
         _delimited(before_input + _input(each, variant, stripped=stripped), delimiter)
@@ -109,7 +114,7 @@ def prompt(
     solved = [f"{question} {answer}" for question, answer in zip(questions, answers, strict=True)]
     source = head + separator.join([*solved[:first], questions[first]])
     target = separator.join([answers[first], *solved[first + 1 :]])
-    return PromptedExample(source, target, references, options)
+    return PromptedExample(source, target, references, options, *names)
 
 
 def _head(example: Example, key: tuple[str | int, ...]) -> tuple[str, str]:

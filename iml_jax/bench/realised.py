@@ -10,7 +10,7 @@ from pathlib import Path
 from iml_jax.bench import left_out, mixtures, rates
 from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.manifest import Manifest
@@ -141,7 +141,7 @@ def of_sources(config: MixtureConfig, seed: int = 0) -> tuple[Share, ...]:
     if not planned:
         raise UserError(f"Mixture {config.name}: no task is trained on; there are no shares to print")
     examples = {
-        task.name: sum(1 for _ in prompted_rows(task, "train", seed, collections.Counter()))
+        task.name: sum(1 for _ in prompted_examples(task, "train", seed, collections.Counter()))
         for task in planned
     }
     trained = [task for task in planned if examples[task.name]]

@@ -9,12 +9,12 @@ import fnmatch
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from iml_jax.bench import mixtures
 from iml_jax.bench.hashing import stable_hash
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, task_name
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
+from iml_jax.bench.prompting import PromptedExample
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.data import positions
@@ -102,12 +102,12 @@ def _shown(planned: PlannedTask, count: int, seed: int, found: dict[str, Positio
     plain = dataclasses.replace(planned, caps=dict.fromkeys(planned.caps, 0), pooled=())
     for split in plain.caps:
         skipped: collections.Counter[str] = collections.Counter()
-        rows = prompted_rows(plain, split, seed, skipped)
+        rows = prompted_examples(plain, split, seed, skipped)
         window = list(itertools.islice(rows, count * _WINDOW))
         for row in _drawn(window, count, f"{seed} {plain.name} {split}"):
             yield _text(f"{plain.info.key}:{plain.variant.name}", split, row)
         more = itertools.islice(rows, max(0, POSITION_ROWS - len(window)))
-        placed = _positions(itertools.chain(window, more)) if any(row["options"] for row in window) else None
+        placed = _positions(itertools.chain(window, more)) if any(row.options for row in window) else None
         if placed:
             name = f"{plain.info.key}:{plain.variant.name} | {split}"
             found[name] = placed
@@ -117,11 +117,11 @@ def _shown(planned: PlannedTask, count: int, seed: int, found: dict[str, Positio
             yield f"===== {plain.info.key}:{plain.variant.name} | {split} | skipped before these: {reasons}\n"
 
 
-def _positions(rows: Iterable[dict[str, Any]]) -> Positions | None:
+def _positions(rows: Iterable[PromptedExample]) -> Positions | None:
     """``positions.examine`` of the examples, each by the first template that asks it."""
-    first: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
+    first: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
     for row in rows:
-        first.setdefault(row["example_id"], (row["options"], row["references"]))
+        first.setdefault(row.example_id, (row.options, row.references))
     return positions.examine(first.values())
 
 
@@ -144,18 +144,18 @@ def _uneven(found: Mapping[str, Positions]) -> Iterator[str]:
         )
 
 
-def _drawn(rows: Iterable[dict[str, Any]], count: int, key: str) -> list[dict[str, Any]]:
+def _drawn(rows: Iterable[PromptedExample], count: int, key: str) -> list[PromptedExample]:
     """``count`` of the rows by their hashes, of different examples as far as there are."""
     ordered = sorted(
         rows,
-        key=lambda row: stable_hash("show", key, row["example_id"].decode(), row["template"].decode()),
+        key=lambda row: stable_hash("show", key, row.example_id, row.template),
     )
-    seen: set[tuple[str, bytes]] = set()
-    firsts: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
+    seen: set[tuple[str, str]] = set()
+    firsts: list[PromptedExample] = []
+    others: list[PromptedExample] = []
     for row in ordered:
         # Neither the same row of the data twice, nor the same template, before others had their turn.
-        marks = {("example", row["example_id"]), ("template", row["template"] or row["example_id"])}
+        marks = {("example", row.example_id), ("template", row.template or row.example_id)}
         if marks & seen:
             others.append(row)
         else:
@@ -164,17 +164,14 @@ def _drawn(rows: Iterable[dict[str, Any]], count: int, key: str) -> list[dict[st
     return [*firsts, *others][:count]
 
 
-def _text(name: str, split: str, row: dict[str, Any]) -> str:
+def _text(name: str, split: str, row: PromptedExample) -> str:
     """Heading, source text, the target between markers (a space joins them), then what else is known."""
-    template = row["template"].decode()
     heading = " | ".join(
-        filter(None, (name, split, row["example_id"].decode(), template and f"template {template!r}"))
+        filter(None, (name, split, row.example_id, row.template and f"template {row.template!r}"))
     )
-    source, target = (row[f"{side}_pretokenized"].decode() for side in ("inputs", "targets"))
-    lines = [f"===== {heading}", f"{source}[[ {target} ]]"]
-    references, options = ([text.decode() for text in row[key]] for key in ("references", "options"))
-    if references[1:]:
-        lines.append(f"----- also correct: {references[1:]}")
-    if options:
-        lines.append(f"----- options: {options}")
+    lines = [f"===== {heading}", f"{row.prompt_text}[[ {row.target_text} ]]"]
+    if row.references[1:]:
+        lines.append(f"----- also correct: {list(row.references[1:])}")
+    if row.options:
+        lines.append(f"----- options: {list(row.options)}")
     return "\n".join(lines) + "\n"

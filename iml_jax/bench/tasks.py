@@ -15,9 +15,9 @@ from rouge_score import rouge_scorer
 from t5.evaluation import metrics
 
 from iml_jax.bench.mixtures import PlannedTask
-from iml_jax.bench.reading import Room, prompted_rows
+from iml_jax.bench.prompted_examples import Room, prompted_examples
 from iml_jax.bench.vocabulary import OptVocabulary
-from iml_jax.data.stated import stated_answer
+from iml_jax.data.answer_extraction import stated_answer
 from iml_jax.data.tokenizer import EOS
 
 
@@ -69,7 +69,7 @@ class PromptedSource(seqio.FunctionDataSource):
     """
 
     def __init__(self, planned: PlannedTask, seed: int, room: Room | None = None) -> None:
-        """``seed`` and ``room`` as ``prompted_rows``."""
+        """``seed`` and ``room`` as ``prompted_examples``."""
         self._planned = planned
         self._seed = seed
         self._room = room
@@ -105,7 +105,7 @@ class PromptedSource(seqio.FunctionDataSource):
         dropped = self.dropped[split] = collections.Counter()
         shown = self.demonstrations[split] = collections.Counter()
         try:
-            yield from prompted_rows(
+            yield from prompted_examples(
                 self._planned, split, self._seed, dropped, room=self._room, demonstrations=shown
             )
         except Exception as error:

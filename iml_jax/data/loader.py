@@ -19,7 +19,7 @@ from iml_jax.data.mixing import MixtureOrder, mix_bits
 from iml_jax.data.packing import batch_of_rows, pack, training_example
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool, read_split
-from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.data.record_format import LONGEST_ROW, PROMPT_IDS, TARGET_IDS
 from iml_jax.data.stream_state import checked
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.seeds import check_seed
@@ -341,11 +341,11 @@ class _Examples:
         return {"tokens": tokens, "task": task}
 
     def _ids(self, features: Features, task: int, record: int) -> tuple[np.ndarray, np.ndarray]:
-        inputs, targets = features.get("inputs"), features.get("targets")
-        if not isinstance(inputs, np.ndarray) or not isinstance(targets, np.ndarray) or not len(targets):
+        prompt, target = features.get(PROMPT_IDS), features.get(TARGET_IDS)
+        if not isinstance(prompt, np.ndarray) or not isinstance(target, np.ndarray) or not len(target):
             place = self._records[task].place(record)
-            raise UserError(f"{place} lacks token ids in `inputs` or `targets`; run `iml prepare` again")
-        return inputs, targets
+            raise UserError(f"{place} lacks token ids in `{PROMPT_IDS}` or `{TARGET_IDS}`; run `iml prepare` again")
+        return prompt, target
 
 
 class _Stream(grain.IterDataset):

@@ -16,7 +16,7 @@ from iml_jax.storage.reading import read_json
 from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 FILE_NAME = "manifest.json"
 
 

@@ -23,7 +23,7 @@ from iml_jax.bench import cache_folders, caching, mixture_table, preparing
 from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
-from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.data.record_format import LONGEST_ROW
 from iml_jax.data.tokenizer import VocabularyConfig
 from iml_jax.evaluation.engine import questions
 from iml_jax.foundation.errors import Fault, UserError

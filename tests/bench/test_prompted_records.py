@@ -7,7 +7,7 @@ import collections
 import pytest
 from support.fake_source import FakeSource, simple_rows, write_rows
 
-from iml_jax.bench import mixtures, preparing, reading
+from iml_jax.bench import mixtures, preparing, prompted_examples
 from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
 from iml_jax.bench.variants import FewShot, MetaICL, ZeroShot
 from iml_jax.data import tokenizer as bpe
@@ -41,8 +41,8 @@ def bench(tmp_path_factory):
 
 def rows(bench, name, split):
     out, _, planned = bench
-    room = reading.Room(lambda text: len(bpe.load(out / "tokenizer").encode(text)), LENGTH)
-    return list(reading.prompted_rows(planned[name], split, 3, collections.Counter(), room=room))
+    room = prompted_examples.Room(lambda text: len(bpe.load(out / "tokenizer").encode(text)), LENGTH)
+    return list(prompted_examples.prompted_examples(planned[name], split, 3, collections.Counter(), room=room))
 
 
 def test_names_rates_and_counts(bench):
@@ -62,7 +62,7 @@ def test_names_rates_and_counts(bench):
     }
     assert manifest.task("fake:colours:two_shot").splits["test"].demonstrations == {"shown": 16}
     shown = manifest.task(train).splits["train"].demonstrations
-    assert shown["shown"] > 20 and set(shown) <= {"shown", reading.CUT}
+    assert shown["shown"] > 20 and set(shown) <= {"shown", prompted_examples.CUT}
     books = manifest.task("pretrain:books:zero_shot").splits["train"]
     assert (books.examples, books.dropped, books.demonstrations) == (12, {}, {})
     assert books.loss_tokens == books.tokens - 12
@@ -102,12 +102,12 @@ def test_loss_lies_where_the_prompt_says(bench):
 def test_the_loss_begins_at_the_first_label(bench):
     """Some prompts have no demonstrations, some several; the source ends with the first question."""
     train = bench[1].trained[0].name
-    shown = [row["targets_pretokenized"].decode().count("?") for row in rows(bench, train, "train")]
+    shown = [row.target_text.count("?") for row in rows(bench, train, "train")]
     assert min(shown) == 0 and max(shown) >= 3
     for row in rows(bench, train, "train"):
-        source = row["inputs_pretokenized"].decode()
+        source = row.prompt_text
         assert source.startswith("What is") and source.endswith(":")
-        assert row["targets_pretokenized"].decode().endswith(row["references"][0].decode())
+        assert row.target_text.endswith(row["references"][0].decode())
 
 
 def test_few_shot_questions_reach_the_evaluation(bench):

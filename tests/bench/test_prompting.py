@@ -18,7 +18,7 @@ TASK = dataclasses.replace(
 
 def _many(example: Example, seed: int = 0, count: int = 400) -> set[str]:
     return {
-        prompt(dataclasses.replace(example, example_id=str(index)), seed).source_text
+        prompt(dataclasses.replace(example, example_id=str(index)), seed).prompt_text
         for index in range(count)
     }
 
@@ -75,7 +75,7 @@ def test_prompts_never_end_in_a_space_and_depend_on_every_part_of_the_key() -> N
 
     def draws(example: Example, seed: int = 0) -> list[str]:
         return [
-            prompt(dataclasses.replace(example, example_id=str(index)), seed).source_text
+            prompt(dataclasses.replace(example, example_id=str(index)), seed).prompt_text
             for index in range(50)
         ]
 
@@ -103,7 +103,7 @@ def _solved(example: Example, source: str, target: str) -> Example:
 
 
 def _whole(made: object) -> str:
-    return f"{made.source_text} {made.target_text}"
+    return f"{made.prompt_text} {made.target_text}"
 
 
 def test_task_level_demonstrations_come_after_the_instruction() -> None:
@@ -111,12 +111,12 @@ def test_task_level_demonstrations_come_after_the_instruction() -> None:
     forms = set()
     for index in range(300):
         example = dataclasses.replace(TASK, example_id=str(index))
-        alone = prompt(example).source_text
+        alone = prompt(example).prompt_text
         made = prompt(example, variant=FewShot(2), shown=shown)
         delimiter = alone.partition("An input.")[2]
         before, _, prefix = alone.partition("An input.")[0].rpartition("\n\n")
         forms.add((before, prefix))
-        assert made.source_text == (
+        assert made.prompt_text == (
             f"{before}\n\n{prefix}first in{delimiter} first out\n\n\n"
             f"{prefix}second in: second out\n\n\n"
             f"{prefix}An input.{delimiter}"
@@ -128,8 +128,8 @@ def test_task_level_demonstrations_come_after_the_instruction() -> None:
 def test_instance_level_demonstrations_come_before_the_example() -> None:
     shown = [_solved(INSTANCE, "Q1?", "no"), _solved(INSTANCE, "Q2 A:  ", "maybe")]
     made = prompt(INSTANCE, 4, FewShot(2, separators=("###",)), shown)
-    delimiter = prompt(INSTANCE, 4).source_text.removeprefix(INSTANCE.source)
-    assert made.source_text == f"Q1?{delimiter} no###Q2 A: maybe###Are they the same?{delimiter}"
+    delimiter = prompt(INSTANCE, 4).prompt_text.removeprefix(INSTANCE.source)
+    assert made.prompt_text == f"Q1?{delimiter} no###Q2 A: maybe###Are they the same?{delimiter}"
 
 
 @pytest.mark.parametrize("example", [TASK, INSTANCE])
@@ -140,7 +140,7 @@ def test_a_suffix_loss_begins_at_the_first_label_and_changes_no_word(example: Ex
     assert _whole(plain) == _whole(suffix)
     assert plain.target_text == "yes"
     assert suffix.target_text.startswith("out 0\n\n\n") and suffix.target_text.endswith(plain.target_text)
-    assert "in 0" in suffix.source_text and "in 1" not in suffix.source_text
+    assert "in 0" in suffix.prompt_text and "in 1" not in suffix.prompt_text
     assert suffix.references == ("yes",)
     # without demonstrations there is no suffix: the target alone bears loss
     assert prompt(example, 1, MetaICL(2, suffix_loss=True)) == prompt(example, 1)
@@ -154,25 +154,25 @@ def test_an_instruction_without_input_shows_nothing() -> None:
 def test_a_text_without_prompt_is_all_target() -> None:
     text = "  Once upon a time.\n\nThe end. \n"
     made = prompt(Example("pretrain", "books", "1", "train", "", "", (text,)), variant=MetaICL(2))
-    assert (made.source_text, made.target_text) == ("", text.rstrip())
+    assert (made.prompt_text, made.target_text) == ("", text.rstrip())
 
 
 def test_options_are_listed_where_the_input_does_not() -> None:
     listing = ZeroShot(options_block=True)
     choice = dataclasses.replace(INSTANCE, source="Same or not? ", options=("yes", " not yes"))
-    delimiter = prompt(choice).source_text.removeprefix("Same or not?")
-    assert prompt(choice, 0, listing).source_text == (
+    delimiter = prompt(choice).prompt_text.removeprefix("Same or not?")
+    assert prompt(choice, 0, listing).prompt_text == (
         "Same or not?\n\nOPTIONS:\n- yes\n- not yes" + delimiter
     )
     colon = dataclasses.replace(choice, source="Same? Answer:")
-    assert prompt(colon, 0, listing).source_text.startswith("Same? Answer:\n\nOPTIONS:\n- yes\n- not yes")
+    assert prompt(colon, 0, listing).prompt_text.startswith("Same? Answer:\n\nOPTIONS:\n- yes\n- not yes")
     for source in ("Same? OPTIONS:\n- a", "Yes, or NOT YES?"):
         listed = dataclasses.replace(choice, source=source)
         assert prompt(listed, 0, listing) == prompt(listed)
     assert prompt(INSTANCE, 0, listing) == prompt(INSTANCE)  # generation
     shown = [_solved(choice, "Q1?", "yes")]
     made = prompt(choice, 0, FewShot(1, options_block=True), shown)
-    assert made.source_text.count("OPTIONS:") == 2
+    assert made.prompt_text.count("OPTIONS:") == 2
 
 
 def test_an_option_is_listed_as_whole_words_only() -> None:

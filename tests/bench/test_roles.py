@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iml_jax.bench import known_tasks, mixtures, reading
+from iml_jax.bench import known_tasks, mixtures, prompted_examples
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.promptsource.source import PromptSource
 from iml_jax.bench.sources.reasoning.source import Reasoning
@@ -87,7 +87,7 @@ def uses(sources, roles, **options):
 
 def rows(task, split):
     dropped = collections.Counter()
-    return list(reading.prompted_rows(task, split, 0, dropped)), dropped
+    return list(prompted_examples.prompted_examples(task, split, 0, dropped)), dropped
 
 
 def test_opt_iml_trains_and_evaluates_the_papers_tasks(sources):
@@ -172,7 +172,7 @@ def test_published_roles_are_the_sources(sources):
 def test_evaluation_tasks_show_their_training_rows(sources):
     found = uses(sources, "opt_iml", evaluation_prompts=(FewShot(2),))
     for name, split in (("super_glue/rte", "validation"), ("gsm8k", "test")):
-        shown = [row["inputs_pretokenized"].decode() for row in rows(found[name], split)[0]]
+        shown = [row.prompt_text for row in rows(found[name], split)[0]]
         assert len(shown) >= 6 and all(text.count("train ") == 2 for text in shown)
     text = rows(found[TEST], "test")[0][0]["inputs_pretokenized"].decode()
     assert text.count("\n\n\n") == 1  # its positive example is all there is

@@ -12,7 +12,7 @@ from support.fake_source import FakeSource, simple_rows, write_rows
 from iml_jax import cli
 from iml_jax.bench import mixtures, showing
 from iml_jax.bench.mixtures import MixtureConfig
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.variants import FewShot, ZeroShot
 from iml_jax.foundation.errors import UserError
 
@@ -47,7 +47,7 @@ def test_prompts_are_those_that_are_prepared(tmp_path: Path) -> None:
         )
         if task.info.task == "b"
         for split in task.caps
-        for row in prompted_rows(task, split, 0, collections.Counter())
+        for row in prompted_examples(task, split, 0, collections.Counter())
     }
     shown = [text.split("\n", 1)[1].partition("\n----- ")[0] for text in texts if "[[" in text]
     assert len(set(shown)) == 10 and set(shown) <= prepared

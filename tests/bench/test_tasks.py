@@ -34,7 +34,7 @@ def test_examples_follow_the_token_rule(prepared):
     rows = list(task.get_dataset(split="test", shuffle=False).as_numpy_iterator())
     assert len(rows) == 4
     for row in rows:
-        source, target = row["inputs_pretokenized"].decode(), row["targets_pretokenized"].decode()
+        source, target = row.prompt_text, row.target_text
         assert row["inputs"].tolist() == tokenizer.encode(source)
         assert row["targets"].tolist() == [*tokenizer.encode(" " + target), 2]
         # tokenised apart, read as one: what a model sees at inference is the same prefix

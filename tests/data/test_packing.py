@@ -9,7 +9,7 @@ from grain.experimental import FirstFitPackIterDataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.data import storing
+from iml_jax.data import record_format
 from iml_jax.data.packing import PAD, batch_of_rows, pack, training_example
 
 IDS = st.lists(st.integers(4, 50000), max_size=30)
@@ -44,8 +44,8 @@ def test_what_is_stored_gives_the_same_training_rows(inputs, targets, length):
     """With rows of at most 20 positions, which are quicker to try than 16,384."""
     given_inputs, given_targets = np.arange(inputs), 100 + np.arange(targets)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storing, "LONGEST_ROW", 20)
-        kept = storing.stored(given_inputs, given_targets)
+        patch.setattr(record_format, "LONGEST_ROW", 20)
+        kept = record_format.truncate_example(given_inputs, given_targets)
     whole, cut = (training_example(*pair, length) for pair in ((given_inputs, given_targets), kept))
     np.testing.assert_array_equal(whole, cut)
     sizes = len(given_inputs) + len(given_targets), len(kept[0]) + len(kept[1])
@@ -57,8 +57,8 @@ def test_what_is_stored_gives_the_same_training_rows(inputs, targets, length):
 def test_what_is_stored_of_a_question_is_all_that_a_model_reads(inputs, targets, positions):
     prompt = np.arange(inputs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storing, "LONGEST_ROW", 20)
-        kept, answer, cut = storing.stored_question(prompt, 100 + np.arange(targets))
+        patch.setattr(record_format, "LONGEST_ROW", 20)
+        kept, answer, cut = record_format.truncate_question(prompt, 100 + np.arange(targets))
     np.testing.assert_array_equal(kept[-positions:], prompt[-positions:])
     assert cut + len(kept) == inputs and len(kept) <= 22 and len(answer) == min(targets, 22)
     assert (inputs > positions) == (len(kept) > positions)

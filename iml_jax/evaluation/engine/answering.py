@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from iml_jax.data.storing import LONGEST_ROW
+from iml_jax.data.record_format import LONGEST_ROW
 from iml_jax.data.tokenizer import Tokenizer
 from iml_jax.evaluation.engine import generation, normalising, scoring
 from iml_jax.evaluation.engine.generation import GenerateConfig
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Files and folders of this package; ``versions.code_hashes`` of these is part of the partial results' keys.
 DECIDING = (
-    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/stated.py", "data/storing.py"),
+    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/answer_extraction.py", "data/record_format.py"),
     "data/tokenizer.py",
     "models",
     *(

@@ -13,7 +13,7 @@ import numpy as np
 from iml_jax.data.manifest import Manifest, TaskEntry
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool
-from iml_jax.data.storing import CUT
+from iml_jax.data import record_format
 from iml_jax.foundation.errors import UserError
 
 
@@ -21,7 +21,7 @@ from iml_jax.foundation.errors import UserError
 class Question:
     """One evaluation record; ids without ``</s>`` in front, candidates' ids with ``</s>`` at their end.
 
-    ``cut`` tokens of a very long prompt are not stored (``data.storing``); ``prompt`` is its whole text.
+    ``cut`` tokens of a very long prompt are not stored (``data.record_format``); ``prompt`` is its whole text.
     """
 
     task: str
@@ -112,24 +112,29 @@ def read(  # noqa: PLR0917
 
 def _question(task: str, record: Features, place: str) -> Question:
     try:
-        lengths = np.asarray(record["option_lengths"], np.int64)
-        ids = np.asarray(record["option_ids"], np.int64)
-        options = _texts(record, "options")
+        lengths = np.asarray(record[record_format.OPTION_LENGTHS], np.int64)
+        ids = np.asarray(record[record_format.OPTION_IDS], np.int64)
+        options = _texts(record, record_format.OPTIONS)
         if len(options) != len(lengths) or ids.size != lengths.sum() or (lengths < 1).any():
             raise UserError(f"{place}: its options and their token ids disagree; run `iml prepare` again")
         return Question(
             task=task,
-            example_id=_texts(record, "example_id")[0],
-            template=(_texts(record, "template") or ("",))[0],
-            prompt=_texts(record, "inputs_pretokenized")[0],
-            prompt_ids=np.asarray(record["inputs"], np.int64),
-            references=_texts(record, "references"),
+            example_id=_texts(record, record_format.EXAMPLE_ID)[0],
+            template=(_texts(record, record_format.TEMPLATE) or ("",))[0],
+            prompt=_texts(record, record_format.PROMPT_TEXT)[0],
+            prompt_ids=np.asarray(record[record_format.PROMPT_IDS], np.int64),
+            references=_texts(record, record_format.REFERENCES),
             options=options,
             option_ids=tuple(np.split(ids, np.cumsum(lengths)[:-1])) if len(lengths) else (),
-            cut=int(record[CUT][0]) if CUT in record else 0,
+            cut=_cut(record),
         )
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UserError(f"{place}: not an evaluation record ({error!r}); run `iml prepare` again") from None
+
+
+def _cut(record: Features) -> int:
+    name = record_format.PROMPT_TOKENS_CUT
+    return int(record[name][0]) if name in record else 0
 
 
 def _texts(record: Features, name: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from iml_jax.data.stated import stated_answer
+from iml_jax.data.answer_extraction import stated_answer
 
 if TYPE_CHECKING:  # with NLTK, scikit-learn and pandas, nearly half of what training would import
     from rouge_score import rouge_scorer

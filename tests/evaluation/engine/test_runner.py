@@ -14,7 +14,7 @@ from support.prepared_questions import make_questions
 from support.random_opt import PRE_NORM, on_mesh, random_params
 
 from iml_jax.data import manifest as manifests
-from iml_jax.data import storing
+from iml_jax.data import record_format
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.evaluation import results
 from iml_jax.evaluation.engine import answering, provenance, questions, runner, scoring
@@ -100,13 +100,13 @@ def test_prompts_that_are_not_stored_whole_are_answered_alike(
 ) -> None:
     """As if the model had the most positions that there may be: nothing before its last tokens is read."""
     params, mesh = on_mesh(*model)
-    monkeypatch.setattr("iml_jax.data.storing.LONGEST_ROW", model[0].max_positions)
+    monkeypatch.setattr("iml_jax.data.record_format.LONGEST_ROW", model[0].max_positions)
     monkeypatch.setattr("iml_jax.evaluation.engine.answering.LONGEST_ROW", model[0].max_positions)
     whole, stored = [], []
     for entry in manifests.load(prepared).evaluated:
         for number, one in enumerate(questions.read(prepared, entry, "test", 0)[:3]):
             ids = np.resize(one.prompt_ids, (10, model[0].max_positions, 400)[number])
-            kept, _, cut = storing.stored_question(ids, ids)
+            kept, _, cut = record_format.truncate_question(ids, ids)
             whole.append(dataclasses.replace(one, prompt_ids=ids))
             stored.append(dataclasses.replace(one, prompt_ids=kept, cut=cut))
     assert sum(bool(one.cut) for one in stored) == 4

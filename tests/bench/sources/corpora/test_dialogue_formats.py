@@ -11,7 +11,7 @@ import pytest
 
 from iml_jax.bench import mixtures
 from iml_jax.bench.mixtures import MixtureConfig
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.sources.corpora.source import REST, Dialogue
 from iml_jax.bench.sources.corpora.switchboard import discourse
 from iml_jax.data.terms import SPLITS
@@ -245,7 +245,7 @@ def test_dialogues_before_a_malformed_place_are_kept(tmp_path: Path) -> None:
     assert made == [("x\ny",), ("z",)] and counted.total() == 1
     for patterns, named in ((("*",), False), (("dialogue:a",), True)):
         (planned,) = mixtures.plan(MixtureConfig("m", (source,), train=patterns))
-        rows = prompted_rows(planned, "train", 0, collections.Counter())
+        rows = prompted_examples(planned, "train", 0, collections.Counter())
         if named:
             with pytest.raises(UserError, match=r"train_1\.jsonl:2"):
                 list(rows)

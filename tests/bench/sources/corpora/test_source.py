@@ -177,7 +177,7 @@ def test_the_whole_text_bears_loss(tmp_path: Path) -> None:
     folder = put(tmp_path, **{"a.txt": "  Indented\n\nbook"})
     (example,), _ = read(PretrainingText(folder), "a")
     prompted = prompting.prompt(example)
-    assert (prompted.source_text, prompted.target_text) == ("", "  Indented\n\nbook")
+    assert (prompted.prompt_text, prompted.target_text) == ("", "  Indented\n\nbook")
 
 
 def test_bad_settings_and_folders(tmp_path: Path) -> None:

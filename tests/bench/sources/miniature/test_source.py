@@ -215,7 +215,7 @@ def test_prompts_are_short_and_words_few(bench: tuple[Miniature, list[TaskInfo],
     for examples in bench[2].values():
         for example in examples:
             made = prompt(example)
-            text = f"{made.source_text} {made.references[0]}"
+            text = f"{made.prompt_text} {made.references[0]}"
             assert len(text.split()) <= 60
             assert len(example.instruction.split()) <= 15
             words |= set(re.findall(r"\w+", text))

@@ -11,7 +11,7 @@ import pytest
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.sources.suites.bbh import LEAD, BigBenchHard, read_prompt
 from iml_jax.bench.variants import FewShot
 from iml_jax.evaluation.metrics.answer_metrics import stated_match
@@ -81,8 +81,8 @@ def test_task_and_prompt(tmp_path: Path) -> None:
         evaluation_prompts=(FewShot(shots=2, separators=("\n\n",)),),
     )
     (planned,) = plan(config)
-    (row,) = prompted_rows(planned, "test", 0, collections.Counter())
-    text = row["inputs_pretokenized"].decode()
+    (row,) = prompted_examples(planned, "test", 0, collections.Counter())
+    text = row.prompt_text
     assert text == (
         "Say whether the answer is here.\n\nMore of the instruction.\n\n"
         "Q: First?\nOptions:\n- yes\n- no\nA: yes\n\nQ: Second. [\nA: ] }\n\nQ: Third?\nA:"
@@ -100,9 +100,9 @@ def test_chain_of_thought_is_the_published_prompt(tmp_path: Path) -> None:
     config = MixtureConfig("m", (source, BigBenchHard(str(tmp_path))), evaluation_prompts=(variant,))
     (plain, planned) = plan(config)  # both forms in one mixture
     assert (plain.name, planned.name) == ("bbh:own:three_shot_n2", "bbh_cot:own:three_shot_n2")
-    (row,) = prompted_rows(planned, "test", 0, collections.Counter())
+    (row,) = prompted_examples(planned, "test", 0, collections.Counter())
     published = PROMPT.split("-----\n")[1].rstrip()
-    assert row["inputs_pretokenized"].decode() == f"{published}\n\nQ: Third?\nA: Let's think step by step."
+    assert row.prompt_text == f"{published}\n\nQ: Third?\nA: Let's think step by step."
     assert (row["references"], row["options"]) == ([b"yes"], [])
     assert source.settings() != BigBenchHard(str(tmp_path)).settings()
 
@@ -173,10 +173,10 @@ def test_real_chains_of_thought(shared: Path) -> None:
     planned = plan(MixtureConfig("m", (reasoned,), evaluation_prompts=(variant,)))
     assert len(planned) >= 20
     for task in planned:
-        row = next(prompted_rows(task, "test", 0, collections.Counter()))
+        row = next(prompted_examples(task, "test", 0, collections.Counter()))
         content = task.info.files[1].read_bytes().decode().replace("\r\n", "\n")
         published = content.partition("-----\n")[2].strip()
-        asked = row["inputs_pretokenized"].decode()
+        asked = row.prompt_text
         assert asked.startswith(f"{published}\n\nQ: ")
         assert asked.endswith(f"\nA: {LEAD}")
         answers = read_prompt(task.info.files[1])[1]

@@ -12,7 +12,7 @@ import pytest
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.bench.sources.suites.mmlu import Mmlu
 from iml_jax.bench.variants import FewShot, ZeroShot
@@ -70,8 +70,8 @@ def test_demonstrations_are_the_first_dev_rows_in_order(folder: Path, shots: int
     config = MixtureConfig("m", (Mmlu(str(folder)),), evaluation_prompts=prompts, exclude=("mmlu:virology",))
     (planned,) = plan(config)
     shown: collections.Counter[str] = collections.Counter()
-    rows = list(prompted_rows(planned, "test", 0, collections.Counter(), demonstrations=shown))
-    head, *blocks = rows[0]["inputs_pretokenized"].decode().split("\n\n")
+    rows = list(prompted_examples(planned, "test", 0, collections.Counter(), demonstrations=shown))
+    head, *blocks = rows[0].prompt_text.split("\n\n")
     assert head.startswith("The following are multiple choice questions")
     assert [block[:8] for block in blocks] == [f"Which, {n}" for n in range(shots)] + ["Which, 1"]
     assert [block[-9:] for block in blocks[:-1]] == [f"Answer: {letter}" for letter in "ABCDA"[:shots]]
@@ -163,10 +163,10 @@ def test_the_prompt_is_the_authors_byte_for_byte(tmp_path: Path, shots: int) -> 
     table(tmp_path / "test/high_school_us_history_test.csv", asked)
     prompts = (FewShot(shots=shots, separators=("\n\n",)),) if shots else (ZeroShot(),)
     (planned,) = plan(MixtureConfig("m", (Mmlu(str(tmp_path)),), evaluation_prompts=prompts))
-    rows = list(prompted_rows(planned, "test", 0, collections.Counter()))
+    rows = list(prompted_examples(planned, "test", 0, collections.Counter()))
     wanted = [_as_the_authors_print_it("high_school_us_history", shown[:shots], row) for row in asked]
-    assert [row["inputs_pretokenized"].decode() for row in rows] == wanted
-    assert [row["targets_pretokenized"].decode() for row in rows] == ["D", "A"]
+    assert [row.prompt_text for row in rows] == wanted
+    assert [row.target_text for row in rows] == ["D", "A"]
 
 
 def test_a_subject_without_its_dev_table_is_told(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.sources.suites.opt14 import Opt14
 from iml_jax.bench.variants import FewShot
 from iml_jax.foundation.errors import UserError
@@ -256,7 +256,7 @@ def test_which_rows_are_asked_and_which_shown(tmp_path: Path) -> None:
 
 
 def test_32_shots_are_cut_to_the_context_from_the_front(tmp_path: Path) -> None:
-    from iml_jax.bench.reading import Room
+    from iml_jax.bench.prompted_examples import Room
 
     rows = [{"goal": f"Goal {n} " + "word " * 90, "sol1": "yes", "sol2": "no", "label": 0} for n in range(40)]
     lines(tmp_path / "piqa/validation.jsonl", *rows)
@@ -267,16 +267,16 @@ def test_32_shots_are_cut_to_the_context_from_the_front(tmp_path: Path) -> None:
     shown: collections.Counter[str] = collections.Counter()
     room = Room(lambda text: len(text.split()), 1000)
     cut = list(
-        prompted_rows(planned, "validation", 0, collections.Counter(), room=room, demonstrations=shown)
+        prompted_examples(planned, "validation", 0, collections.Counter(), room=room, demonstrations=shown)
     )
-    whole = list(prompted_rows(planned, "validation", 0, collections.Counter()))
+    whole = list(prompted_examples(planned, "validation", 0, collections.Counter()))
     assert shown["shown"] + shown["left out to fit the row"] == 32 * 40
     assert shown["shown"] == 40 * 9  # ten blocks of 93 words fit 1,000, one of them the question
     for short, long in zip(cut, whole, strict=True):
-        text = short["inputs_pretokenized"].decode()
+        text = short.prompt_text
         assert text.startswith("Goal ")  # whole blocks only
-        assert long["inputs_pretokenized"].decode().endswith(text)  # the last ones stay
-        assert long["inputs_pretokenized"].decode().count("Goal ") == 33
+        assert long.prompt_text.endswith(text)  # the last ones stay
+        assert long.prompt_text.count("Goal ") == 33
 
 
 def test_sentences_without_one_blank_are_refused(tmp_path: Path) -> None:

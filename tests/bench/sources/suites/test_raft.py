@@ -12,7 +12,7 @@ import pytest
 
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig, plan
-from iml_jax.bench.reading import prompted_rows
+from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.sources.formats import side_files
 from iml_jax.bench.sources.suites.raft import Raft
 from iml_jax.bench.variants import FewShot
@@ -63,11 +63,11 @@ def test_no_example_is_its_own_demonstration(tmp_path: Path) -> None:
     )
     (planned,) = plan(config)
     shown: collections.Counter[str] = collections.Counter()
-    rows = list(prompted_rows(planned, "test", 0, collections.Counter(), demonstrations=shown))
+    rows = list(prompted_examples(planned, "test", 0, collections.Counter(), demonstrations=shown))
     assert len(rows) == 4
     assert shown == {"shown": 12, "missing (the task has too few)": 8}
     for number, row in enumerate(rows):
-        text = row["inputs_pretokenized"].decode()
+        text = row.prompt_text
         assert text.count("Tweet:") == 4
         assert text.count(f"tweet {number}\n") == 1
         assert text.endswith(f"Tweet: tweet {number}\nmore\nLabel:")

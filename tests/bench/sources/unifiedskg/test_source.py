@@ -72,7 +72,7 @@ def test_items_of_every_task(tmp_path: Path, task: str) -> None:
     lines = example.source.split("\n")
     turns = [" before", " ask"] if task in CONVERSATIONS.split() else [" ask || before"]
     assert [line.partition(":")[2] for line in lines] == [" a | b", *turns, ""]
-    assert prompt(example).source_text == example.source, "a prompt that ends in a keyword gets no delimiter"
+    assert prompt(example).prompt_text == example.source, "a prompt that ends in a keyword gets no delimiter"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import collections
 import pytest
 from support.fake_source import FakeSource, simple_rows, write_rows
 
-from iml_jax.bench import pooling, reading
+from iml_jax.bench import sampling, prompted_examples
 from iml_jax.bench.mixtures import ZERO_SHOT, PlannedTask, task_name
-from iml_jax.bench.reading import Room
+from iml_jax.bench.prompted_examples import Room
 from iml_jax.bench.variants import FewShot, MetaICL
 from iml_jax.foundation.errors import UserError
 
@@ -24,7 +24,7 @@ def planned(folder, rows, cap=0, variant=ZERO_SHOT, **fields):
 
 def read(task, seed=0, split="train", **options):
     dropped = collections.Counter()
-    return list(reading.prompted_rows(task, split, seed, dropped, **options)), dropped
+    return list(prompted_examples.prompted_examples(task, split, seed, dropped, **options)), dropped
 
 
 def test_every_row_is_an_example_or_counted(tmp_path):
@@ -37,7 +37,7 @@ def test_every_row_is_an_example_or_counted(tmp_path):
     ]
     found, dropped = read(planned(tmp_path, rows))
     assert len(found) == 4
-    assert dropped == {"marked": 1, reading.NO_PROMPT: 2, reading.NO_LOSS: 1}
+    assert dropped == {"marked": 1, prompted_examples.NO_PROMPT: 2, prompted_examples.NO_LOSS: 1}
     assert found[1]["references"] == [b"green"]
     assert found[1]["options"] == [b"red", b"green", b"deep blue"]
     assert found[1]["example_id"] == b"2"
@@ -51,7 +51,7 @@ def test_cap_is_random_repeatable_and_in_order(tmp_path):
         numbers = [int(row["example_id"]) for row in found]
         assert numbers == sorted(numbers)
         assert len(numbers) == 5
-        assert dropped == {pooling.OVER_CAP: 15}
+        assert dropped == {sampling.OVER_CAP: 15}
         ids[seed] = numbers
     assert ids[3] == [int(row["example_id"]) for row in read(planned(tmp_path, simple_rows(20), cap=5), 3)[0]]
     counts = collections.Counter(number for numbers in ids.values() for number in numbers)
@@ -74,7 +74,7 @@ def words(text):
 
 
 def texts(row):
-    return row["inputs_pretokenized"].decode(), row["targets_pretokenized"].decode()
+    return row.prompt_text, row.target_text
 
 
 def test_texts_without_prompt_are_examples(tmp_path):
@@ -84,7 +84,7 @@ def test_texts_without_prompt_are_examples(tmp_path):
         found, dropped = read(planned(tmp_path, rows, variant=variant), demonstrations=fates)
         assert [texts(row) for row in found] == [("", " All of it.")]
         assert not fates
-        assert dropped == {reading.NO_LOSS: 1}
+        assert dropped == {prompted_examples.NO_LOSS: 1}
 
 
 def test_few_shot_evaluation_shows_the_train_split(tmp_path):
@@ -93,7 +93,7 @@ def test_few_shot_evaluation_shows_the_train_split(tmp_path):
     task = planned(tmp_path, simple_rows(4), variant=FewShot(5))
     found, dropped = read(task, split="test", demonstrations=fates)
     assert len(found) == 6 and not dropped
-    assert fates == {reading.SHOWN: 24, reading.MISSING: 6}
+    assert fates == {prompted_examples.SHOWN: 24, prompted_examples.MISSING: 6}
     for row in found:
         source, target = texts(row)
         assert target in ("red", "green", "deep blue") and row["options"]
@@ -125,7 +125,7 @@ def few_shot(folder, splits, variant=None):
 def test_a_task_without_training_rows_shows_validation_rows(tmp_path):
     found, dropped, shown, fates = few_shot(tmp_path, ["validation", "test"])
     assert len(found) == 4 and not dropped
-    assert shown == {0, 1, 2, 3} and fates == {reading.SHOWN: 12}
+    assert shown == {0, 1, 2, 3} and fates == {prompted_examples.SHOWN: 12}
     _, _, shown, _ = few_shot(tmp_path / "b", ["train", "validation", "test"])
     assert shown == {0, 1, 2, 3}
 
@@ -134,10 +134,10 @@ def test_a_task_with_nothing_to_show_is_not_evaluated_with_demonstrations(tmp_pa
     for folder, splits in (("a", ["test"]), ("b", ["validation"]), ("c", ["test", "validation"])):
         found, dropped, _, fates = few_shot(tmp_path / folder, splits)
         assert not found and not fates
-        assert dropped == {reading.NO_SHOTS: 4}
+        assert dropped == {prompted_examples.NO_SHOTS: 4}
     # where that is asked for, other rows of the same split; never the row itself
     found, dropped, shown, fates = few_shot(tmp_path / "d", ["test"], FewShot(3, evaluated_rows=True))
-    assert len(found) == 4 and not dropped and fates == {reading.SHOWN: 12}
+    assert len(found) == 4 and not dropped and fates == {prompted_examples.SHOWN: 12}
     for row in found:
         *parts, last = [part.split("?")[0].split()[-1] for part in texts(row)[0].split("\n\n\n")]
         assert sorted([*parts, last]) == ["0", "1", "2", "3"]
@@ -164,15 +164,15 @@ def test_demonstrations_that_do_not_fit_go_whole_and_first_ones_first(tmp_path, 
         assert words(text) <= 25
         if len(parts) < len(all_parts):  # one more would have been too much
             assert words("\n\n\n".join(all_parts[-len(parts) - 1 :])) > 25
-    assert cut and fates[reading.CUT] == cut
-    assert fates[reading.SHOWN] == sum(" ".join(texts(row)).count("\n\n\n") for row in found)
+    assert cut and fates[prompted_examples.CUT] == cut
+    assert fates[prompted_examples.SHOWN] == sum(" ".join(texts(row)).count("\n\n\n") for row in found)
     # what does not fit by itself is left as it is
     tight = collections.Counter()
     alone, _ = read(task, room=Room(words, 1), demonstrations=tight)
     assert [texts(row) for row in alone] == [
         texts(row) for row in read(planned(tmp_path, simple_rows(30)))[0]
     ]
-    assert tight == {reading.CUT: fates[reading.CUT] + fates[reading.SHOWN]}
+    assert tight == {prompted_examples.CUT: fates[prompted_examples.CUT] + fates[prompted_examples.SHOWN]}
 
 
 def test_room_is_left_for_the_answer(tmp_path):
@@ -188,5 +188,5 @@ def test_room_is_left_for_the_answer(tmp_path):
         variant = FewShot(1, answer_tokens=answer_tokens)
         task = planned(tmp_path, simple_rows(9), variant=variant, generated=generated)
         (row,), _ = read(task, split="test", room=Room(words, length), demonstrations=fates)
-        assert fates[reading.SHOWN] == shown, (generated, answer_tokens, length)
+        assert fates[prompted_examples.SHOWN] == shown, (generated, answer_tokens, length)
         assert bool(row["options"]) == (not generated)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iml_jax.data.stated import stated_answer
+from iml_jax.data.answer_extraction import stated_answer
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iml_jax.bench import pooling
+from iml_jax.bench import sampling
 from iml_jax.bench.example import Example
 
 EXAMPLE = Example("b", "t", "0", "train", "", "", ("y",))
@@ -38,7 +38,7 @@ def take(
     split: Split, cap: int = 0, seed: int = 0, *, pooled: bool
 ) -> tuple[list[str], collections.Counter[str]]:
     dropped: collections.Counter[str] = collections.Counter()
-    return [e.source for e in pooling.drawn(split.read, cap, seed, dropped, pooled=pooled)], dropped
+    return [e.source for e in sampling.drawn(split.read, cap, seed, dropped, pooled=pooled)], dropped
 
 
 @settings(max_examples=150, deadline=None, database=None)
@@ -50,13 +50,13 @@ def take(
     st.sampled_from([0, 25, 1 << 26]),
 )
 def test_exactly_as_many_as_asked_in_order_and_all_accounted_for(templates, cap, seed, pooled, kept):
-    before = pooling.TEXT_KEPT
-    pooling.TEXT_KEPT = kept
+    before = sampling.TEXT_KEPT
+    sampling.TEXT_KEPT = kept
     try:
         split = Split(templates)
         found, dropped = take(split, cap, seed, pooled=pooled)
     finally:
-        pooling.TEXT_KEPT = before
+        sampling.TEXT_KEPT = before
     pairs = [f"{row} {template}" for row, count in enumerate(templates) for template in range(count)]
     rows = sum(count > 0 for count in templates)
     wanted = min(rows if pooled else len(pairs), cap or len(pairs))
@@ -64,7 +64,7 @@ def test_exactly_as_many_as_asked_in_order_and_all_accounted_for(templates, cap,
     assert found == [pair for pair in pairs if pair in set(found)]
     assert dropped.pop("marked", 0) == templates.count(0)
     assert sum(dropped.values()) == len(pairs) - wanted
-    assert set(dropped) <= {pooling.OVER_CAP, pooling.NOT_DRAWN}
+    assert set(dropped) <= {sampling.OVER_CAP, sampling.NOT_DRAWN}
     if kept == 1 << 26:
         assert split.readings == 1
     assert found == take(Split(templates), cap, seed, pooled=pooled)[0]  # however often it was read
@@ -74,7 +74,7 @@ def test_every_pair_is_as_likely():
     counts = collections.Counter()
     for seed in range(400):
         found, dropped = take(Split([1, 3, 4]), seed=seed, pooled=True)
-        assert dropped == {pooling.NOT_DRAWN: 5}
+        assert dropped == {sampling.NOT_DRAWN: 5}
         counts.update(found)
     # 3 of 8 pairs, 400 times: 150 each, standard deviation 9.7; a row's part goes with its templates
     assert len(counts) == 8
@@ -85,7 +85,7 @@ def test_size_does_not_depend_on_the_number_of_templates():
     assert {len(take(Split([count] * 50), pooled=True)[0]) for count in (1, 2, 9)} == {50}
     assert len(take(Split([9] * 50), pooled=False)[0]) == 450
     found, dropped = take(Split([2] * 50), cap=20, pooled=True)
-    assert (len(found), dropped) == (20, {pooling.OVER_CAP: 80})
+    assert (len(found), dropped) == (20, {sampling.OVER_CAP: 80})
 
 
 def test_long_splits_are_read_twice(monkeypatch: pytest.MonkeyPatch):
