@@ -41,8 +41,8 @@ def generate(directory: Path, tasks: int, examples: int, length: int, mean: floa
             answer = int(min(total - 1, 1 + rng.geometric(0.1)))
             rows.append(
                 {
-                    "inputs": rng.integers(4, 50265, total - answer),
-                    "targets": np.append(rng.integers(4, 50265, answer - 1), 2),
+                    "prompt_ids": rng.integers(4, 50265, total - answer),
+                    "target_ids": np.append(rng.integers(4, 50265, answer - 1), 2),
                     "example_id": [f"{task}-{number}".encode()],
                     "template": [b"synthetic"],
                 }
@@ -71,7 +71,7 @@ def plain(directory: Path, manifest: Manifest, arguments: argparse.Namespace) ->
         features = parse_example(record)
         return {
             "tokens": training_example(
-                np.asarray(features["inputs"]), np.asarray(features["targets"]), arguments.length
+                np.asarray(features["prompt_ids"]), np.asarray(features["target_ids"]), arguments.length
             ),
             "task": 0,
         }

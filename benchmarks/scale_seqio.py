@@ -39,7 +39,7 @@ def copy_records(prepared: Path, cache: Path, task: TaskEntry) -> None:
                 writer.write(record)
         reader.close()
     ids = {"shape": [None], "dtype": "int32"}
-    info = {"num_shards": len(split.files), "features": {"inputs": ids, "targets": ids}}
+    info = {"num_shards": len(split.files), "features": {"prompt_ids": ids, "target_ids": ids}}
     (folder / "info.train.json").write_text(json.dumps({**info, "seqio_version": seqio.__version__}))
     (folder / "stats.train.json").write_text(json.dumps({"examples": split.examples}))
     (folder / "COMPLETED").touch()
@@ -48,7 +48,7 @@ def copy_records(prepared: Path, cache: Path, task: TaskEntry) -> None:
 def joined(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Source and target as one sequence, as our stream packs them."""
     return dataset.map(
-        lambda row: {"targets": tf.cast(tf.concat([row["inputs"], row["targets"]], 0), tf.int32)}
+        lambda row: {"targets": tf.cast(tf.concat([row["prompt_ids"], row["target_ids"]], 0), tf.int32)}
     )
 
 

@@ -135,8 +135,8 @@ def _write_flan(
         with (folder / f"flan2021_zsnoopt_train_{first:05d}.jsonl").open("w") as file:
             for owner, source, target in zip(owners, inputs, targets, strict=True):
                 row = {
-                    "inputs": source,
-                    "targets": target,
+                    "prompt_ids": source,
+                    "target_ids": target,
                     "task_source": "Flan2021",
                     "task_name": f"scale_{owner:04d}",
                     "template_type": "zs_noopt",
@@ -204,8 +204,8 @@ def _write_shard(  # noqa: PLR0917
     writer = ArrayRecordWriter(str(prepared / path), "group_size:1")
     for place, (first, source, target) in enumerate(zip(firsts, sources, targets, strict=True)):
         row: dict[str, np.ndarray | list[bytes]] = {
-            "inputs": np.concatenate([instruction, pool[first : first + source]]),
-            "targets": np.append(pool[first + source : first + source + target], np.int32(bpe.EOS)),
+            "prompt_ids": np.concatenate([instruction, pool[first : first + source]]),
+            "target_ids": np.append(pool[first + source : first + source + target], np.int32(bpe.EOS)),
             "example_id": [b"%d" % place],
             "template": [b""],
         }

@@ -3,8 +3,8 @@
 An element of the pipeline is a slice: of one task, every n-th block of examples of each of its splits. What
 decides a record is in the record's own row (``sampling`` and ``prompting`` draw by hashes of it), so a slice
 does not depend on the others. A task of one slice is written and committed by its worker. The slices of a
-larger one are written to parts, and a second step merges these in the order of the rows and commits. The bytes
-are the same for every number of slices, block size, number of workers and runner.
+larger one are written to parts, and a second step merges these in the order of the rows and commits. The
+bytes are the same for every number of slices, block size, number of workers and runner.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def _remove(slices: Iterable[dict[str, Part]]) -> None:
 
 
 def _merged(parts: Sequence[Part]) -> Iterator[bytes]:
-    """The records of a split: block 0 of the first slice, block 0 of the second, ..., block 1 of the first."""
+    """The records of a split: block 0 (slice 0), block 1 (slice 1), and so on."""
     streams = [_records(part) for part in parts]
     try:
         for sizes in itertools.zip_longest(*(part.records for part in parts), fillvalue=0):

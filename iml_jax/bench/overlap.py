@@ -19,6 +19,7 @@ from iml_jax.bench import ngrams
 from iml_jax.bench.ngrams import Ids, Index, StreamBuilder, Words
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import FileEntry, Manifest, TaskEntry
+from iml_jax.data.record_format import EXAMPLE_ID, PROMPT_IDS, PROMPT_TEXT, TARGET_IDS, TARGET_TEXT, TEMPLATE
 from iml_jax.data.shards import RecordList, ShardPool
 from iml_jax.foundation.errors import UserError
 
@@ -91,7 +92,7 @@ class Texts:
         try:
             records = RecordList(pool, files)
             for index in range(len(records)):
-                yield _word(records[index].get("template"))
+                yield _word(records[index].get(TEMPLATE))
         finally:
             pool.close()
 
@@ -110,7 +111,7 @@ class Texts:
         """The id of one record."""
         pool = ShardPool(self._directory, max_open=1)
         try:
-            value = RecordList(pool, files)[index].get("example_id")
+            value = RecordList(pool, files)[index].get(EXAMPLE_ID)
         finally:
             pool.close()
         return _word(value) or f"#{index}"

@@ -228,8 +228,8 @@ def choose_workers(config: PrepareConfig, work: Sequence[PlannedTask]) -> int:
 def choose_slices(config: PrepareConfig, work: Sequence[PlannedTask]) -> dict[str, int]:
     """Slices by task: one, or more where a task alone would keep a worker busy longer than all the others.
 
-    Every slice reads the whole task, which costs a part of what rendering and tokenising it costs, so a task is
-    not divided further than the workers need. Of an external runner the number of workers is not known: a
+    Every slice reads the whole task, which costs a part of what rendering and tokenising it costs, so a task
+    is not divided further than the workers need. Of an external runner the number of workers is not known: a
     task is then divided by its bytes.
     """
     sizes = _sizes(work)

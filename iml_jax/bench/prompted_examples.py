@@ -56,7 +56,7 @@ class Prompter:
           planned: the task.
           split: one of its planned splits.
           seed: decides delimiters and demonstrations.
-          budget: demonstrations are left out, the first ones first, of prompts that exceed it; None keeps all.
+          budget: demonstrations are left out of longer prompts, the first ones first; None keeps all.
         """
         self._planned, self._seed, self._budget = planned, seed, budget
         self._demonstrator = Demonstrator(

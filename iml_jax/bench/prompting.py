@@ -46,15 +46,15 @@ class PromptedExample:
     """An example as text in the form in which a model reads it.
 
     Attributes:
-      source_text: the prompt; it ends in no space, so the target's leading space starts a new token.
+      prompt_text: the prompt; it ends in no space, so the target's leading space starts a new token.
       target_text: what bears loss in training: the first reference, or, under a suffix loss, everything
-        from the first demonstration's label on; a space joins it to ``source_text``.
+        from the first demonstration's label on; a space joins it to ``prompt_text``.
       references: the correct targets, without surrounding white space.
       options: the candidates; empty for generation.
       example_id, template: of the ``Example``.
     """
 
-    source_text: str
+    prompt_text: str
     target_text: str
     references: tuple[str, ...]
     options: tuple[str, ...]

@@ -17,9 +17,9 @@ from iml_jax.data import manifest as manifests
 from iml_jax.data.batch import Batch
 from iml_jax.data.mixing import MixtureOrder, mix_bits
 from iml_jax.data.packing import batch_of_rows, pack, training_example
+from iml_jax.data.record_format import LONGEST_ROW, PROMPT_IDS, TARGET_IDS
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool, read_split
-from iml_jax.data.record_format import LONGEST_ROW, PROMPT_IDS, TARGET_IDS
 from iml_jax.data.stream_state import checked
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.seeds import check_seed
@@ -344,7 +344,9 @@ class _Examples:
         prompt, target = features.get(PROMPT_IDS), features.get(TARGET_IDS)
         if not isinstance(prompt, np.ndarray) or not isinstance(target, np.ndarray) or not len(target):
             place = self._records[task].place(record)
-            raise UserError(f"{place} lacks token ids in `{PROMPT_IDS}` or `{TARGET_IDS}`; run `iml prepare` again")
+            raise UserError(
+                f"{place} lacks token ids in `{PROMPT_IDS}` or `{TARGET_IDS}`; run `iml prepare` again"
+            )
         return prompt, target
 
 

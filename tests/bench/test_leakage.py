@@ -234,8 +234,8 @@ def text_rows(texts):
         cut = len(text) // 2 if " " not in text else text.index(" ")
         rows.append(
             {
-                "inputs_pretokenized": [text[:cut].encode()],
-                "targets_pretokenized": [text[cut:].encode()],
+                "prompt_text": [text[:cut].encode()],
+                "target_text": [text[cut:].encode()],
                 "example_id": [f"id-{number}".encode()],
             }
         )
@@ -247,7 +247,10 @@ def id_rows(tokenizer, texts):
     rows = []
     for number, text in enumerate(texts):
         source, _, target = text.partition(" ")
-        ids = {"inputs": tokenizer.encode(source), "targets": [*tokenizer.encode(" " + target.rstrip()), 2]}
+        ids = {
+            "prompt_ids": tokenizer.encode(source),
+            "target_ids": [*tokenizer.encode(" " + target.rstrip()), 2],
+        }
         rows.append({**ids, "example_id": [f"id-{number}".encode()]})
     return rows
 

@@ -72,8 +72,8 @@ def test_manifest_says_what_is_there(mixture, tmp_path):
             records = list(examples(out, entry, split))
             pairs = [
                 (
-                    len(r.features.feature["inputs"].int64_list.value),
-                    len(r.features.feature["targets"].int64_list.value),
+                    len(r.features.feature["prompt_ids"].int64_list.value),
+                    len(r.features.feature["target_ids"].int64_list.value),
                 )
                 for r in records
             ]
@@ -81,13 +81,11 @@ def test_manifest_says_what_is_there(mixture, tmp_path):
             assert sum(map(sum, pairs)) == content.tokens
             assert sum(targets for _, targets in pairs) == content.loss_tokens
             assert sum(sum(pair) - 1 > 16 for pair in pairs) == content.left_truncated
-            expected = {"inputs", "targets", "example_id", "template"}
+            expected = {"prompt_ids", "target_ids", "example_id", "template"}
             if split != "train":
-                expected |= {"inputs_pretokenized", "targets_pretokenized", "references", "options"}
+                expected |= {"prompt_text", "target_text", "references", "options"}
                 expected |= {"option_ids", "option_lengths"}
             assert set(records[0].features.feature) == expected
-            stats = json.loads((out / content.files[0].path).with_name(f"stats.{split}.json").read_text())
-            assert stats["inputs_tokens"] + stats["targets_tokens"] == content.tokens
     table = mixture_table.save(manifest, out)
     assert (out / "mixture_table.txt").read_text() == table
     totals = json.loads((out / "mixture_table.json").read_text())["totals"]
@@ -122,7 +120,7 @@ def test_nothing_is_prepared_twice(mixture, tmp_path, monkeypatch):
     real = caching.run
 
     def run(job, work, options):
-        again.append([task.info.task for task, _ in work])
+        again.append([each.planned.info.task for each in work])
         real(job, work, options)
 
     monkeypatch.setattr(caching, "run", run)
@@ -151,7 +149,7 @@ def test_the_largest_tasks_come_first(mixture, tmp_path, monkeypatch):
     real = caching.run
 
     def run(job, work, options):
-        order.extend(task.info.task for task, _ in work)
+        order.extend(each.planned.info.task for each in work)
         real(job, work, options)
 
     monkeypatch.setattr(caching, "run", run)

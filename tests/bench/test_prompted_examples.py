@@ -7,9 +7,9 @@ import collections
 import pytest
 from support.fake_source import FakeSource, simple_rows, write_rows
 
-from iml_jax.bench import sampling, prompted_examples
+from iml_jax.bench import prompted_examples, sampling
 from iml_jax.bench.mixtures import ZERO_SHOT, PlannedTask, task_name
-from iml_jax.bench.prompted_examples import Room
+from iml_jax.bench.prompted_examples import TokenBudget
 from iml_jax.bench.variants import FewShot, MetaICL
 from iml_jax.foundation.errors import UserError
 
@@ -38,22 +38,22 @@ def test_every_row_is_an_example_or_counted(tmp_path):
     found, dropped = read(planned(tmp_path, rows))
     assert len(found) == 4
     assert dropped == {"marked": 1, prompted_examples.NO_PROMPT: 2, prompted_examples.NO_LOSS: 1}
-    assert found[1]["references"] == [b"green"]
-    assert found[1]["options"] == [b"red", b"green", b"deep blue"]
-    assert found[1]["example_id"] == b"2"
-    assert found[1]["inputs_pretokenized"].startswith(b"What is the colour of 1?")
+    assert found[1].references == ("green",)
+    assert found[1].options == ("red", "green", "deep blue")
+    assert found[1].example_id == "2"
+    assert found[1].prompt_text.startswith("What is the colour of 1?")
 
 
 def test_cap_is_random_repeatable_and_in_order(tmp_path):
     ids = {}
     for seed in range(60):
         found, dropped = read(planned(tmp_path, simple_rows(20), cap=5), seed)
-        numbers = [int(row["example_id"]) for row in found]
+        numbers = [int(row.example_id) for row in found]
         assert numbers == sorted(numbers)
         assert len(numbers) == 5
         assert dropped == {sampling.OVER_CAP: 15}
         ids[seed] = numbers
-    assert ids[3] == [int(row["example_id"]) for row in read(planned(tmp_path, simple_rows(20), cap=5), 3)[0]]
+    assert ids[3] == [int(row.example_id) for row in read(planned(tmp_path, simple_rows(20), cap=5), 3)[0]]
     counts = collections.Counter(number for numbers in ids.values() for number in numbers)
     # 60 draws of 5 in 20: every row is expected 15 times, standard deviation 3.4
     assert set(counts) == set(range(1, 21))
@@ -96,7 +96,7 @@ def test_few_shot_evaluation_shows_the_train_split(tmp_path):
     assert fates == {prompted_examples.SHOWN: 24, prompted_examples.MISSING: 6}
     for row in found:
         source, target = texts(row)
-        assert target in ("red", "green", "deep blue") and row["options"]
+        assert target in ("red", "green", "deep blue") and row.options
         parts = source.split("\n\n\n")
         assert len(parts) == 5
         shown = {part.split("?")[0].split()[-1] for part in parts[:-1]}
@@ -152,7 +152,7 @@ def test_demonstrations_that_do_not_fit_go_whole_and_first_ones_first(tmp_path, 
     task = planned(tmp_path, simple_rows(30), variant=variant)
     whole, _ = read(task)
     fates = collections.Counter()
-    found, dropped = read(task, room=Room(words, 25), demonstrations=fates)
+    found, dropped = read(task, budget=TokenBudget(words, 25), demonstrations=fates)
     assert len(found) == len(whole) == 30 and not dropped
     cut = 0
     for row, full in zip(found, whole, strict=True):
@@ -168,14 +168,14 @@ def test_demonstrations_that_do_not_fit_go_whole_and_first_ones_first(tmp_path, 
     assert fates[prompted_examples.SHOWN] == sum(" ".join(texts(row)).count("\n\n\n") for row in found)
     # what does not fit by itself is left as it is
     tight = collections.Counter()
-    alone, _ = read(task, room=Room(words, 1), demonstrations=tight)
+    alone, _ = read(task, budget=TokenBudget(words, 1), demonstrations=tight)
     assert [texts(row) for row in alone] == [
         texts(row) for row in read(planned(tmp_path, simple_rows(30)))[0]
     ]
     assert tight == {prompted_examples.CUT: fates[prompted_examples.CUT] + fates[prompted_examples.SHOWN]}
 
 
-def test_room_is_left_for_the_answer(tmp_path):
+def test_positions_are_left_for_the_answer(tmp_path):
     write_rows(tmp_path, "t", "test", simple_rows(1, offset=100))
     # a prompt has at most 7 words and its answer 2; a demonstration 9
     for generated, answer_tokens, length, shown in (
@@ -187,6 +187,6 @@ def test_room_is_left_for_the_answer(tmp_path):
         fates = collections.Counter()
         variant = FewShot(1, answer_tokens=answer_tokens)
         task = planned(tmp_path, simple_rows(9), variant=variant, generated=generated)
-        (row,), _ = read(task, split="test", room=Room(words, length), demonstrations=fates)
+        (row,), _ = read(task, split="test", budget=TokenBudget(words, length), demonstrations=fates)
         assert fates[prompted_examples.SHOWN] == shown, (generated, answer_tokens, length)
-        assert bool(row["options"]) == (not generated)
+        assert bool(row.options) == (not generated)

@@ -41,8 +41,10 @@ def bench(tmp_path_factory):
 
 def rows(bench, name, split):
     out, _, planned = bench
-    room = prompted_examples.Room(lambda text: len(bpe.load(out / "tokenizer").encode(text)), LENGTH)
-    return list(prompted_examples.prompted_examples(planned[name], split, 3, collections.Counter(), room=room))
+    budget = prompted_examples.TokenBudget(lambda text: len(bpe.load(out / "tokenizer").encode(text)), LENGTH)
+    return list(
+        prompted_examples.prompted_examples(planned[name], split, 3, collections.Counter(), budget=budget)
+    )
 
 
 def test_names_rates_and_counts(bench):
@@ -75,7 +77,7 @@ def test_loss_lies_where_the_prompt_says(bench):
     wanted = {}
     for name in (train, "pretrain:books:zero_shot"):
         for row in rows(bench, name, "train"):
-            source, target = (row[f"{side}_pretokenized"].decode() for side in ("inputs", "targets"))
+            source, target = (row.prompt_text, row.target_text)
             answer = f" {target}" if source else target  # a corpus is its text exactly
             ids = [*tokenizer.encode(source), *tokenizer.encode(answer), 2]
             # one tokenisation of the whole gives the same ids: a model meets them so at inference
@@ -107,7 +109,7 @@ def test_the_loss_begins_at_the_first_label(bench):
     for row in rows(bench, train, "train"):
         source = row.prompt_text
         assert source.startswith("What is") and source.endswith(":")
-        assert row.target_text.endswith(row["references"][0].decode())
+        assert row.target_text.endswith(row.references[0])
 
 
 def test_few_shot_questions_reach_the_evaluation(bench):
@@ -122,4 +124,4 @@ def test_few_shot_questions_reach_the_evaluation(bench):
             assert question.prompt_ids.tolist() == tokenizer.encode(question.prompt)
             assert question.references[0] in question.options
     records = list(read_split(out, manifest.task("fake:colours:zero_shot"), "test"))
-    assert all(record["targets"][-1] == 2 for record in records)
+    assert all(record["target_ids"][-1] == 2 for record in records)

@@ -123,8 +123,8 @@ def test_opt_iml_trains_and_evaluates_the_papers_tasks(sources):
         "aqua": {"train": 6},
     }
     # yes and no are the answers, but Super-NaturalInstructions is evaluated by generation
-    assert not any(row["options"] for row in rows(found[DEV], "test")[0])
-    assert all(row["options"] for row in rows(found["super_glue/rte"], "validation")[0])
+    assert not any(row.options for row in rows(found[DEV], "test")[0])
+    assert all(row.options for row in rows(found["super_glue/rte"], "validation")[0])
 
 
 def test_a_level_for_every_use(sources):
@@ -141,8 +141,8 @@ def test_opt_iml_max_trains_on_all_and_keeps_rows_apart(sources):
     assert set(found) == {TRAINED, DEV, TEST, "squad", "super_glue/rte", "gsm8k", "aqua"}
     kept = SuperNaturalInstructions(sources[0].data_dir, held_out_instances=15)
     task = uses((kept, *sources[1:]), "opt_iml_max")[TEST]
-    held_out = {row["example_id"] for row in rows(task, "test")[0]}
-    trained = {row["example_id"] for row in rows(task, "train")[0]}
+    held_out = {row.example_id for row in rows(task, "test")[0]}
+    trained = {row.example_id for row in rows(task, "train")[0]}
     assert (len(held_out), len(trained)) == (15, 25) and not held_out & trained
     assert len(rows(found[TEST], "test")[0]) == len(rows(found[TEST], "train")[0]) == 20  # at most half
     # a task that is not evaluated keeps all its rows for training
@@ -174,7 +174,7 @@ def test_evaluation_tasks_show_their_training_rows(sources):
     for name, split in (("super_glue/rte", "validation"), ("gsm8k", "test")):
         shown = [row.prompt_text for row in rows(found[name], split)[0]]
         assert len(shown) >= 6 and all(text.count("train ") == 2 for text in shown)
-    text = rows(found[TEST], "test")[0][0]["inputs_pretokenized"].decode()
+    text = rows(found[TEST], "test")[0][0].prompt_text
     assert text.count("\n\n\n") == 1  # its positive example is all there is
 
 

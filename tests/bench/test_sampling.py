@@ -38,7 +38,7 @@ def take(
     split: Split, cap: int = 0, seed: int = 0, *, pooled: bool
 ) -> tuple[list[str], collections.Counter[str]]:
     dropped: collections.Counter[str] = collections.Counter()
-    return [e.source for e in sampling.drawn(split.read, cap, seed, dropped, pooled=pooled)], dropped
+    return [e.source for e in sampling.sampled(split.read, cap, seed, dropped, pooled=pooled)], dropped
 
 
 @settings(max_examples=150, deadline=None, database=None)
@@ -50,13 +50,13 @@ def take(
     st.sampled_from([0, 25, 1 << 26]),
 )
 def test_exactly_as_many_as_asked_in_order_and_all_accounted_for(templates, cap, seed, pooled, kept):
-    before = sampling.TEXT_KEPT
-    sampling.TEXT_KEPT = kept
+    before = sampling.BUFFERED_CHARACTERS
+    sampling.BUFFERED_CHARACTERS = kept
     try:
         split = Split(templates)
         found, dropped = take(split, cap, seed, pooled=pooled)
     finally:
-        sampling.TEXT_KEPT = before
+        sampling.BUFFERED_CHARACTERS = before
     pairs = [f"{row} {template}" for row, count in enumerate(templates) for template in range(count)]
     rows = sum(count > 0 for count in templates)
     wanted = min(rows if pooled else len(pairs), cap or len(pairs))
@@ -89,14 +89,14 @@ def test_size_does_not_depend_on_the_number_of_templates():
 
 
 def test_long_splits_are_read_twice(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pooling, "TEXT_KEPT", 60)
+    monkeypatch.setattr(sampling, "BUFFERED_CHARACTERS", 60)
     split = Split([1] * 40)
     assert len(take(split, cap=30, pooled=True)[0]) == 30
     assert split.readings == 2
 
 
 def test_texts_that_are_out_again_do_not_count(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pooling, "TEXT_KEPT", 60)  # a few of 400 rows of five characters or more
+    monkeypatch.setattr(sampling, "BUFFERED_CHARACTERS", 60)  # a few of 400 rows of five characters or more
     split = Split([1] * 400)
     assert len(take(split, cap=4, pooled=True)[0]) == 4
     assert split.readings == 1

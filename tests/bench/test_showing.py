@@ -41,7 +41,7 @@ def test_prompts_are_those_that_are_prepared(tmp_path: Path) -> None:
     assert sum(head == [zero, "test"] for head in heads) == sum(head == [five, "test"] for head in heads) == 3
     assert "===== fake:b:zero_shot | train | skipped before these: 1 marked\n" in texts
     prepared = {
-        f"{row['inputs_pretokenized'].decode()}[[ {row['targets_pretokenized'].decode()} ]]"
+        f"{row.prompt_text}[[ {row.target_text} ]]"
         for task in mixtures.plan(
             MixtureConfig("m", config.sources, evaluation_prompts=(ZeroShot(), FewShot()))
         )
@@ -62,7 +62,7 @@ def test_templates_take_turns() -> None:
         for template in range(3)
     ]
     first = showing._drawn(rows, 3, "k")
-    assert len({row["template"] for row in first}) == len({row["example_id"] for row in first}) == 3
+    assert len({row.template for row in first}) == len({row.example_id for row in first}) == 3
     assert len(showing._drawn(rows, 100, "k")) == 18
 
 

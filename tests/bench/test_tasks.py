@@ -9,9 +9,12 @@ import pytest
 import seqio
 from support.fake_source import FakeSource, simple_rows, write_rows
 
-from iml_jax.bench import mixtures, tasks
+from iml_jax.bench import cache_folders, caching, mixtures, tasks
 from iml_jax.bench.sources.corpora.source import PretrainingText
+from iml_jax.bench.variants import FewShot, MetaICL, ZeroShot
+from iml_jax.data import record_format
 from iml_jax.data import tokenizer as bpe
+from iml_jax.data.shards import RecordList, ShardPool
 from iml_jax.evaluation.metrics import answer_metrics as ours
 from iml_jax.foundation.errors import UserError
 
@@ -34,7 +37,7 @@ def test_examples_follow_the_token_rule(prepared):
     rows = list(task.get_dataset(split="test", shuffle=False).as_numpy_iterator())
     assert len(rows) == 4
     for row in rows:
-        source, target = row.prompt_text, row.target_text
+        source, target = (row[f"{side}_pretokenized"].decode() for side in ("inputs", "targets"))
         assert row["inputs"].tolist() == tokenizer.encode(source)
         assert row["targets"].tolist() == [*tokenizer.encode(" " + target), 2]
         # tokenised apart, read as one: what a model sees at inference is the same prefix
@@ -63,30 +66,62 @@ def test_a_corpus_is_its_text_exactly(prepared, tmp_path):
     assert tokenizer.decode(found[0]["targets"][:-1]) == texts[0]
 
 
-def test_blocks_hold_the_rows(prepared, tmp_path, monkeypatch):
-    """Cut anywhere, blocks give the rows that SeqIO gives; with several references, or no option."""
+# Name of a feature in SeqIO's elements -> its name in the records of a prepared directory.
+RECORDED = {
+    "inputs": record_format.PROMPT_IDS,
+    "targets": record_format.TARGET_IDS,
+    "inputs_pretokenized": record_format.PROMPT_TEXT,
+    "targets_pretokenized": record_format.TARGET_TEXT,
+    **{name: name for name in ("references", "options", "option_ids", "option_lengths")},
+    **{name: name for name in ("example_id", "template")},
+}
+
+
+@pytest.mark.parametrize("shots", [0, 3])
+def test_records_are_those_of_the_seqio_task(prepared, tmp_path, shots):
+    """The cache job, which does not use SeqIO, writes the features that the seqio.Task defines."""
     rng = np.random.default_rng()
-    words = ["red", "deep blue", "é", ""]
-    drawn = [
-        {"source": f"{n}?", "references": [str(n), *rng.choice(words, rng.integers(0, 3))]} for n in range(11)
-    ]
-    write_rows(tmp_path / "src", "a", "test", [*drawn, *simple_rows(12)])
-    planned, folder = prepared
-    names = (*tasks.SINGLE, *tasks.SEVERAL, *tasks.TOKENIZED)
-    monkeypatch.setattr(tasks, "_BLOCK_ROWS", int(rng.integers(1, 9)))
-    monkeypatch.setattr(tasks, "_BLOCK_BYTES", int(rng.integers(1, 400)))
-    rows = list(tasks.build_task(planned[0], folder, 3).get_dataset(split="test", shuffle=False))
-    task = tasks.build_task(planned[0], folder, 3, in_blocks=True)
-    blocks = task.preprocess_precache(task.source.get_dataset("test", shuffle=False))
-    sizes, found = [], []
-    for block in blocks.as_numpy_iterator():
-        sizes.append(block["texts"].shape[1])
-        found += tasks.rows_of(block, names)
-    assert len(rows) == len(found) == sum(sizes) == 23 and len(sizes) > 2
-    for row, mine in zip(rows, found, strict=True):
-        assert {name: np.atleast_1d(row[name].numpy()).tolist() for name in names} == {
-            name: list(values) for name, values in mine.items()
-        }
+    words = ["red ", "deep blue", "\u00e9 \u4e2d", "", "\ud83d lone", "a\u2028b", "  x  "]
+    for split in ("train", "test"):
+        drawn = [
+            {
+                "source": f"{rng.choice(words)}{n}?  ",
+                "references": [str(n), *rng.choice(words, rng.integers(3))],
+            }
+            for n in range(11)
+        ]
+        write_rows(tmp_path / "src", "a", split, [*drawn, *simple_rows(12, 20)])
+    _, folder = prepared
+    config = mixtures.MixtureConfig(
+        "m",
+        (FakeSource(str(tmp_path / "src")),),
+        train_prompts=MetaICL(shots, suffix_loss=True) if shots else ZeroShot(),
+        evaluation_prompts=(FewShot(shots) if shots else ZeroShot(),),
+    )
+    compared = 0
+    for planned in mixtures.plan(config):
+        job = caching.CacheJob(str(tmp_path / "out"), folder, seed=3, length=40)
+        caching.cache_task(job, caching.Work(planned, "key"))
+        task = tasks.build_task(planned, folder, seed=3, length=40)
+        written = cache_folders.read(tmp_path / "out", planned.name, "key")
+        for split in planned.caps:
+            pool = ShardPool(tmp_path / "out")
+            records = list(RecordList(pool, written[split].files))
+            pool.close()
+            defined = list(task.get_dataset(split=split, shuffle=False).as_numpy_iterator())
+            assert len(records) == len(defined) == written[split].examples
+            names = {RECORDED[name]: name for name in defined[0]}
+            if split == "train":
+                names = {name: names[name] for name in ("prompt_ids", "target_ids", "example_id", "template")}
+            for record, element in zip(records, defined, strict=True):
+                assert {name: np.ravel(record[name]).tolist() for name in names} == {
+                    name: np.ravel(element[theirs]).tolist() for name, theirs in names.items()
+                }
+                assert set(record) == set(names)
+                compared += 1
+            assert written[split].dropped == task.source.dropped[split]
+            assert written[split].demonstrations == task.source.demonstrations[split]
+    assert compared > 50
 
 
 def test_mixture_has_the_rates(prepared):
@@ -104,7 +139,7 @@ def test_a_users_mistake_outlives_tensorflow(prepared, tmp_path):
     with (tmp_path / "src/a.test.jsonl").open("a") as file:
         file.write("{\n")
     source = tasks.build_task(planned[0], folder, seed=0).source
-    assert [block["texts"].shape[1] for block in source.get_dataset("test", shuffle=False)] == [4]
+    assert len(list(source.get_dataset("test", shuffle=False))) == 4
     assert isinstance(source.failure, UserError)
     assert "a.test.jsonl:5" in str(source.failure)
 

@@ -106,7 +106,7 @@ def test_every_example_is_a_record_of_the_tasks_and_is_counted(make_prepared, op
     known = {}
     for task in tasks:
         for row in task.splits["train"]:
-            example = training_example(row["inputs"], row["targets"], LENGTH)
+            example = training_example(row["prompt_ids"], row["target_ids"], LENGTH)
             columns = [example[:, 0], example[:, 1], example[:, 2].astype(np.float32)]
             known[tuple(np.ascontiguousarray(column).tobytes() for column in columns)] = task.name
     loader = open_loader(prepared, CONFIG)
@@ -389,10 +389,10 @@ def test_a_missing_or_cut_shard_is_found_on_opening(prepared):
 @pytest.mark.parametrize(
     "row, message",
     [
-        ({"inputs": [5], "targets": []}, "record 0 lacks token ids"),
-        ({"targets": [5, 2]}, "record 0 lacks token ids"),
-        ({"inputs": [b"text"], "targets": [5, 2]}, "record 0 lacks token ids"),
-        ({"inputs": [], "targets": [2]}, "record 0 has no token to train on"),
+        ({"prompt_ids": [5], "target_ids": []}, "record 0 lacks token ids"),
+        ({"target_ids": [5, 2]}, "record 0 lacks token ids"),
+        ({"prompt_ids": [b"text"], "target_ids": [5, 2]}, "record 0 lacks token ids"),
+        ({"prompt_ids": [], "target_ids": [2]}, "record 0 has no token to train on"),
     ],
 )
 def test_unusable_records_name_their_place(make_prepared, open_loader, row, message, prefetch):

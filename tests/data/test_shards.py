@@ -30,8 +30,8 @@ def prepared(make_prepared):
 
 def same(found, expected):
     assert found.keys() == expected.keys()
-    np.testing.assert_array_equal(found["inputs"], expected["inputs"])
-    np.testing.assert_array_equal(found["targets"], expected["targets"])
+    np.testing.assert_array_equal(found["prompt_ids"], expected["prompt_ids"])
+    np.testing.assert_array_equal(found["target_ids"], expected["target_ids"])
     assert found["example_id"] == expected["example_id"]
 
 

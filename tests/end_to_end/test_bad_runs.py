@@ -40,14 +40,16 @@ def make_prepared_dir(directory: Path, seed: int) -> Path:
         return rng.integers(4, tokenizer.tokens, count)
 
     features = {"example_id": [b"0"], "template": [b""]}
-    rows = [{**features, "inputs": ids(9), "targets": np.append(ids(3), tokenizers.EOS)} for _ in range(40)]
+    rows = [
+        {**features, "prompt_ids": ids(9), "target_ids": np.append(ids(3), tokenizers.EOS)} for _ in range(40)
+    ]
     option = [np.array([*tokenizer.encode(f" {word}"), tokenizers.EOS]) for word in ("yes", "no")]
     asked = {
         **features,
-        "inputs": np.array(tokenizer.encode("what is the answer?")),
-        "targets": option[0],
-        "inputs_pretokenized": [b"what is the answer?"],
-        "targets_pretokenized": [b"yes"],
+        "prompt_ids": np.array(tokenizer.encode("what is the answer?")),
+        "target_ids": option[0],
+        "prompt_text": [b"what is the answer?"],
+        "target_text": [b"yes"],
         "references": [b"yes"],
         "options": [b"yes", b"no"],
         "option_ids": np.concatenate(option),

@@ -51,8 +51,8 @@ def random_rows(rng: np.random.Generator, count: int, low: int = 2, high: int = 
         targets = int(rng.integers(1, total))
         rows.append(
             {
-                "inputs": rng.integers(4, 1000, total - targets),
-                "targets": np.append(rng.integers(4, 1000, targets - 1), 2),
+                "prompt_ids": rng.integers(4, 1000, total - targets),
+                "target_ids": np.append(rng.integers(4, 1000, targets - 1), 2),
                 "example_id": [f"example-{number}".encode()],
                 "template": [b"synthetic"],
             }
@@ -92,7 +92,7 @@ def _write_task(directory: Path, task: SyntheticTask, rate: float, length: int) 
         for shard in range(task.shards):
             path = folder / f"{split}.array_record-{shard:05d}-of-{task.shards:05d}"
             files.append(_write_shard(directory, path, rows[shard :: task.shards]))
-        sizes = [(len(row.get("inputs", ())), len(row.get("targets", ()))) for row in rows]
+        sizes = [(len(row.get("prompt_ids", ())), len(row.get("target_ids", ()))) for row in rows]
         splits[split] = SplitEntry(
             files=tuple(files),
             examples=len(rows),

@@ -31,12 +31,12 @@ def record(
 
     option_ids = [answer_ids(option) for option in options]
     return {
-        "inputs": np.array(tokenizer.encode(prompt), np.int64),
-        "targets": np.array(answer_ids(references[0]), np.int64),
+        "prompt_ids": np.array(tokenizer.encode(prompt), np.int64),
+        "target_ids": np.array(answer_ids(references[0]), np.int64),
         "example_id": [f"{template}-{number}".encode()],
         "template": [template.encode()],
-        "inputs_pretokenized": [prompt.encode()],
-        "targets_pretokenized": [references[0].encode()],
+        "prompt_text": [prompt.encode()],
+        "target_text": [references[0].encode()],
         "references": [reference.encode() for reference in references],
         "options": [option.encode() for option in options],
         "option_ids": np.array([token for ids in option_ids for token in ids], np.int64),

@@ -70,7 +70,10 @@ def prepared(tmp_path_factory):
     rng = np.random.default_rng(7)
     rows = random_rows(rng, 60)
     for row in rows:
-        row["inputs"], row["targets"] = row["inputs"] % 60 + 4, np.append(row["targets"][:-1] % 60 + 4, 2)
+        row["prompt_ids"], row["target_ids"] = (
+            row["prompt_ids"] % 60 + 4,
+            np.append(row["target_ids"][:-1] % 60 + 4, 2),
+        )
     trained = write_prepared(directory, [SyntheticTask("bench:train:zero_shot", {"train": rows}, rate=1.0)])
     # Every process would import NLTK for Rouge-L.
     plain = tuple(dataclasses.replace(task, metric="exact_match") for task in asked.tasks)

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 # Files and folders of this package; ``versions.code_hashes`` of these is part of the partial results' keys.
 DECIDING = (
-    *("data/added_tokens.py", "data/records.py", "data/shards.py", "data/answer_extraction.py", "data/record_format.py"),
-    "data/tokenizer.py",
+    *(
+        f"data/{name}.py"
+        for name in ("added_tokens", "answer_extraction", "record_format", "records", "shards", "tokenizer")
+    ),
     "models",
     *(
         f"evaluation/engine/{name}.py"

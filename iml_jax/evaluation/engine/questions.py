@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from iml_jax.data import record_format
 from iml_jax.data.manifest import Manifest, TaskEntry
 from iml_jax.data.records import Features
 from iml_jax.data.shards import RecordList, ShardPool
-from iml_jax.data import record_format
 from iml_jax.foundation.errors import UserError
 
 
@@ -21,7 +21,8 @@ from iml_jax.foundation.errors import UserError
 class Question:
     """One evaluation record; ids without ``</s>`` in front, candidates' ids with ``</s>`` at their end.
 
-    ``cut`` tokens of a very long prompt are not stored (``data.record_format``); ``prompt`` is its whole text.
+    The last tokens of a very long prompt are stored (``data.record_format``), all but ``cut``; ``prompt`` is
+    the whole text.
     """
 
     task: str

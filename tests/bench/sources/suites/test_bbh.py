@@ -87,7 +87,7 @@ def test_task_and_prompt(tmp_path: Path) -> None:
         "Say whether the answer is here.\n\nMore of the instruction.\n\n"
         "Q: First?\nOptions:\n- yes\n- no\nA: yes\n\nQ: Second. [\nA: ] }\n\nQ: Third?\nA:"
     )
-    assert (row["references"], row["options"]) == ([b"yes"], [])
+    assert (row.references, row.options) == (("yes",), ())
 
 
 def test_chain_of_thought_is_the_published_prompt(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_chain_of_thought_is_the_published_prompt(tmp_path: Path) -> None:
     (row,) = prompted_examples(planned, "test", 0, collections.Counter())
     published = PROMPT.split("-----\n")[1].rstrip()
     assert row.prompt_text == f"{published}\n\nQ: Third?\nA: Let's think step by step."
-    assert (row["references"], row["options"]) == ([b"yes"], [])
+    assert (row.references, row.options) == (("yes",), ())
     assert source.settings() != BigBenchHard(str(tmp_path)).settings()
 
 

@@ -256,7 +256,7 @@ def test_which_rows_are_asked_and_which_shown(tmp_path: Path) -> None:
 
 
 def test_32_shots_are_cut_to_the_context_from_the_front(tmp_path: Path) -> None:
-    from iml_jax.bench.prompted_examples import Room
+    from iml_jax.bench.prompted_examples import TokenBudget
 
     rows = [{"goal": f"Goal {n} " + "word " * 90, "sol1": "yes", "sol2": "no", "label": 0} for n in range(40)]
     lines(tmp_path / "piqa/validation.jsonl", *rows)
@@ -265,9 +265,11 @@ def test_32_shots_are_cut_to_the_context_from_the_front(tmp_path: Path) -> None:
     )
     (planned,) = plan(config)
     shown: collections.Counter[str] = collections.Counter()
-    room = Room(lambda text: len(text.split()), 1000)
+    budget = TokenBudget(lambda text: len(text.split()), 1000)
     cut = list(
-        prompted_examples(planned, "validation", 0, collections.Counter(), room=room, demonstrations=shown)
+        prompted_examples(
+            planned, "validation", 0, collections.Counter(), budget=budget, demonstrations=shown
+        )
     )
     whole = list(prompted_examples(planned, "validation", 0, collections.Counter()))
     assert shown["shown"] + shown["left out to fit the row"] == 32 * 40
