@@ -27,17 +27,6 @@ from measuring import clocks, resident, timed
 
 HERE = Path(__file__).resolve().parent
 
-MIXTURE = """
-Mixture.name = "scale"
-Mixture.sources = (@SuperNaturalInstructions(), @Flan())
-SuperNaturalInstructions.data_dir = "{sources}/super_natural_instructions/tasks"
-SuperNaturalInstructions.split_dir = "{sources}/super_natural_instructions/splits"
-Flan.data_dir = "{sources}/flan"
-Vocabulary.directory = "{sources}/tokenizer"
-Prepare.output_dir = "{prepared}"
-Prepare.workers = {workers}
-"""
-
 
 class Watched:
     """A command and its children, with their peak memory."""
@@ -80,7 +69,9 @@ def prepare(directory: Path, workers: int, examples: int) -> None:
     """`iml prepare`, killed with half of the tasks done, and again to the end."""
     gin = directory / "scale.gin"
     prepared = directory / "prepared"
-    gin.write_text(MIXTURE.format(sources=directory / "sources", prepared=prepared, workers=workers))
+    gin.write_text(
+        scale_sources.MIXTURE.format(sources=directory / "sources", prepared=prepared, workers=workers)
+    )
     command = [sys.executable, "-m", "iml_jax.cli", "prepare", f"--gin_file={gin}"]
     total = 0
 

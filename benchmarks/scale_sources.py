@@ -27,6 +27,19 @@ _EVALUATION_INSTANCES = 100
 _COPIES = 10  # of a task whose records are written directly
 
 
+# What ``iml prepare`` makes of the sources that ``write`` writes.
+MIXTURE = """
+Mixture.name = "scale"
+Mixture.sources = (@SuperNaturalInstructions(), @Flan())
+SuperNaturalInstructions.data_dir = "{sources}/super_natural_instructions/tasks"
+SuperNaturalInstructions.split_dir = "{sources}/super_natural_instructions/splits"
+Flan.data_dir = "{sources}/flan"
+Vocabulary.directory = "{sources}/tokenizer"
+Prepare.output_dir = "{prepared}"
+Prepare.workers = {workers}
+"""
+
+
 class _Text:
     """Running text of Zipf-distributed made-up words; examples are pieces of it."""
 
@@ -135,8 +148,8 @@ def _write_flan(
         with (folder / f"flan2021_zsnoopt_train_{first:05d}.jsonl").open("w") as file:
             for owner, source, target in zip(owners, inputs, targets, strict=True):
                 row = {
-                    "prompt_ids": source,
-                    "target_ids": target,
+                    "inputs": source,
+                    "targets": target,
                     "task_source": "Flan2021",
                     "task_name": f"scale_{owner:04d}",
                     "template_type": "zs_noopt",

@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def note(output_dir: Path, name: str, error: Exception | None) -> None:
     """Notes a task's outcome where the process that started the job looks for it."""
     kind = "" if error is None else type(error).__name__
     text = json.dumps({"name": name, "kind": kind, "message": str(error or "")})
-    temporary = output_dir / _JOB / f".{os.getpid()}.tmp"
+    temporary = output_dir / _JOB / f".{uuid.uuid4().hex}.tmp"  # workers may be on several hosts
     key = hashlib.sha256(name.encode()).hexdigest()[:24]
     with contextlib.suppress(OSError):  # on a full disk; `finish` then misses the note and says so
         temporary.write_text(text, encoding="utf-8")

@@ -32,10 +32,9 @@ from iml_jax.storage.writing import check_writable, write_atomically
 KIND = "prepared directory"
 CODE_FORMAT = 8  # raise it whenever the same files would give other records
 _TRAINING_ROWS = 5_000  # of a task that a vocabulary is trained on
-# Each process of several costs its own import of TensorFlow, 5 s. Measured on 2 shared cores, the miniature
-# (73 tasks, 8,796 examples): one process 20 s of CPU and 41 s of wall clock, two processes 34 s and 51 s.
-_BYTES_PER_PROCESS = 2 << 20
-_BYTES_PER_SLICE = 64 << 20
+# Each further process costs its own imports (about 2 s).
+BYTES_PER_PROCESS = 2 << 20
+BYTES_PER_SLICE = 64 << 20
 _MOST_SLICES = 16
 Say = Callable[[str], None]
 
@@ -222,7 +221,7 @@ def choose_workers(config: PrepareConfig, work: Sequence[PlannedTask]) -> int:
     if config.workers:
         return config.workers
     size = sum(path.stat().st_size for path in {path for task in work for path in task.info.files})
-    return max(1, min(os.cpu_count() or 1, len(work), size // _BYTES_PER_PROCESS))
+    return max(1, min(os.cpu_count() or 1, len(work), size // BYTES_PER_PROCESS))
 
 
 def choose_slices(config: PrepareConfig, work: Sequence[PlannedTask]) -> dict[str, int]:
@@ -234,11 +233,11 @@ def choose_slices(config: PrepareConfig, work: Sequence[PlannedTask]) -> dict[st
     """
     sizes = _sizes(work)
     if config.pipeline_options:
-        return {name: min(_MOST_SLICES, 1 + int(size // _BYTES_PER_SLICE)) for name, size in sizes.items()}
+        return {name: min(_MOST_SLICES, 1 + int(size // BYTES_PER_SLICE)) for name, size in sizes.items()}
     workers = choose_workers(config, work)
     fair = sum(sizes.values()) / workers
     return {
-        name: min(workers, 1 + int(size // max(fair, _BYTES_PER_PROCESS))) if workers > 1 else 1
+        name: min(workers, 1 + int(size // max(fair, BYTES_PER_PROCESS))) if workers > 1 else 1
         for name, size in sizes.items()
     }
 
@@ -327,10 +326,6 @@ def held(output_dir: Path) -> Iterator[lease.Lease]:
 def _was_prepared(folder: Path) -> bool:
     """Whether a directory without a marker was written by ``iml prepare`` before there was one."""
     if (folder / manifests.FILE_NAME).exists():
-        try:
-            manifests.load(folder)
-        except UserError:
-            return False
-        return True
+        return manifests.is_manifest(folder)
     ours = {".lock", ".vocabulary.json", ".job", "cache", "tokenizer"}  # killed before its manifest
     return (folder / ".lock").is_file() and {path.name for path in folder.iterdir()} <= ours

@@ -1,11 +1,14 @@
-"""What a training step eats."""
+"""The batch of packed rows that a training step takes."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+# np.ndarray in the loader, jax.Array in the step; a sharding or a shape where a batch is only described.
+ArrayT = TypeVar("ArrayT")
 
 
-class Batch(NamedTuple):
+class Batch(NamedTuple, Generic[ArrayT]):
     """One global batch of packed rows; every field is [batch, length] (numpy or jax.Array).
 
     Attributes:
@@ -16,8 +19,8 @@ class Batch(NamedTuple):
       positions: int32, restart at 0 in every segment (OPT adds its offset 2 itself).
     """
 
-    inputs: Any
-    targets: Any
-    loss_weights: Any
-    segment_ids: Any
-    positions: Any
+    inputs: ArrayT
+    targets: ArrayT
+    loss_weights: ArrayT
+    segment_ids: ArrayT
+    positions: ArrayT

@@ -56,7 +56,7 @@ class LoaderConfig:
         check_seed("Loader.seed", self.seed)
 
 
-class Loader(Iterator[Batch]):
+class Loader(Iterator[Batch[np.ndarray]]):
     """Endless iterator over this host's rows of each global batch (numpy); made by ``make_loader``.
 
     ``state()`` and ``restore()`` are exact: after a restore the stream goes on with the very rows that
@@ -87,7 +87,7 @@ class Loader(Iterator[Batch]):
     def __iter__(self) -> Loader:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Batch[np.ndarray]:
         """The next batch: fields [batch_size / hosts, length].
 
         Raises:
@@ -405,7 +405,7 @@ class _BatchIterator(grain.DatasetIterator):
         self._rows = rows
         self._tasks = tasks
 
-    def __next__(self) -> tuple[Batch, np.ndarray]:
+    def __next__(self) -> tuple[Batch[np.ndarray], np.ndarray]:
         rows = [next(shard) for shard in self._parents for _ in range(self._rows)]
         tasks = np.concatenate([row["task"] for row in rows])
         return batch_of_rows(rows), np.bincount(tasks, minlength=self._tasks)

@@ -135,7 +135,7 @@ class Manifest:
 
 
 def save(manifest: Manifest, path: str | Path) -> None:
-    """Writes the manifest (a directory stands for its ``manifest.json``), whole or not at all.
+    """Writes the manifest (a directory stands for its ``manifest.json``), atomically.
 
     Raises:
       Fault: the file cannot be written.
@@ -160,6 +160,18 @@ def load(path: str | Path) -> Manifest:
     return _load(file.absolute(), (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
 
 
+def is_manifest(path: str | Path) -> bool:
+    """Whether a file was written by ``save`` of this version or an earlier one and is unchanged."""
+    try:
+        record = read_json(_file(path))
+    except UserError:
+        return False
+    if not isinstance(record, dict) or record.get("format") not in range(1, FORMAT + 1):
+        return False
+    expected = record.pop("fingerprint", None)
+    return expected == fingerprint_of(record)
+
+
 @functools.lru_cache(maxsize=2)  # a command asks several times
 def _load(file: Path, version: tuple[int, ...]) -> Manifest:
     """The manifest, read once for each ``version`` of the file."""
@@ -168,7 +180,9 @@ def _load(file: Path, version: tuple[int, ...]) -> Manifest:
     if not isinstance(record, dict):
         raise UserError(f"{file}: not a manifest (a JSON object is expected); {again}")
     if record.get("format") != FORMAT:
-        raise UserError(f"{file}: format {record.get('format')!r}, but this version reads {FORMAT}; {again}")
+        raise UserError(
+            f"{file}: prepared in format {record.get('format')!r}, but this version reads {FORMAT}; {again}"
+        )
     expected = record.pop("fingerprint", None)
     try:
         manifest = decode(Manifest, record, "manifest")

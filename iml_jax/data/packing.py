@@ -138,7 +138,7 @@ class _PackIterator(grain.DatasetIterator):
         self._next_row, self._counter = state["next_row"], state["counter"]
 
 
-def batch_of_rows(rows: Sequence[Mapping[str, Any]]) -> Batch:
+def batch_of_rows(rows: Sequence[Mapping[str, Any]]) -> Batch[np.ndarray]:
     """The ``Batch`` of packed rows, in their order; numpy, every field [rows, length], fresh memory."""
     tokens = np.stack([row["tokens"] for row in rows])
     segments = np.stack([row["tokens_segment_ids"] for row in rows])

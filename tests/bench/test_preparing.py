@@ -19,7 +19,7 @@ import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordReader
 from support.fake_source import FakeSource, simple_rows, write_rows
 
-from iml_jax.bench import cache_folders, caching, mixture_table, preparing
+from iml_jax.bench import cache_folders, caching, mixture_table, mixtures, preparing
 from iml_jax.bench.mixtures import MixtureConfig, PrepareConfig
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
@@ -27,6 +27,7 @@ from iml_jax.data.record_format import LONGEST_ROW
 from iml_jax.data.tokenizer import VocabularyConfig
 from iml_jax.evaluation.engine import questions
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.storage.sealed import fingerprint_of
 
 VOCABULARY = VocabularyConfig(size=300)
 
@@ -256,6 +257,22 @@ def test_directory_prepared_before_there_were_markers_is_taken(mixture, tmp_path
     assert prepare(mixture, out)[0] == first
 
 
+def test_a_directory_of_an_earlier_format_is_named_and_prepared_again(mixture, tmp_path):
+    out = tmp_path / "out"
+    first, _ = prepare(mixture, out)
+    record = json.loads((out / "manifest.json").read_text()) | {"format": 2}
+    record["fingerprint"] = fingerprint_of({k: v for k, v in record.items() if k != "fingerprint"})
+    for marked in (True, False):  # directories of the first revisions have no marker
+        (out / "manifest.json").write_text(json.dumps(record))
+        if not marked:
+            (out / ".iml_jax").unlink()
+        with pytest.raises(
+            UserError, match=r"prepared in format 2, but this version reads 3; run `iml prepare`"
+        ):
+            manifests.load(out)
+        assert prepare(mixture, out)[0] == first
+
+
 def test_empty_tasks_are_neither_trained_nor_evaluated(mixture, tmp_path):
     write_rows(tmp_path / "src", "b", "train", [{"source": "x:", "references": [" "]}] * 4)
     manifest, _ = prepare(mixture, tmp_path / "out")
@@ -300,13 +317,35 @@ def test_kill_and_run_again(mixture, tmp_path):
     assert ours == theirs
 
 
+def test_a_task_larger_than_a_fair_share_is_divided(mixture, tmp_path, monkeypatch):
+    write_rows(tmp_path / "src", "b", "train", simple_rows(600))
+    planned = mixtures.plan(mixture)
+
+    def slices(**changes):
+        chosen = preparing.choose_slices(PrepareConfig(str(tmp_path / "out"), **changes), planned)
+        return [chosen[f"fake:{name}:zero_shot"] for name in ("a", "b", "c")]
+
+    assert slices(workers=2) == [1, 1, 1]  # another process would cost more than the task
+    monkeypatch.setattr(preparing, "BYTES_PER_PROCESS", 1)
+    assert slices(workers=1) == [1, 1, 1]
+    assert slices(workers=2) == [1, 2, 1]
+    assert slices(workers=4) == [1, 4, 1]
+    assert slices(pipeline_options=("--runner=X",)) == [1, 1, 1]
+    monkeypatch.setattr(preparing, "BYTES_PER_SLICE", 10_000)
+    assert slices(pipeline_options=("--runner=X",))[1] > 2
+
+
 @pytest.mark.slow
 def test_several_processes_give_the_same(mixture, tmp_path):
+    write_rows(tmp_path / "src", "b", "train", simple_rows(600))
     one, _ = prepare(mixture, tmp_path / "one")
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     script = textwrap.dedent(KILLED).format(
         path=sys.path, source=str(tmp_path / "src"), out=str(tmp_path / "two")
     )
+    # One task is larger than a worker's fair share and is divided into slices.
     script = script.replace("workers=1", "workers=2")
+    script = script.replace("preparing.prepare(", "preparing.BYTES_PER_PROCESS = 1; preparing.prepare(")
     subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": path})
     assert manifests.load(tmp_path / "two") == one
+    assert files(tmp_path / "two") == files(tmp_path / "one")
