@@ -1,4 +1,4 @@
-"""Records of prompted examples: the token rule, batches of the tokenizer, and what a training record leaves out."""
+"""Records of prompted examples: the token rule, batches of the tokenizer, what a training record has."""
 
 from __future__ import annotations
 
