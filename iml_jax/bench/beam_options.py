@@ -7,14 +7,13 @@ import difflib
 from collections.abc import Sequence
 from typing import NoReturn
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-
+from iml_jax.bench.quiet_beam import beam
 from iml_jax.foundation import extras
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.suggestions import nearest
 
 _FLAG = "--pipeline_options"
+PipelineOptions = beam.options.pipeline_options.PipelineOptions
 _HERE = ("direct", "bundle", "fnapi", "prism", "dataflow", "dask", "interactive")
 
 

@@ -21,13 +21,13 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import apache_beam as beam
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from iml_jax.bench import beam_options, cache_folders
 from iml_jax.bench.mixtures import PlannedTask
 from iml_jax.bench.prompted_examples import Prompter, TokenBudget, sampled_examples
 from iml_jax.bench.prompting import PromptedExample
+from iml_jax.bench.quiet_beam import beam
 from iml_jax.bench.record_encoding import EncodedExample, encode
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import FileEntry, SplitEntry

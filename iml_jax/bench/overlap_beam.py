@@ -10,12 +10,12 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
 
 from iml_jax.bench import beam_options, overlap
 from iml_jax.bench.ngrams import Index, Words
 from iml_jax.bench.overlap import Hits, Side, Texts
+from iml_jax.bench.quiet_beam import beam
 from iml_jax.data.manifest import FileEntry
 from iml_jax.foundation.errors import Fault, UserError
 

@@ -13,6 +13,7 @@ from iml_jax import cli
 from iml_jax.bench import mixtures, showing
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.prompted_examples import prompted_examples
+from iml_jax.bench.prompting import PromptedExample
 from iml_jax.bench.variants import FewShot, ZeroShot
 from iml_jax.foundation.errors import UserError
 
@@ -57,7 +58,7 @@ def test_prompts_are_those_that_are_prepared(tmp_path: Path) -> None:
 
 def test_templates_take_turns() -> None:
     rows = [
-        {"example_id": str(row).encode(), "template": str(template).encode()}
+        PromptedExample("a?", "b", ("b",), (), example_id=str(row), template=str(template))
         for row in range(6)
         for template in range(3)
     ]

@@ -113,8 +113,8 @@ def damage(path, kind):
     elif kind == "footer":
         path.write_bytes(content[: 2**16 + 64] + bytes([255] * 20) + content[2**16 + 84 :])
     else:
-        at = content.index(b"example-")  # inside a record: its checksum no longer holds
-        path.write_bytes(content[:at] + b"EXAMPLE" + content[at + 7 :])
+        at = content.index(b"template")  # inside a record: its checksum no longer holds
+        path.write_bytes(content[:at] + b"TEMPLATE" + content[at + 8 :])
 
 
 @pytest.mark.parametrize(
