@@ -77,7 +77,7 @@ def _failed(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         # The reader (head, less) has left; keep the interpreter from flushing into the void at exit.
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # noqa: TID251
         return FAULT
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
         return _say(f"fault: {error.strerror or error}: {error.filename or 'while writing'}", FAULT)

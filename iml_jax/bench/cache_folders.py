@@ -6,16 +6,15 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from iml_jax.data.manifest import SplitEntry
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.storage import local
 from iml_jax.storage.decoding import decode
 from iml_jax.storage.reading import open_binary, read_json
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage.writing import atomic_file, write_atomically
 
 FILE_NAME = "prepared.json"
 LEASE = ".lease"  # of the prepared directory: who writes there holds it
@@ -71,30 +70,25 @@ def read(output_dir: Path, name: str, fingerprint: str) -> dict[str, SplitEntry]
 
 def replace(temporary: Path, folder: Path) -> None:
     """Puts a finished folder in the place of an older one; a kill in between leaves neither half-written."""
-    old = temporary.with_name(f"{temporary.name}.old.tmp")
-    if folder.exists():
-        folder.rename(old)
-    temporary.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    local.replace_directory(temporary, folder)
 
 
 def start(output_dir: Path) -> None:
     """Clears what a killed job left: unfinished folders and old notes."""
-    shutil.rmtree(output_dir / _JOB, ignore_errors=True)
+    local.remove_tree(output_dir / _JOB)
     for leftover in (output_dir / "cache").glob("*/*/.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    (output_dir / _JOB).mkdir(parents=True)
+        local.remove_tree(leftover)
+    local.make_directory(output_dir / _JOB)
 
 
 def note(output_dir: Path, name: str, error: Exception | None) -> None:
     """Notes a task's outcome where the process that started the job looks for it."""
     kind = "" if error is None else type(error).__name__
     text = json.dumps({"name": name, "kind": kind, "message": str(error or "")})
-    temporary = output_dir / _JOB / f".{uuid.uuid4().hex}.tmp"  # workers may be on several hosts
     key = hashlib.sha256(name.encode()).hexdigest()[:24]
-    with contextlib.suppress(OSError):  # on a full disk; `finish` then misses the note and says so
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(output_dir / _JOB / f"{key}.json")
+    file = output_dir / _JOB / f"{key}.json"
+    with contextlib.suppress(OSError), atomic_file(file) as stream:  # a full disk: `finish` misses the note
+        stream.write(text.encode())
 
 
 def noted(output_dir: Path) -> int:
@@ -110,7 +104,7 @@ def finish(output_dir: Path, expected: int) -> None:
       Fault: fewer than ``expected`` tasks left a note.
     """
     outcomes = [read_json(path) for path in (output_dir / _JOB).glob("*.json")]
-    shutil.rmtree(output_dir / _JOB, ignore_errors=True)
+    local.remove_tree(output_dir / _JOB)
     failures = sorted((o for o in outcomes if o["kind"]), key=lambda o: o["name"])
     if failures:
         others = len(failures) - 1

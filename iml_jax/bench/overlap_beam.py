@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import shutil
-import tempfile
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from iml_jax.bench.overlap import Hits, Side, Texts
 from iml_jax.bench.quiet_beam import beam
 from iml_jax.data.manifest import FileEntry
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.storage import local
+from iml_jax.storage.writing import atomic_file, write_atomically
 
 _ARRAYS = ("stream", "starts", "keys", "ends", "places", "filter", "wording")
 _Element = tuple[str, int, FileEntry]  # task, number of the shard's first record in its split, shard
@@ -36,11 +36,11 @@ def find(index: Index, directory: Path, trained: Sequence[Side], options: Sequen
       UserError: Beam refuses the options, or a shard is missing or damaged.
     """
     pipeline = beam_options.pipeline(options)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".leakage-", dir=directory))
-    except OSError as error:
-        raise Fault(f"{directory}: cannot be written: {error.strerror or error}") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(local.temporary_directory(directory, ".leakage-"))
+        except OSError as error:
+            raise Fault(f"{directory}: cannot be written: {error.strerror or error}") from error
         _save(index, folder)
         with pipeline:
             _ = (
@@ -54,8 +54,6 @@ def find(index: Index, directory: Path, trained: Sequence[Side], options: Sequen
         for note in sorted(folder.glob("error-*")):
             raise UserError(note.read_text("utf-8"))
         return {side.key: _kept(folder, side.key) for side in trained}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _elements(trained: Sequence[Side]) -> Iterator[_Element]:
@@ -71,9 +69,14 @@ def _merge(parts: Iterable[Hits]) -> Hits:
 
 
 def _save(index: Index, folder: Path) -> None:
-    (folder / "words").write_text("\n".join(index.words.listed()), encoding="utf-8")
+    write_atomically(folder / "words", "\n".join(index.words.listed()))
     for name in _ARRAYS:
-        np.save(folder / f"{name}.npy", getattr(index, name))
+        _save_array(folder / f"{name}.npy", getattr(index, name))
+
+
+def _save_array(file: Path, array: np.ndarray) -> None:
+    with atomic_file(file) as stream:  # a runner may do an element twice at once
+        np.save(stream, array)
 
 
 def _load(folder: Path) -> Index:
@@ -111,7 +114,7 @@ class _Scan(beam.DoFn):
             yield key, overlap.scan(self._index, enumerate(texts, start=first))
         except UserError as error:
             name = hashlib.sha256(shard.path.encode()).hexdigest()
-            Path(self._folder, f"error-{name}").write_text(str(error), "utf-8")
+            write_atomically(Path(self._folder, f"error-{name}"), str(error))
 
 
 class _Keep(beam.DoFn):
@@ -122,9 +125,6 @@ class _Keep(beam.DoFn):
 
     def process(self, element: tuple[str, Hits]) -> Iterator[str]:
         key, hits = element
-        file = _file(Path(self._folder), key)
-        # Under a name of its own first: a runner may do an element twice at once.
-        temporary = file.with_name(f"{uuid.uuid4().hex}.npy")
-        np.save(temporary, np.stack([getattr(hits, field.name) for field in dataclasses.fields(Hits)]))
-        temporary.replace(file)
+        arrays = [getattr(hits, field.name) for field in dataclasses.fields(Hits)]
+        _save_array(_file(Path(self._folder), key), np.stack(arrays))
         yield key

@@ -9,8 +9,6 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,11 @@ from iml_jax.checkpoints.model_card import model_card
 from iml_jax.checkpoints.tensors import DTYPES, TensorFiles, write_safetensors
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.tokenizer import EOS, PAD, Tokenizer
-from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import OptConfig
-from iml_jax.storage import lease, paths
+from iml_jax.storage import lease, local, paths
 from iml_jax.storage.reading import read_json
-from iml_jax.storage.writing import check_writable
+from iml_jax.storage.writing import check_writable, write_atomically
 
 MAX_SHARD_BYTES = 5_000_000_000
 Progress = Callable[[int, int], None]  # takes how many tensors are done, and of how many
@@ -141,13 +139,10 @@ def export(
 
     files = write_safetensors(folder, shapes, counted(), dtype=dtype, max_shard_bytes=max_shard_bytes)
     tokenizer.save(folder)
-    try:
-        _write_json(folder / "config.json", config_json(config, dtype, source))
-        _write_json(folder / "generation_config.json", generation_config_json(config, rows))
-        card = model_card(dataclasses.replace(config, vocab_rows=rows), dtype, updates, run_config)
-        (folder / "README.md").write_text(card, "utf-8")
-    except OSError as error:
-        raise Fault(f"{folder}: cannot be written: {error.strerror or error}") from error
+    _write_json(folder / "config.json", config_json(config, dtype, source))
+    _write_json(folder / "generation_config.json", generation_config_json(config, rows))
+    card = model_card(dataclasses.replace(config, vocab_rows=rows), dtype, updates, run_config)
+    write_atomically(folder / "README.md", card)
     return files
 
 
@@ -264,31 +259,14 @@ def staged(out: str | Path) -> Iterator[Path]:
     check_writable(target, "name another directory", directory=True)
     with lease.hold(target.with_name(f".{target.name}.lease"), f"the conversion to {out}") as held:
         _check_empty(target, out)
-        for left in target.parent.iterdir():  # by a conversion to the same place that was killed
-            if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}\.tmp", left.name):
-                shutil.rmtree(left, ignore_errors=True)
-        temporary = target.with_name(f".{target.name}.{held.token}.tmp")
-        try:
-            try:
-                temporary.mkdir()
-            except OSError as error:
-                raise Fault(f"{temporary}: cannot be made: {error.strerror or error}") from error
+        with local.replacing_directory(target, held) as temporary:
             yield temporary
-            held.check()
-            temporary.replace(target)  # POSIX lets an empty directory be replaced
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _check_empty(target, out)  # what somebody else put there meanwhile is not replaced
 
 
 def _check_empty(target: Path, out: str | Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{out}: exists already; remove it or name another directory")
-
-
-def clear(directory: Path) -> None:
-    """Empties a directory of ``staged``."""
-    for entry in directory.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _typed(content: Mapping[str, Any], name: str, kind: type, file: Path) -> Any:
@@ -305,4 +283,4 @@ def _typed(content: Mapping[str, Any], name: str, kind: type, file: Path) -> Any
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    write_atomically(file, json.dumps(content, indent=2) + "\n")

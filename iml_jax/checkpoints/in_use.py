@@ -23,7 +23,7 @@ from iml_jax.parallel.hosts import first_host_does
 from iml_jax.storage import holders, lease
 from iml_jax.storage.conditional import ConditionalFile
 from iml_jax.storage.reading import read_json
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage.writing import delete, write_atomically
 
 TRAINING_LEASE = ".training.lease"
 FOLDER = ".readers"
@@ -100,7 +100,7 @@ class NotInUse(ocp.checkpoint_managers.PreservationPolicy):
                     read.add(int(step))
                 else:
                     with contextlib.suppress(OSError):
-                        file.unlink()
+                        delete(file)
         if read:  # others may begin to read these
             remaining = [step for step in dropped if step not in read]
             write_atomically(self._folder / DELETING, json.dumps(remaining) + "\n")
@@ -111,4 +111,4 @@ def end_deleting(run_dir: Path) -> None:
     """The run deletes nothing more: call it when the deletions decided on are done."""
     if jax.process_index() == 0:
         with contextlib.suppress(OSError):
-            (run_dir / FOLDER / DELETING).unlink()
+            delete(run_dir / FOLDER / DELETING)

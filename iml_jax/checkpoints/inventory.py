@@ -19,12 +19,14 @@ import xxhash
 
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.reading import open_binary, read_json
+from iml_jax.storage.writing import atomic_file
 
 FILE = "inventory.json"
 FORMAT = 2  # 1 was an object of sizes by name
 ALGORITHM = "xxh3_128"
 _BLOCK = 1 << 20
-_PARTS = re.compile(r"inventory(\.[0-9]+)?\.json(\.tmp)?")
+# Temporary names that a killed process left: ``.NAME.NUMBER.tmp``, of older versions ``NAME.tmp``.
+_PARTS = re.compile(r"\.?inventory(\.[0-9]+)?\.json(\.[0-9]+)?(\.tmp)?")
 _THREADS = max(1, min(8, (os.cpu_count() or 1) // 2))
 
 
@@ -70,12 +72,8 @@ def write(step_directory: Path, host: int = 0, hosts: int = 1) -> None:
         content["sizes"] = sizes
     content["checksums"] = _checksums(step_directory, share(sizes, host, hosts))
     target = step_directory / (FILE if host == 0 else f"inventory.{host}.json")
-    temporary = target.with_name(f"{target.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:  # the directory must exist: it may have been removed
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)
+    with atomic_file(target) as file:  # the directory must exist: it may have been removed
+        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def compare_sizes(step_directory: Path) -> str:

@@ -11,7 +11,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from iml_jax.checkpoints.verifying import Damaged, Say, read_verified, say
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import first_host_says
-from iml_jax.storage import paths
+from iml_jax.storage import local, paths
 from iml_jax.storage.reading import read_json
 
 __all__ = ["CheckpointConfig", "CheckpointStore", "Restored", "restore_params"]
@@ -323,7 +322,7 @@ class CheckpointStore:
             for step in locate.steps_on_disk(self.folder):
                 place = self.folder / str(step)
                 if place in self._damaged or locate.damage(place):
-                    place.rename(_free_name(place))
+                    local.set_aside(place)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints: unusable steps set aside")
 
@@ -369,16 +368,11 @@ class _KeepMultiples(ocp.checkpoint_managers.PreservationPolicy):
         return [one.step % self._every == 0 for one in checkpoints]
 
 
-def _free_name(place: Path) -> Path:
-    names = (place.with_name(f"{place.name}.refused{suffix}") for suffix in ("", *range(1, 1000)))
-    return next(name for name in names if not name.exists())
-
-
 def _discard(unfinished: Path) -> None:
     """Removes what a failed save left, until the writes still in flight have stopped making it anew."""
     absent, deadline = 0, time.monotonic() + SETTLE_SECONDS
     while absent < 5 and time.monotonic() < deadline:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        local.remove_tree(unfinished)
         time.sleep(0.05)
         absent = 0 if unfinished.exists() else absent + 1
 

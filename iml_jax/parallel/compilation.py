@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,9 @@ import jax
 
 from iml_jax.config.paths import OptionalPath
 from iml_jax.foundation.errors import UserError
+from iml_jax.storage import local
 from iml_jax.storage.paths import absolute, check_local
+from iml_jax.storage.writing import delete
 
 _LOCK = ".lockfile"  # JAX's name for it; it locks each read and write of a cache with a limit on its size
 _LOCK_SECONDS = 10.0
@@ -73,10 +74,10 @@ def use_cache(config: CompilationConfig, say: Callable[[str], None] = _print) ->
     kind = hashlib.sha256(processor.encode()).hexdigest()[:12]
     try:
         folder = _base(config) / kind
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        local.make_directory(folder, 0o700)
         if not config.cache_dir:
             _check_private(folder)
-        with tempfile.TemporaryFile(dir=folder):
+        with local.temporary_file(folder):
             pass
         _remove_unfinished(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
@@ -139,4 +140,4 @@ def _remove_unfinished(folder: Path) -> None:
         names = {place.name for place in folder.iterdir()}
         for name in names:
             if name.endswith(_ENTRY) and name.removesuffix(_ENTRY) + _USED not in names:
-                (folder / name).unlink(missing_ok=True)
+                delete(folder / name)

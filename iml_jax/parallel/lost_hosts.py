@@ -9,7 +9,6 @@ import os
 import platform
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import jax
 
 from iml_jax.foundation.printing import one_line
+from iml_jax.storage import local
 
 MARGIN = 30  # seconds by which JAX's own limit lies above ours
 PATIENCE = 5.0  # seconds that a failing host waits until the others have heard of it
@@ -185,7 +185,7 @@ def abort_is_a_line(explain: Callable[[str], str]) -> Iterator[None]:
     """
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as printed:
+    with local.temporary_file() as printed:
 
         def text() -> str:
             printed.seek(0)

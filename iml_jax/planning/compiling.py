@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,8 @@ from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.planning import job as jobs
 from iml_jax.planning import worker
 from iml_jax.planning.job import Job
-from iml_jax.storage import sealed
+from iml_jax.storage import local, sealed
+from iml_jax.storage.writing import write_atomically
 
 Result = dict[str, Any]
 
@@ -113,9 +113,9 @@ class Compiler:
     def _one(self, titled: tuple[str, Job], running: _Running) -> Result:
         title, job = titled
         self._say(f"compiling {title}")
-        with tempfile.TemporaryDirectory(prefix="iml-plan-") as folder:
-            asked, answer, log = (Path(folder, name) for name in ("job.json", "result.json", "log.txt"))
-            asked.write_text(job.to_json(), encoding="utf-8")
+        with local.temporary_directory(prefix="iml-plan-") as folder, local.temporary_file() as log:
+            asked, answer = folder / "job.json", folder / "result.json"
+            write_atomically(asked, job.to_json())
             own = libtpu.of_worker()
             began = time.monotonic()
 
@@ -124,8 +124,7 @@ class Compiler:
                 self._say(f"still at {title}, {time.monotonic() - began:.0f} s{stage and ': '}{stage}")
 
             command = [sys.executable, "-m", "iml_jax.planning.worker", str(asked), str(answer)]
-            with log.open("wb") as errors:
-                status = running.run(command, errors, own, self.beat, still)
+            status = running.run(command, log, own, self.beat, still)
             if running.ended:
                 return {"status": "failed", "reason": "nobody waits for it", "seconds": 0.0}
             if status == 0 and answer.is_file():
@@ -191,13 +190,11 @@ def _stage(answer: Path) -> str:
         return ""
 
 
-def _last_words(log: Path, status: int) -> str:
+def _last_words(log: IO[bytes], status: int) -> str:
     """One line on how a worker ended: what libtpu called fatal, else its last line."""
-    lines = [
-        " ".join(line.split())
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    ]
+    log.seek(0)
+    text = log.read().decode("utf-8", errors="replace")
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if re.match(r"F\d{4} |.*(Check fail|FATAL|Segmentation)", line)]
     said = fatal or [line for line in lines if not line.startswith(("@", "***"))] or ["it said nothing"]
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
@@ -217,11 +214,6 @@ def _read(place: Path | None) -> Result | None:
 
 def _write(place: Path, result: Result) -> None:
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(sealed.seal(result)), encoding="utf-8")
-        part.replace(place)
-    except OSError as error:
-        raise Fault(
-            f"{place}: {error.strerror or error}; --cache=DIR keeps compilations elsewhere"
-        ) from error
+        write_atomically(place, json.dumps(sealed.seal(result)))
+    except Fault as error:
+        raise Fault(f"{error}; --cache=DIR keeps compilations elsewhere") from error

@@ -9,10 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import stat
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -41,18 +39,26 @@ def main(arguments: list[str]) -> int:
         }
     result["seconds"] = round(time.perf_counter() - started, 1)
     target = Path(arguments[1])
-    target.with_suffix(".part").write_text(json.dumps(result), encoding="utf-8")
-    target.with_suffix(".part").replace(target)
+    _write(target, json.dumps(result))
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    from iml_jax.storage.writing import atomic_file
+
+    with atomic_file(path) as file:  # which does not make the folder again that the parent has removed
+        file.write(text.encode())
 
 
 def _end_with_the_parent(folder: Path) -> None:
     """Waits until stdin, a pipe from the parent, is closed."""
     if not stat.S_ISFIFO(os.fstat(0).st_mode):
         return  # started by hand
+    from iml_jax.storage import local
+
     while os.read(0, 1):
         pass
-    shutil.rmtree(folder, ignore_errors=True)  # the parent's and, below it, ours
+    local.remove_tree(folder)  # the parent's and, below it, ours
     os._exit(1)
 
 
@@ -65,22 +71,23 @@ def _compile(job: Any, parent: Path, stage: Path) -> dict[str, Any]:
     import jax
 
     from iml_jax.planning import analysis, memory, programs
+    from iml_jax.storage import local
 
     if job.topology.kind == "cpu":
         jax.config.update("jax_num_cpu_devices", job.topology.devices)
     jax.config.update("jax_enable_compilation_cache", False)
-    stage.write_text("tracing the program", encoding="utf-8")
+    _write(stage, "tracing the program")
     try:
         mesh = programs.mesh_of(job)
     except jax.errors.JaxRuntimeError as error:
         return {"status": "refused", "reason": f"libtpu refuses {job.topology}: {str(error)[:300]}"}
     lowered = programs.lower(job, mesh)
-    stage.write_text("XLA compiles it", encoding="utf-8")
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
+    _write(stage, "XLA compiles it")
+    with local.temporary_directory(parent) as folder:
         began = time.perf_counter()
         statistics: dict[str, int] = {}
         try:
-            compiled = lowered.compile(compiler_options={"xla_dump_to": folder})
+            compiled = lowered.compile(compiler_options={"xla_dump_to": str(folder)})
             status: dict[str, Any] = {"status": "compiled"}
             statistics = analysis.statistics(compiled)
         except jax.errors.JaxRuntimeError as error:
@@ -89,8 +96,8 @@ def _compile(job: Any, parent: Path, stage: Path) -> dict[str, Any]:
                 return {"status": "failed", "reason": " ".join(str(error).split())[:600]}
             status = {"status": "does_not_fit", "needed_gib": found[0], "available_gib": found[1]}
         status["compile_seconds"] = round(time.perf_counter() - began, 1)
-        stage.write_text("reading what the compiler left", encoding="utf-8")
-        status.update(analysis.analyse(job, mesh, Path(folder), statistics))
+        _write(stage, "reading what the compiler left")
+        status.update(analysis.analyse(job, mesh, folder, statistics))
         status["devices"] = dataclasses.asdict(job.topology) | {"mesh": dict(mesh.shape)}
     return status
 

@@ -6,6 +6,7 @@ process, and nothing that can be read is lost.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,21 @@ def _truncate(path: Path, size: int) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); check its rights") from error
     except OSError as error:
         raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def open_at(path: Path, size: int) -> TextIO:
+    """Opens a file to append, after cutting it to its first ``size`` bytes; makes it where it is missing.
+
+    Raises:
+      Fault: it cannot be written.
+    """
+    try:
+        file = path.open("r+b" if path.exists() else "xb")
+        file.truncate(size)
+        file.seek(size)
+    except OSError as error:
+        raise Fault(f"{path}: cannot be written ({error.strerror or error})") from error
+    return io.TextIOWrapper(file, encoding="utf-8", newline="\n")
 
 
 def open_to_append(path: Path) -> TextIO:

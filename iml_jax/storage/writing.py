@@ -7,7 +7,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from iml_jax.foundation.errors import Fault, UserError
 
@@ -18,24 +22,61 @@ _NOT_THERE = (
 )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes ``text`` (UTF-8) to ``path`` through a temporary name beside it.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes ``content`` (text as UTF-8) to ``path`` through a temporary name beside it.
+
+    Directories above ``path`` that are missing are made.
 
     Raises:
       Fault: the file cannot be written (disk full, no permission); nothing half-written stays.
     """
-    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with atomic_file(path) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file open for writing that replaces ``path`` when the block ends, and is removed if the block raises.
+
+    The directory of ``path`` must exist: one that was removed meanwhile is not made again.
+
+    Raises:
+      OSError: it cannot be written; nothing half-written stays.
+    """
+    temporary = _temporary(path)
+    try:
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException:
         with contextlib.suppress(OSError):  # below a file, say
             temporary.unlink(missing_ok=True)
-        raise Fault(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a file atomically.
+
+    Raises:
+      OSError: ``source`` cannot be read, or ``target`` not be written.
+    """
+    with source.open("rb") as content, atomic_file(target) as file:
+        shutil.copyfileobj(content, file)
+
+
+def delete(path: Path) -> None:
+    """Deletes a file; one that is missing is deleted already.
+
+    Raises:
+      OSError: it cannot be deleted.
+    """
+    path.unlink(missing_ok=True)
 
 
 def check_writable(path: Path, remedy: str, *, directory: bool = False) -> None:
@@ -76,4 +117,5 @@ def check_writable(path: Path, remedy: str, *, directory: bool = False) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Random, since two threads, or processes of two machines, may write the same file at once.
+    return path.with_name(f".{path.name}.{secrets.randbelow(10**12)}.tmp")

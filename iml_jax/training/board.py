@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from iml_jax.foundation.errors import Fault
+from iml_jax.storage import local
 
 _VERSION = "brain.Event:2"  # of the event format; TensorBoard purges only events of this version
 _FLUSH_SECONDS = 60.0  # at most between an event and its flush, while events come
@@ -53,7 +54,7 @@ class Board:
         self._directory = directory
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         with self._faults():
-            directory.mkdir(parents=True, exist_ok=True)
+            local.make_directory(directory)
             # The name holds the second and the host: two processes within one second need one more part.
             self._file = EventsWriter(str(directory.absolute() / "events"), f".{os.getpid()}")
             self._flushed = time.monotonic()

@@ -18,7 +18,7 @@ from iml_jax.data.tokenizer import Tokenizer
 from iml_jax.foundation import versions
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.hosts import first_host_does
-from iml_jax.storage import lease, ownership
+from iml_jax.storage import lease, local, ownership
 from iml_jax.storage.reading import read_json, read_text
 from iml_jax.storage.writing import check_writable, write_atomically
 
@@ -151,7 +151,7 @@ def write_run(run_dir: Path, prepared_dir: Path, resolved: str, tokenizer: Token
         write_atomically(run_dir / "manifest.json", read_text(prepared_dir / "manifest.json"))
         if not (run_dir / "tokenizer").exists():
             tokenizer.save(run_dir / "tokenizer.tmp")
-            (run_dir / "tokenizer.tmp").replace(run_dir / "tokenizer")
+            local.replace_directory(run_dir / "tokenizer.tmp", run_dir / "tokenizer")
     except OSError as error:
         raise Fault(f"{run_dir}: cannot be written ({error.strerror or error})") from error
     write_atomically(run_dir / "environment.json", json.dumps(environment(), indent=2) + "\n")

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from iml_jax.foundation.errors import UserError
+from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.storage import journal
 
 STALLED = 1  # exit status: a fault, not the user's mistake
 
@@ -116,14 +117,14 @@ class Watchdog:
         if (self._run_dir / "config.gin").exists():  # before, our file would make the directory a stranger's
             path = self._run_dir / f"stacks.{self._host}.txt"
             try:
-                with path.open("a", encoding="utf-8") as file:
+                with journal.open_to_append(path) as file:
                     file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S%z')}: {late:.0f} s in {what}\n")
                     file.flush()
                     faulthandler.dump_traceback(file=file, all_threads=True)
                     file.write("\n")
                 where = f"; stacks of all threads are below and in {path}"
-            except OSError as error:
-                where = f"; stacks of all threads are below ({path}: {error.strerror or error})"
+            except (OSError, UserError, Fault) as error:
+                where = f"; stacks of all threads are below ({error})"
         self._say(f"host {self._host}: {what} has not ended for {late:.0f} s{where}")
         _dump_to(sys.stderr)
 

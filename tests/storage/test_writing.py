@@ -51,3 +51,44 @@ def test_rights_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             with pytest.raises(kind, match=os.strerror(number)):
                 check_writable(tmp_path / "x", "give another")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    for content in ("Ünicode", b"\xff"):
+        write_atomically(file, content)
+        assert file.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    with pytest.raises(KeyError), writing.atomic_file(file) as stream:
+        stream.write(b"half")
+        raise KeyError
+    assert file.read_bytes() == b"\xff"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    with writing.atomic_file(file) as first, writing.atomic_file(file) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert file.read_bytes() == b"first"  # its block ended last
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_only_write_atomically_makes_directories(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), writing.atomic_file(tmp_path / "gone" / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    write_atomically(tmp_path / "new" / "a", "text")
+    assert (tmp_path / "new" / "a").read_text() == "text"
+
+
+def test_copy_and_delete(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"new")
+    (tmp_path / "b").write_bytes(b"older")
+    writing.copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"new"
+    with pytest.raises(FileNotFoundError):
+        writing.copy(tmp_path / "missing", tmp_path / "b")
+    writing.delete(tmp_path / "a")
+    writing.delete(tmp_path / "a")  # missing: nothing to do
+    assert list(tmp_path.iterdir()) == [tmp_path / "b"]

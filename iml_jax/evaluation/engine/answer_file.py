@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.foundation.printing import json_line
-from iml_jax.storage import sealed
+from iml_jax.storage import journal, sealed
 from iml_jax.storage.reading import LINE_LIMIT, open_binary, parse_json
 from iml_jax.storage.writing import check_writable
 
@@ -37,7 +36,7 @@ class AnswerFile:
         self.path, self.settings_path = path, path.with_suffix(".settings.json")
         for place in (self.path, self.settings_path):
             check_writable(place, OTHER)
-        self._file: io.TextIOWrapper | None = None
+        self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -94,13 +93,7 @@ class AnswerFile:
         count, size = self._answered(prompts, source) if self.path.exists() else (0, 0)
         if not count:
             sealed.write_sealed(self.settings_path, {_WRITER: _SELF, **settings})
-        try:
-            file = self.path.open("r+b" if self.path.exists() else "xb")
-            self._file = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
-            file.truncate(size)
-            file.seek(size)
-        except OSError as error:
-            raise Fault(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        self._file = journal.open_at(self.path, size)
         return count
 
     def _answered(self, prompts: Iterable[str], source: str) -> tuple[int, int]:
@@ -134,7 +127,7 @@ class AnswerFile:
         Raises:
           Fault: the disk refuses.
         """
-        assert self._file is not None  # ``continued`` opened it
+        assert self._file is not None  # ``resume`` opened it
         try:
             for record in records:
                 self._file.write(json_line(record, self._file) + "\n")

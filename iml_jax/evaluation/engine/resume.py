@@ -19,8 +19,8 @@ from iml_jax.evaluation.engine.answering import Answered, Piece
 from iml_jax.evaluation.results import PREDICTIONS_CHECKSUM, predictions_of_lines
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.parallel.hosts import gather_json
-from iml_jax.storage import reading, sealed
-from iml_jax.storage.writing import write_atomically
+from iml_jax.storage import local, reading, sealed
+from iml_jax.storage.writing import delete, write_atomically
 
 SUFFIX = ".unfinished"
 _OURS = re.compile(r"-[0-9a-f]{12}\.jsonl(\.[0-9]+\.tmp)?$")  # of any format
@@ -124,8 +124,8 @@ class PartialResults:
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
                 if _OURS.search(path.name):
-                    path.unlink(missing_ok=True)
-            self._folder.rmdir()
+                    delete(path)
+            local.remove_empty_directory(self._folder)
 
     def _segments(self) -> list[Path]:
         if self._folder is None:

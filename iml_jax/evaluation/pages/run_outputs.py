@@ -19,7 +19,7 @@ from iml_jax.evaluation.metrics import levels
 from iml_jax.evaluation.pages import report
 from iml_jax.evaluation.results import Results
 from iml_jax.foundation.errors import UserError
-from iml_jax.storage.writing import check_writable
+from iml_jax.storage.writing import check_writable, copy, delete
 
 FOLDER = "evaluation"
 REPORT = "report.html"
@@ -172,9 +172,12 @@ def save_evaluation(run_dir: str | Path, found: Results, suite: str = "") -> tup
     known = _settings_in(file)
     if known is not None and known != found.metadata.get(settings.KEY):
         aside = result_file(run_dir, step, suite, settings.label_of(known))
-        with contextlib.suppress(FileNotFoundError):  # moved already, by a process killed since
-            results.predictions_path(file).replace(results.predictions_path(aside))
-        file.replace(aside)
+        # Predictions first, and the result deleted first: where it is, a process killed meanwhile left both.
+        with contextlib.suppress(FileNotFoundError):
+            copy(results.predictions_path(file), results.predictions_path(aside))
+        copy(file, aside)
+        delete(file)
+        delete(results.predictions_path(file))
     results.save(found, file)
     PartialResults(folder_of(file)).clear()
     start, _ = start_of_run(run_dir, found, suite)

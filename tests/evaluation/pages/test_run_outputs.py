@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 from support.compared_results import make_results
 from support.prepared_questions import make_questions
 
@@ -90,3 +91,34 @@ def test_training_keeps_the_plain_name_and_loses_no_result(tmp_path: Path) -> No
     assert run_outputs.saved_steps(tmp_path) == [4]
     run_outputs.save_evaluation(tmp_path, new)
     assert len(list((tmp_path / "evaluation").glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("operation", range(4))
+def test_a_result_that_is_moved_aside_survives_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: int
+) -> None:
+    file = run_outputs.result_file(tmp_path, 4)
+    results.save(a_result(4, count=1), file)
+    saved = results.predictions_path(file).read_bytes()
+    left = iter(range(operation))
+
+    def killed_at(name: str) -> None:
+        before = getattr(run_outputs, name)
+
+        def then(*paths: Path) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            before(*paths)
+
+        monkeypatch.setattr(run_outputs, name, then)
+
+    for name in ("copy", "delete"):
+        killed_at(name)
+    with pytest.raises(KeyboardInterrupt):
+        run_outputs.save_evaluation(tmp_path, a_result(4, count=2))
+    monkeypatch.undo()
+    run_outputs.save_evaluation(tmp_path, a_result(4, count=2))
+    aside = run_outputs.result_file(tmp_path, 4, "", settings.label_of({"count": 1}))
+    assert results.load(aside).metadata[settings.KEY] == {"count": 1}
+    assert results.predictions_path(aside).read_bytes() == saved
+    assert results.load(file).metadata[settings.KEY] == {"count": 2}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -34,8 +33,9 @@ from iml_jax.bench.sources.unifiedskg.source import UnifiedSKG
 from iml_jax.config.paths import SourcePath
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.foundation.seeds import check_seed
-from iml_jax.storage import lease
+from iml_jax.storage import lease, local
 from iml_jax.storage.reading import read_json
+from iml_jax.storage.writing import write_atomically
 
 MARKER = "miniature.json"
 _DOCUMENT = 64  # characters of a pre-training text: a sentence or two, as short as the tasks' prompts
@@ -165,22 +165,12 @@ def write_miniature(directory: Path, settings: Miniature) -> None:
         if _same(directory, files):  # written meanwhile
             return
         _check_ours(directory, files)
-        made = directory.with_name(f".{directory.name}.{held.token}.new")
-        old = directory.with_name(f".{directory.name}.{held.token}.old")
         try:
-            for name, content in files.items():
-                path = made / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            held.check()
-            if directory.exists():
-                directory.replace(old)
-            made.replace(directory)
+            with local.replacing_directory(directory, held, nonempty=True) as made:
+                for name, content in files.items():
+                    write_atomically(made / name, content)
         except OSError as error:
             raise Fault(f"{directory}: writing the miniature failed: {error}") from error
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_ours(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -10,7 +10,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from iml_jax.bench.sources.promptsource import template_worker as worker
 from iml_jax.bench.sources.promptsource.rendering import Rendered
 from iml_jax.bench.sources.promptsource.templates import PromptTemplate
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.storage import local
 
 _ROOT = str(Path(worker.__file__).parents[4])  # where iml_jax lies
 START = f"from {worker.__name__} import main; main()"
@@ -56,7 +56,7 @@ class _Process:
         # As multiprocessing's spawn: nothing of this process but its paths. No site, whose paths these are.
         # An editable installation finds iml_jax by an import hook, which is not among the paths.
         code = f"import sys; sys.path[:] = {[_ROOT, *sys.path]!r}; {START}"
-        with tempfile.TemporaryFile() as errors:
+        with local.temporary_file() as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-S", "-E", "-s", "-c", code],
                 stdin=subprocess.PIPE,
