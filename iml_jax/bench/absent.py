@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from iml_jax.bench import known_tasks, mixtures, roles
+from iml_jax.bench import known_tasks, roles, source_paths
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import Source
@@ -21,7 +21,7 @@ def notes(config: MixtureConfig, manifest: Manifest) -> Iterator[str]:
     """
     if config.train:
         return
-    for source in expand([mixtures.located(source, config.data_dir) for source in config.sources]):
+    for source in expand([source_paths.located(source, config.data_dir) for source in config.sources]):
         wanted = [name for name in expected(config, source) if config.asks(f"{source.name}:{name}")]
         here = {entry.task for entry in manifest.tasks if entry.benchmark == source.name}
         if gone := [name for name in wanted if name not in here]:

@@ -36,19 +36,31 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class LeakageConfig:
-    """What to audit.
+    """What to audit."""
 
-    Attributes:
-      prepared_dir: the prepared directory; leakage.json and leakage.txt are written there.
-      threshold: a pair is listed if more than this share of the evaluation task's examples overlap.
-      drop: the decisions made so far (Mixture.leakage_decisions); listed pairs without one are undecided.
-      ngrams: n-grams of the evaluation side held at once; more need more passes over the training side.
-    """
-
-    prepared_dir: RequiredPath
-    threshold: float = 0.01
-    drop: OptionalPath = ""
-    ngrams: int = 200_000_000
+    prepared_dir: RequiredPath = dataclasses.field(
+        metadata={"help": "the prepared directory; leakage.json and leakage.txt are written there."}
+    )
+    threshold: float = dataclasses.field(
+        default=0.01,
+        metadata={
+            "help": "a pair is listed if more than this share of the evaluation task's examples overlap."
+        },
+    )
+    drop: OptionalPath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "the decisions made so far (Mixture.leakage_decisions); listed pairs without one "
+            "are undecided."
+        },
+    )
+    ngrams: int = dataclasses.field(
+        default=200_000_000,
+        metadata={
+            "help": "n-grams of the evaluation side held at once; more need more passes over the "
+            "training side."
+        },
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import difflib
-import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-from iml_jax.bench import known_tasks, leakage_decisions, left_out, rates, roles, taxonomy
+from iml_jax.bench import (
+    known_tasks,
+    leakage_decisions,
+    left_out,
+    matching,
+    rates,
+    roles,
+    source_paths,
+    taxonomy,
+)
 from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.sources import expand
 from iml_jax.bench.sources.base import NothingFoundError, Source, TaskInfo
 from iml_jax.bench.subsets import Subset
-from iml_jax.bench.variants import MetaICL, Variant, ZeroShot
-from iml_jax.config.paths import OptionalPath, RequiredPath, rule_of
-from iml_jax.config.registry import fields_of
+from iml_jax.bench.variants import Variant, ZeroShot, check_prompts
+from iml_jax.config.paths import OptionalPath, RequiredPath
 from iml_jax.data.record_format import LONGEST_ROW
 from iml_jax.foundation.errors import UserError
 from iml_jax.foundation.seeds import check_seed
-from iml_jax.storage import paths
 
 ZERO_SHOT = ZeroShot()
 # What happens where a benchmark of ``proportions`` or ``shares`` trains on nothing.
@@ -34,65 +38,134 @@ class MixtureConfig:
     """Which tasks, and how much of each.
 
     Patterns are shell-style (``*``, ``?``, ``[...]``) and match ``benchmark:task``.
-
-    Attributes:
-      name: name of the mixture, as the manifest and SeqIO's registry carry it.
-      sources: the meta-datasets, e.g. (@SuperNaturalInstructions(), @PromptSource()).
-      data_dir: the folder that the sources' relative paths start from; empty is the working directory.
-      roles: who says what is trained on and evaluated: the benchmarks themselves (published), OPT-IML
-        (opt_iml), or OPT-IML-Max (opt_iml_max), which trains on every task.
-      train: patterns; a task of role ``train`` with a train split that matches one is trained on.
-      evaluate: patterns; a task of role ``train`` or ``evaluation`` that matches one is evaluated.
-      exclude: patterns; what matches is neither trained on nor evaluated.
-      subset: a part of the training tasks, for scaling studies.
-      train_prompts: the prompts to train on: @ZeroShot(), or @MetaICL() for demonstrations.
-      evaluation_prompts: each evaluated task is prepared with every one of these, e.g.
-        (@ZeroShot(), @FewShot()).
-      evaluation_set: evaluate only OPT-IML's validation set (dev) or its test set (test), where ``roles`` is
-        not published; empty: both.
-      evaluation_split: the split to evaluate where a task has both.
-      maximum_eta: examples of a task that count at most for its rate (OPT-IML paper, table 4).
-      benchmark_etas: the same for single benchmarks.
-      example_cap: examples of a train split kept at most, drawn at random (OPT-IML paper, table 1).
-      benchmark_caps: the same for single benchmarks.
-      evaluation_cap: prompts of an evaluation split kept at most, drawn at random; 0 keeps all.
-      development_cap: the same for the tasks of OPT-IML's validation set, where ``roles`` is not published;
-        these are also no more than the split has examples (OPT-IML section 2.4).
-      proportions: benchmark -> its share before normalisation (OPT-IML paper, table 5), among the benchmarks
-        that ``shares`` does not name.
-      shares: benchmark -> its exact part of the training stream, e.g. {"pretrain": 0.05, "reasoning": 0.01};
-        everything else gets the rest.
-      smoothing: exponent of the rates before proportions; 1 leaves them, 0 makes all tasks alike.
-      leakage_decisions: a file of which side of overlapping pairs of tasks to drop (docs/leakage.md).
-      equal_categories: give every category of a benchmark an equal part of the benchmark's share.
-      missing: what happens where a benchmark of ``proportions`` or ``shares`` trains on nothing: "stop" with
-        an error, or "renormalise": it is left out and reported, and the others share what it would get.
     """
 
-    name: str
-    sources: tuple[Source, ...]
-    data_dir: OptionalPath = ""
-    roles: str = dataclasses.field(default=roles.PUBLISHED, metadata={"choices": roles.ROLES})
-    train: tuple[str, ...] = ("*",)
-    evaluate: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-    subset: Subset = dataclasses.field(default_factory=Subset)
-    train_prompts: Variant = ZERO_SHOT
-    evaluation_prompts: tuple[Variant, ...] = (ZERO_SHOT,)
-    evaluation_set: str = dataclasses.field(default="", metadata={"choices": ("", "dev", "test")})
-    evaluation_split: str = dataclasses.field(default="test", metadata={"choices": ("test", "validation")})
-    maximum_eta: int = 4096
-    benchmark_etas: dict[str, int] = dataclasses.field(default_factory=dict)
-    example_cap: int = 100_000
-    benchmark_caps: dict[str, int] = dataclasses.field(default_factory=lambda: {"flan": 30_000})
-    evaluation_cap: int = 0
-    development_cap: int = 250
-    proportions: dict[str, float] = dataclasses.field(default_factory=dict)
-    shares: dict[str, float] = dataclasses.field(default_factory=dict)
-    smoothing: float = 1.0
-    equal_categories: bool = False
-    leakage_decisions: OptionalPath = ""
-    missing: str = dataclasses.field(default=STOP, metadata={"choices": MISSING})
+    name: str = dataclasses.field(
+        metadata={"help": "name of the mixture, as the manifest and SeqIO's registry carry it."}
+    )
+    sources: tuple[Source, ...] = dataclasses.field(
+        metadata={"help": "the meta-datasets, e.g. (@SuperNaturalInstructions(), @PromptSource())."}
+    )
+    data_dir: OptionalPath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "the folder that the sources' relative paths start from; empty is the working directory."
+        },
+    )
+    roles: str = dataclasses.field(
+        default=roles.PUBLISHED,
+        metadata={
+            "help": "who says what is trained on and evaluated: the benchmarks themselves "
+            "(published), OPT-IML (opt_iml), or OPT-IML-Max (opt_iml_max), which trains on "
+            "every task.",
+            "choices": roles.ROLES,
+        },
+    )
+    train: tuple[str, ...] = dataclasses.field(
+        default=("*",),
+        metadata={
+            "help": "patterns; a task of role ``train`` with a train split that matches one is trained on."
+        },
+    )
+    evaluate: tuple[str, ...] = dataclasses.field(
+        default=("*",),
+        metadata={
+            "help": "patterns; a task of role ``train`` or ``evaluation`` that matches one is evaluated."
+        },
+    )
+    exclude: tuple[str, ...] = dataclasses.field(
+        default=(), metadata={"help": "patterns; what matches is neither trained on nor evaluated."}
+    )
+    subset: Subset = dataclasses.field(
+        default_factory=Subset, metadata={"help": "a part of the training tasks, for scaling studies."}
+    )
+    train_prompts: Variant = dataclasses.field(
+        default=ZERO_SHOT,
+        metadata={"help": "the prompts to train on: @ZeroShot(), or @MetaICL() for demonstrations."},
+    )
+    evaluation_prompts: tuple[Variant, ...] = dataclasses.field(
+        default=(ZERO_SHOT,),
+        metadata={
+            "help": "each evaluated task is prepared with every one of these, e.g. (@ZeroShot(), @FewShot())."
+        },
+    )
+    evaluation_set: str = dataclasses.field(
+        default="",
+        metadata={
+            "help": "evaluate only OPT-IML's validation set (dev) or its test set (test), where "
+            "``roles`` is not published; empty: both.",
+            "choices": ("", "dev", "test"),
+        },
+    )
+    evaluation_split: str = dataclasses.field(
+        default="test",
+        metadata={"help": "the split to evaluate where a task has both.", "choices": ("test", "validation")},
+    )
+    maximum_eta: int = dataclasses.field(
+        default=4096,
+        metadata={"help": "examples of a task that count at most for its rate (OPT-IML paper, table 4)."},
+    )
+    benchmark_etas: dict[str, int] = dataclasses.field(
+        default_factory=dict, metadata={"help": "the same for single benchmarks."}
+    )
+    example_cap: int = dataclasses.field(
+        default=100_000,
+        metadata={
+            "help": "examples of a train split kept at most, drawn at random (OPT-IML paper, table 1)."
+        },
+    )
+    benchmark_caps: dict[str, int] = dataclasses.field(
+        default_factory=lambda: {"flan": 30_000}, metadata={"help": "the same for single benchmarks."}
+    )
+    evaluation_cap: int = dataclasses.field(
+        default=0,
+        metadata={"help": "prompts of an evaluation split kept at most, drawn at random; 0 keeps all."},
+    )
+    development_cap: int = dataclasses.field(
+        default=250,
+        metadata={
+            "help": "the same for the tasks of OPT-IML's validation set, where ``roles`` is not "
+            "published; these are also no more than the split has examples (OPT-IML section "
+            "2.4)."
+        },
+    )
+    proportions: dict[str, float] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "help": "benchmark -> its share before normalisation (OPT-IML paper, table 5), among the "
+            "benchmarks that ``shares`` does not name."
+        },
+    )
+    shares: dict[str, float] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "help": 'benchmark -> its exact part of the training stream, e.g. {"pretrain": 0.05, '
+            '"reasoning": 0.01}; everything else gets the rest.'
+        },
+    )
+    smoothing: float = dataclasses.field(
+        default=1.0,
+        metadata={
+            "help": "exponent of the rates before proportions; 1 leaves them, 0 makes all tasks alike."
+        },
+    )
+    equal_categories: bool = dataclasses.field(
+        default=False,
+        metadata={"help": "give every category of a benchmark an equal part of the benchmark's share."},
+    )
+    leakage_decisions: OptionalPath = dataclasses.field(
+        default="",
+        metadata={"help": "a file of which side of overlapping pairs of tasks to drop (docs/leakage.md)."},
+    )
+    missing: str = dataclasses.field(
+        default=STOP,
+        metadata={
+            "help": "what happens where a benchmark of ``proportions`` or ``shares`` trains on "
+            'nothing: "stop" with an error, or "renormalise": it is left out and '
+            "reported, and the others share what it would get.",
+            "choices": MISSING,
+        },
+    )
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.]+", self.name):
@@ -127,7 +200,7 @@ class MixtureConfig:
                 'Mixture.roles = "opt_iml" as well'
             )
         rates.check(self.proportions, self.shares)
-        _check_prompts(self.train_prompts, self.evaluation_prompts)
+        check_prompts(self.train_prompts, self.evaluation_prompts)
 
     def eta(self, benchmark: str) -> int:
         """The maximum eta of a benchmark's tasks."""
@@ -135,26 +208,35 @@ class MixtureConfig:
 
     def asks(self, key: str) -> bool:
         """Whether the patterns let a task (``benchmark:task``) be evaluated."""
-        return _matches(self.evaluate, key) and not _matches(self.exclude, key)
+        return matching.matches(self.evaluate, key) and not matching.matches(self.exclude, key)
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
-    """How and where the tasks are prepared.
+    """How and where the tasks are prepared."""
 
-    Attributes:
-      output_dir: the prepared directory; what is unchanged in it is kept. Beam workers must see it too.
-      length: row length in tokens for which left truncation is counted.
-      seed: decides the delimiters and demonstrations of the prompts, and which prompts are drawn.
-      workers: processes; 0 chooses by the number of processors and the size of the work.
-      pipeline_options: Beam's own, e.g. ("--runner=FlinkRunner",); they replace ``workers``.
-    """
-
-    output_dir: RequiredPath
-    length: int = 2048
-    seed: int = 0
-    workers: int = 0
-    pipeline_options: tuple[str, ...] = ()
+    output_dir: RequiredPath = dataclasses.field(
+        metadata={
+            "help": "the prepared directory; what is unchanged in it is kept. Beam workers must see it too."
+        }
+    )
+    length: int = dataclasses.field(
+        default=2048, metadata={"help": "row length in tokens for which left truncation is counted."}
+    )
+    seed: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "decides the delimiters and demonstrations of the prompts, and which prompts are drawn."
+        },
+    )
+    workers: int = dataclasses.field(
+        default=0,
+        metadata={"help": "processes; 0 chooses by the number of processors and the size of the work."},
+    )
+    pipeline_options: tuple[str, ...] = dataclasses.field(
+        default=(),
+        metadata={"help": 'Beam\'s own, e.g. ("--runner=FlinkRunner",); they replace ``workers``.'},
+    )
 
     def __post_init__(self) -> None:
         if self.length < 2:
@@ -237,45 +319,18 @@ def offered(config: MixtureConfig) -> list[tuple[Source, TaskInfo]]:
 
 def _offered(config: MixtureConfig) -> tuple[list[tuple[Source, TaskInfo]], dict[str, str]]:
     """The tasks listed, and the benchmarks without a task that the mixture may go without -> why."""
-    sources = [located(source, config.data_dir) for source in config.sources]
+    sources = [source_paths.located(source, config.data_dir) for source in config.sources]
     listed: list[tuple[Source, TaskInfo]] = []
     absent: dict[str, str] = {}
     for source in expand(sources):
         try:
-            _check_folder(source)
+            source_paths.check_folder(source)
             listed += ((source, info) for info in source.tasks())
         except NothingFoundError as error:
             if config.missing == STOP:
                 raise
             absent[source.name] = str(error)
     return listed, {name: why for name, why in absent.items() if name not in {s.name for s, _ in listed}}
-
-
-def _check_folder(source: Source) -> None:
-    """NothingFoundError where the folder of a source's rows is not there at all."""
-    folder = getattr(source, "data_dir", "")
-    if folder and not Path(folder).exists():
-        raise NothingFoundError(
-            f"{type(source).__name__}.data_dir = {folder}: no such folder; check the path"
-        )
-
-
-def located(source: Source, data_dir: str) -> Source:
-    """The source with its paths absolute; relative ones start at ``data_dir``, or the working directory."""
-    if not dataclasses.is_dataclass(source):
-        return source
-    given = paths_of(source)
-    return dataclasses.replace(
-        source, **{field: str(paths.absolute(Path(data_dir, path))) for field, path in given.items()}
-    )
-
-
-def paths_of(source: Source) -> dict[str, str]:
-    """The fields of a source that bind a path -> the path."""
-    if not dataclasses.is_dataclass(source):
-        return {}
-    named = [field for field, info in fields_of(type(source)).items() if rule_of(info.hint)]
-    return {field: getattr(source, field) for field in named if getattr(source, field)}
 
 
 def plan(config: MixtureConfig) -> tuple[PlannedTask, ...]:
@@ -307,8 +362,8 @@ def survey(config: MixtureConfig) -> Survey:
     keys = [use.info.key for use in uses]
     for field in ("train", "evaluate", "exclude"):
         patterns = (each for each in getattr(config, field) if each.partition(":")[0] not in absent)
-        _check_patterns(f"Mixture.{field}", patterns, keys)
-    _check_patterns("Subset.always", config.subset.always, keys)
+        matching.check(f"Mixture.{field}", patterns, keys)
+    matching.check("Subset.always", config.subset.always, keys)
     trained = _trained(config, uses)
     planned = [task for use in uses for task in _planned(config, use, use.info.key in trained)]
     if not planned:
@@ -352,7 +407,7 @@ def _why_not(config: MixtureConfig, use: roles.Use) -> str:
     info = use.info
     if not info.splits:
         return "no split or no template of it can be used"
-    if _matches(config.exclude, info.key):
+    if matching.matches(config.exclude, info.key):
         return "Mixture.exclude names it"
     if not use.trained and not use.evaluated:
         known = known_tasks.lookup(info.benchmark, info.task)
@@ -362,7 +417,7 @@ def _why_not(config: MixtureConfig, use: roles.Use) -> str:
         return (
             chosen if config.roles == roles.PUBLISHED else f"Mixture.roles = {config.roles} does not use it"
         )
-    if use.trained and "train" in info.splits and _matches(config.train, info.key):
+    if use.trained and "train" in info.splits and matching.matches(config.train, info.key):
         return "Subset does not choose it"
     return "Mixture.train and Mixture.evaluate ask for no split that it has"
 
@@ -374,12 +429,16 @@ def _trained(config: MixtureConfig, uses: Sequence[roles.Use]) -> set[str]:
         for use in uses
         if use.trained
         and "train" in use.info.splits
-        and _matches(config.train, use.info.key)
-        and not _matches(config.exclude, use.info.key)
+        and matching.matches(config.train, use.info.key)
+        and not matching.matches(config.exclude, use.info.key)
     ]
     apart = {use.info.key for use in wanted if use.info.benchmark in (*config.shares, *roles.CORPORA)}
     free = [use for use in wanted if use.info.key not in apart]
-    always = {use.info.key for use in free if use.development or _matches(config.subset.always, use.info.key)}
+    always = {
+        use.info.key
+        for use in free
+        if use.development or matching.matches(config.subset.always, use.info.key)
+    }
     return apart | config.subset.choose([use.info for use in free], always)
 
 
@@ -437,33 +496,3 @@ def _evaluation_split(config: MixtureConfig, use: roles.Use) -> str:
         return ""
     order = (config.evaluation_split, "test", "validation")
     return next((split for split in order if split in use.info.splits), "")
-
-
-def _matches(patterns: Iterable[str], key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
-
-
-def _check_patterns(field: str, patterns: Iterable[str], keys: Sequence[str]) -> None:
-    for pattern in patterns:
-        if pattern != "*" and not fnmatch.filter(keys, pattern):
-            near = difflib.get_close_matches(pattern, keys, n=1, cutoff=0.3)
-            hint = f"; the nearest is {near[0]!r}" if near else ""
-            raise UserError(f"{field}: the pattern {pattern!r} matches no task{hint} (see `iml tasks`)")
-
-
-def _check_prompts(train: Variant, evaluation: Sequence[Variant]) -> None:
-    """UserError where variants cannot stand side by side."""
-    for variant in evaluation:
-        if isinstance(variant, MetaICL):
-            raise UserError(
-                "Mixture.evaluation_prompts: @MetaICL() is for training; show @FewShot() when evaluating"
-            )
-    if not evaluation or len(set(evaluation)) != len(evaluation):
-        raise UserError("Mixture.evaluation_prompts: at least one variant, and none of them twice")
-    variants = {train, *evaluation}
-    names = collections.Counter(variant.name for variant in variants)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise UserError(
-            f"Mixture: two variants of the prompts are called {twice[0]} (they differ in what the name does "
-            "not tell); keep one"
-        )

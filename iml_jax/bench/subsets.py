@@ -17,21 +17,25 @@ class Subset:
     """Trains on a part of the tasks; benchmarks with a fixed share (``Mixture.shares``) are not touched.
 
     With the same seed, the 16 tasks are among the 64, and the 4 categories among the 16.
-
-    Attributes:
-      tasks: tasks to train on, those of ``always`` among them; 0 takes all.
-      categories: categories to train on; 0 takes all.
-      always: patterns of ``benchmark:task`` that every subset holds.
-      first_categories: come before all others, as far as the mixture has them; these follow by decreasing
-        number of tasks.
-      seed: another seed makes another order of the tasks.
     """
 
-    tasks: int = 0
-    categories: int = 0
-    always: tuple[str, ...] = ()
-    first_categories: tuple[str, ...] = ("Question Answering", "Summarization", "Dialogue Generation")
-    seed: int = 0
+    tasks: int = dataclasses.field(
+        default=0, metadata={"help": "tasks to train on, those of ``always`` among them; 0 takes all."}
+    )
+    categories: int = dataclasses.field(default=0, metadata={"help": "categories to train on; 0 takes all."})
+    always: tuple[str, ...] = dataclasses.field(
+        default=(), metadata={"help": "patterns of ``benchmark:task`` that every subset holds."}
+    )
+    first_categories: tuple[str, ...] = dataclasses.field(
+        default=("Question Answering", "Summarization", "Dialogue Generation"),
+        metadata={
+            "help": "come before all others, as far as the mixture has them; these follow by "
+            "decreasing number of tasks."
+        },
+    )
+    seed: int = dataclasses.field(
+        default=0, metadata={"help": "another seed makes another order of the tasks."}
+    )
 
     def __post_init__(self) -> None:
         for field in ("tasks", "categories"):

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from iml_jax.bench import left_out, mixtures
+from iml_jax.bench import left_out, source_paths
 from iml_jax.bench.left_out import LeftOut, Thing
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import BrokenTask, NothingFoundError, Source, TaskInfo
@@ -113,7 +113,7 @@ def counted(config: MixtureConfig, listed: Iterable[tuple[Source, TaskInfo]]) ->
     ]
     if config.data_dir:
         folder = paths.absolute(Path(config.data_dir))
-        sources = [mixtures.located(source, config.data_dir) for source in config.sources]
+        sources = [source_paths.located(source, config.data_dir) for source in config.sources]
         found += (thing("data_dir", path, why, None) for path, why in beside(folder, sources).items())
     return left_out.counted(found)
 
@@ -125,7 +125,7 @@ def beside(folder: Path, sources: Iterable[Source]) -> dict[Path, str]:
       folder: holds the folders of the benchmarks.
       sources: what reads them, with absolute paths.
     """
-    read = {Path(path) for source in sources for path in mixtures.paths_of(source).values()}
+    read = {Path(path) for source in sources for path in source_paths.paths_of(source).values()}
     found: dict[Path, str] = {}
     left = [folder]
     while left:
@@ -145,7 +145,7 @@ def note(mixture: MixtureConfig) -> str:
     Sources without a word of their own are left out: they would have to be listed once more.
     """
     unread: dict[Path, str] = {}
-    for source in (mixtures.located(source, mixture.data_dir) for source in mixture.sources):
+    for source in (source_paths.located(source, mixture.data_dir) for source in mixture.sources):
         try:
             unread |= source.unread() or {}
             unread |= source.missing()

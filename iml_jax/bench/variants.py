@@ -6,8 +6,10 @@ A variant is part of a SeqIO task's name: ``benchmark:task:zero_shot``, ``:five_
 from __future__ import annotations
 
 import abc
+import collections
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import ClassVar
 
 from iml_jax.bench.example import Example
@@ -58,13 +60,12 @@ class Variant(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class ZeroShot(Variant):
-    """No demonstrations.
+    """No demonstrations."""
 
-    Attributes:
-      options_block: list the options of a classification task after its input, where that does not.
-    """
-
-    options_block: bool = False
+    options_block: bool = dataclasses.field(
+        default=False,
+        metadata={"help": "list the options of a classification task after its input, where that does not."},
+    )
 
     @property
     def name(self) -> str:
@@ -74,23 +75,30 @@ class ZeroShot(Variant):
 
 @dataclasses.dataclass(frozen=True)
 class FewShot(Variant):
-    """The same number of demonstrations in every prompt (OPT-IML section 4.1).
+    """The same number of demonstrations in every prompt (OPT-IML section 4.1)."""
 
-    Attributes:
-      shots: demonstrations a prompt.
-      separators: what may stand between demonstrations; of several, one is drawn for each example.
-      answer_tokens: positions that demonstrations leave to an answer that is generated.
-      options_block: as ``ZeroShot.options_block``, in the demonstrations too.
-      evaluated_rows: a task without rows of its own to show (none to train on, no positive examples, no
-        validation split beside the one evaluated) shows other examples of the evaluated split, never the
-        example itself; else it is not evaluated in this variant.
-    """
-
-    shots: int = 5
-    separators: tuple[str, ...] = DEFAULT_SEPARATORS
-    answer_tokens: int = 256
-    options_block: bool = False
-    evaluated_rows: bool = False
+    shots: int = dataclasses.field(default=5, metadata={"help": "demonstrations a prompt."})
+    separators: tuple[str, ...] = dataclasses.field(
+        default=DEFAULT_SEPARATORS,
+        metadata={
+            "help": "what may stand between demonstrations; of several, one is drawn for each example."
+        },
+    )
+    answer_tokens: int = dataclasses.field(
+        default=256, metadata={"help": "positions that demonstrations leave to an answer that is generated."}
+    )
+    options_block: bool = dataclasses.field(
+        default=False, metadata={"help": "as ``ZeroShot.options_block``, in the demonstrations too."}
+    )
+    evaluated_rows: bool = dataclasses.field(
+        default=False,
+        metadata={
+            "help": "a task without rows of its own to show (none to train on, no positive examples, "
+            "no validation split beside the one evaluated) shows other examples of the "
+            "evaluated split, never the example itself; else it is not evaluated in this "
+            "variant."
+        },
+    )
 
     demanding: ClassVar[bool] = True
 
@@ -128,20 +136,25 @@ class MetaICL(Variant):
 
     Each example draws k of 0..``most_shots`` with P(k) proportional to (k + 1) ** -``exponent``: with the
     paper's K = 5, exponent 4 leaves 92.5% of the examples without demonstrations and exponent 2 67.1%.
-
-    Attributes:
-      exponent: a of the distribution; the larger, the fewer demonstrations.
-      most_shots: K of the distribution.
-      suffix_loss: loss on the first demonstration's label and on everything after it.
-      separators: what may stand between demonstrations; of several, one is drawn for each example.
-      options_block: as ``ZeroShot.options_block``, in the demonstrations too.
     """
 
-    exponent: float = 2.0
-    most_shots: int = 5
-    suffix_loss: bool = False
-    separators: tuple[str, ...] = DEFAULT_SEPARATORS
-    options_block: bool = False
+    exponent: float = dataclasses.field(
+        default=2.0, metadata={"help": "a of the distribution; the larger, the fewer demonstrations."}
+    )
+    most_shots: int = dataclasses.field(default=5, metadata={"help": "K of the distribution."})
+    suffix_loss: bool = dataclasses.field(
+        default=False,
+        metadata={"help": "loss on the first demonstration's label and on everything after it."},
+    )
+    separators: tuple[str, ...] = dataclasses.field(
+        default=DEFAULT_SEPARATORS,
+        metadata={
+            "help": "what may stand between demonstrations; of several, one is drawn for each example."
+        },
+    )
+    options_block: bool = dataclasses.field(
+        default=False, metadata={"help": "as ``ZeroShot.options_block``, in the demonstrations too."}
+    )
 
     def __post_init__(self) -> None:
         if self.most_shots < 1:
@@ -200,3 +213,25 @@ def _parted(separators: tuple[str, ...]) -> str:
 
 def _block(variant: Variant) -> str:
     return "_options" if variant.options_block else ""
+
+
+def check_prompts(train: Variant, evaluation: Sequence[Variant]) -> None:
+    """Checks that the prompts of a mixture can be prepared side by side.
+
+    Raises:
+      UserError: two have one name, none evaluates, or one that is made for training does.
+    """
+    for variant in evaluation:
+        if isinstance(variant, MetaICL):
+            raise UserError(
+                "Mixture.evaluation_prompts: @MetaICL() is for training; show @FewShot() when evaluating"
+            )
+    if not evaluation or len(set(evaluation)) != len(evaluation):
+        raise UserError("Mixture.evaluation_prompts: at least one variant, and none of them twice")
+    variants = {train, *evaluation}
+    names = collections.Counter(variant.name for variant in variants)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(
+            f"Mixture: two variants of the prompts are called {twice[0]} (they differ in what the name does "
+            "not tell); keep one"
+        )

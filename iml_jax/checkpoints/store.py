@@ -39,22 +39,38 @@ SETTLE_SECONDS = 10.0  # at most, for the writes in flight when a save fails
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """When to save and what to keep; gin name ``Checkpoints``.
+    """When to save and what to keep; gin name ``Checkpoints``."""
 
-    Attributes:
-      every: updates between two saves (the loop saves after the last update as well).
-      every_minutes: also save when the last save is that long ago, by the first host's clock; 0 never.
-      keep: newest checkpoints that stay on disk; one is deleted once a newer one is known to be usable.
-      keep_every: checkpoints after a multiple of so many updates are saved and stay for good; 0 none.
-      keep_best: also keep the one that did best on its evaluation (``RUN/best`` names it to every command);
-        the loop then saves wherever it evaluates.
-    """
-
-    every: int = 1000
-    every_minutes: float = 0.0
-    keep: int = 2
-    keep_every: int = 0
-    keep_best: bool = True
+    every: int = dataclasses.field(
+        default=1000,
+        metadata={"help": "updates between two saves (the loop saves after the last update as well)."},
+    )
+    every_minutes: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "also save when the last save is that long ago, by the first host's clock; 0 never."
+        },
+    )
+    keep: int = dataclasses.field(
+        default=2,
+        metadata={
+            "help": "newest checkpoints that stay on disk; one is deleted once a newer one is known "
+            "to be usable."
+        },
+    )
+    keep_every: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "checkpoints after a multiple of so many updates are saved and stay for good; 0 none."
+        },
+    )
+    keep_best: bool = dataclasses.field(
+        default=True,
+        metadata={
+            "help": "also keep the one that did best on its evaluation (``RUN/best`` names it to "
+            "every command); the loop then saves wherever it evaluates."
+        },
+    )
 
     def __post_init__(self) -> None:
         for name in ("every", "keep"):

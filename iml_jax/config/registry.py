@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
-import re
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +19,7 @@ class Field:
       required: it has no default.
       default: the default; ``None`` where ``required``.
       choices: the values allowed (``metadata={"choices": ...}``); empty means any of the type.
-      doc: its line of the class docstring's Attributes section; may be empty.
+      doc: what it means (``metadata={"help": ...}``); may be empty.
     """
 
     name: str
@@ -92,9 +90,8 @@ REGISTRY = Registry()
 
 
 def fields_of(kind: type) -> dict[str, Field]:
-    """The constructor parameters of a dataclass, with resolved annotations and their docs."""
+    """The constructor parameters of a dataclass, with resolved annotations and their help."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    docs = attribute_docs(kind)
     result = {}
     for field in dataclasses.fields(kind):
         if not field.init:
@@ -113,41 +110,6 @@ def fields_of(kind: type) -> dict[str, Field]:
             required=required,
             default=default,
             choices=tuple(field.metadata.get("choices", ())),
-            doc=docs.get(field.name, ""),
+            doc=field.metadata.get("help", ""),
         )
     return result
-
-
-def attribute_docs(kind: type) -> dict[str, str]:
-    """Reads ``name: text`` and ``first, second: text`` from a docstring's Attributes section.
-
-    Where there are as many comma-separated parts of text as names, each name gets its part. An entry may
-    go on over further, deeper indented lines; a ``; name: text`` inside one starts the
-    entry of that field.
-    """
-    lines = inspect.cleandoc(kind.__doc__ or "").splitlines()
-    names = {field.name for field in dataclasses.fields(kind)}
-    entries: list[str] = []
-    section, indent = False, 0
-    for line in lines:
-        depth = len(line) - len(line.lstrip())
-        if line.rstrip() == "Attributes:":
-            section, indent = True, 0
-        elif section and line.strip():
-            if depth == 0:
-                break
-            indent = indent or depth
-            if depth == indent:
-                entries.append(line.strip())
-            elif entries:
-                entries[-1] += " " + line.strip()
-    docs: dict[str, str] = {}
-    for entry in entries:
-        inner = "|".join(sorted(map(re.escape, names)))
-        for part in re.split(rf";\s+(?=(?:{inner}):\s)", entry):
-            head, _, text = part.partition(":")
-            keys = [name.strip() for name in head.split(",")]
-            texts = text.strip().rstrip(".").split(", ")
-            each = len(keys) > 1 and len(texts) == len(keys)
-            docs.update(zip(keys, texts if each else [text.strip()] * len(keys), strict=True))
-    return {name: text for name, text in docs.items() if name in names}

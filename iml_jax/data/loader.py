@@ -31,26 +31,29 @@ _STATE_FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class LoaderConfig:
-    """How the training stream is cut into batches.
+    """How the training stream is cut into batches."""
 
-    Attributes:
-      batch_size: rows of the global batch.
-      length: positions of a row; 0: the manifest's.
-      seed: of the order of tasks and records.
-      virtual_shards: streams the data is dealt to, a multiple of the number of hosts and a divisor of
-        ``batch_size``; part of the data order, so it stays as it is when a run moves to another number of
-        hosts. 0: the greatest common divisor of ``batch_size`` and 8.
-      packing_bins: rows each virtual shard fills at a time, or a few less. More waste less; restoring
-        refills them.
-      prefetch: batches prepared ahead in a background thread; 0: none, no thread.
-    """
-
-    batch_size: int
-    length: int = 0
-    seed: int = 0
-    virtual_shards: int = 0
-    packing_bins: int = 64
-    prefetch: int = 4
+    batch_size: int = dataclasses.field(metadata={"help": "rows of the global batch."})
+    length: int = dataclasses.field(default=0, metadata={"help": "positions of a row; 0: the manifest's."})
+    seed: int = dataclasses.field(default=0, metadata={"help": "of the order of tasks and records."})
+    virtual_shards: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "streams the data is dealt to, a multiple of the number of hosts and a divisor of "
+            "``batch_size``; part of the data order, so it stays as it is when a run moves to "
+            "another number of hosts. 0: the greatest common divisor of ``batch_size`` and 8."
+        },
+    )
+    packing_bins: int = dataclasses.field(
+        default=64,
+        metadata={
+            "help": "rows each virtual shard fills at a time, or a few less. More waste less; "
+            "restoring refills them."
+        },
+    )
+    prefetch: int = dataclasses.field(
+        default=4, metadata={"help": "batches prepared ahead in a background thread; 0: none, no thread."}
+    )
 
     def __post_init__(self) -> None:
         check_seed("Loader.seed", self.seed)

@@ -43,15 +43,16 @@ _CONFIG = {
 
 @dataclasses.dataclass(frozen=True)
 class VocabularyConfig:
-    """Which vocabulary to prepare with: exactly one of the two.
+    """Which vocabulary to prepare with: exactly one of the two."""
 
-    Attributes:
-      directory: a Hugging Face OPT directory (vocab.json + merges.txt, or tokenizer.json).
-      size: train a vocabulary of at most so many ids on the texts that are trained on.
-    """
-
-    directory: OptionalPath = ""
-    size: int = 0
+    directory: OptionalPath = dataclasses.field(
+        default="",
+        metadata={"help": "a Hugging Face OPT directory (vocab.json + merges.txt, or tokenizer.json)."},
+    )
+    size: int = dataclasses.field(
+        default=0,
+        metadata={"help": "train a vocabulary of at most so many ids on the texts that are trained on."},
+    )
 
     def __post_init__(self) -> None:
         if bool(self.directory) == bool(self.size):

@@ -19,51 +19,73 @@ ATTENTION_KERNELS = ("auto", "splash", "cudnn", "blocked")
 
 @dataclasses.dataclass(frozen=True)
 class OptConfig:
-    """The shape and numerics of one OPT model; gin name ``Model``.
+    """The shape and numerics of one OPT model; gin name ``Model``."""
 
-    Attributes:
-      vocab_rows: rows of the embedding table, padding included.
-      vocab_tokens: real tokens; rows from here on never win and never learn.
-      hidden: width of the residual stream.
-      layers, heads, ffn: depth, attention heads, width of the MLP.
-      embed_dim: width of the token embedding; differs from ``hidden`` in OPT-350M only, which then
-        has ``project_in`` and ``project_out``.
-      max_positions: longest sequence.
-      pre_norm: LayerNorm before each block and once at the end (all sizes but 350M, which has it
-        after each residual add and no final one).
-      dropout: on the outputs of attention and MLP; embedding_dropout: on the embeddings;
-        attention_dropout: on the attention probabilities.
-      compute_dtype: ``float32`` or ``bfloat16``; parameters are float32 always.
-      reduce_dtype: in which the gradients of matrices are summed over the devices that have other rows (the
-        mesh's data and fsdp): ``compute``, in ``compute_dtype``, or ``float32``, twice the bytes. All other
-        gradients are summed in float32.
-      remat: what the backward pass recomputes: ``none``, ``selective`` (norms and attention scores),
-        ``dots`` (all but matrix products without batch axes), ``full``, or ``offload``: as ``full``, and what
-        enters each layer waits in the host's memory (with ``scan_layers`` only).
-      attention: what computes the attention of training's rows: ``splash`` (Pallas, TPU), ``cudnn`` (GPU, 16
-        bits), ``blocked`` (plain XLA, anywhere) or ``auto``, the one made for the platform. With
-        ``attention_dropout``, which no kernel has, it is ``blocked``. ``splash`` elsewhere than on a TPU is
-        interpreted, for tests.
-      scan_layers: one compiled layer looped over (short compile) or all layers unrolled (fast on CPU).
-    """
-
-    vocab_rows: int = VOCAB_ROWS
-    vocab_tokens: int = 50265
-    hidden: int = 768
-    layers: int = 12
-    heads: int = 12
-    ffn: int = 3072
-    embed_dim: int = 768
-    max_positions: int = MAX_POSITIONS
-    pre_norm: bool = True
-    dropout: float = 0.1
-    embedding_dropout: float = 0.1
-    attention_dropout: float = 0.0
-    compute_dtype: str = "bfloat16"
-    reduce_dtype: str = "compute"
-    remat: str = "none"
-    attention: str = "auto"
-    scan_layers: bool = True
+    vocab_rows: int = dataclasses.field(
+        default=VOCAB_ROWS, metadata={"help": "rows of the embedding table, padding included."}
+    )
+    vocab_tokens: int = dataclasses.field(
+        default=50265, metadata={"help": "real tokens; rows from here on never win and never learn."}
+    )
+    hidden: int = dataclasses.field(default=768, metadata={"help": "width of the residual stream."})
+    layers: int = dataclasses.field(default=12, metadata={"help": "depth"})
+    heads: int = dataclasses.field(default=12, metadata={"help": "attention heads"})
+    ffn: int = dataclasses.field(default=3072, metadata={"help": "width of the MLP"})
+    embed_dim: int = dataclasses.field(
+        default=768,
+        metadata={
+            "help": "width of the token embedding; differs from ``hidden`` in OPT-350M only, which "
+            "then has ``project_in`` and ``project_out``."
+        },
+    )
+    max_positions: int = dataclasses.field(default=MAX_POSITIONS, metadata={"help": "longest sequence."})
+    pre_norm: bool = dataclasses.field(
+        default=True,
+        metadata={
+            "help": "LayerNorm before each block and once at the end (all sizes but 350M, which has "
+            "it after each residual add and no final one)."
+        },
+    )
+    dropout: float = dataclasses.field(default=0.1, metadata={"help": "on the outputs of attention and MLP"})
+    embedding_dropout: float = dataclasses.field(default=0.1, metadata={"help": "on the embeddings"})
+    attention_dropout: float = dataclasses.field(
+        default=0.0, metadata={"help": "on the attention probabilities."}
+    )
+    compute_dtype: str = dataclasses.field(
+        default="bfloat16", metadata={"help": "``float32`` or ``bfloat16``; parameters are float32 always."}
+    )
+    reduce_dtype: str = dataclasses.field(
+        default="compute",
+        metadata={
+            "help": "in which the gradients of matrices are summed over the devices that have other "
+            "rows (the mesh's data and fsdp): ``compute``, in ``compute_dtype``, or "
+            "``float32``, twice the bytes. All other gradients are summed in float32."
+        },
+    )
+    remat: str = dataclasses.field(
+        default="none",
+        metadata={
+            "help": "what the backward pass recomputes: ``none``, ``selective`` (norms and attention "
+            "scores), ``dots`` (all but matrix products without batch axes), ``full``, or "
+            "``offload``: as ``full``, and what enters each layer waits in the host's memory "
+            "(with ``scan_layers`` only)."
+        },
+    )
+    attention: str = dataclasses.field(
+        default="auto",
+        metadata={
+            "help": "what computes the attention of training's rows: ``splash`` (Pallas, TPU), "
+            "``cudnn`` (GPU, 16 bits), ``blocked`` (plain XLA, anywhere) or ``auto``, the one "
+            "made for the platform. With ``attention_dropout``, which no kernel has, it is "
+            "``blocked``. ``splash`` elsewhere than on a TPU is interpreted, for tests."
+        },
+    )
+    scan_layers: bool = dataclasses.field(
+        default=True,
+        metadata={
+            "help": "one compiled layer looped over (short compile) or all layers unrolled (fast on CPU)."
+        },
+    )
 
     @property
     def head_dim(self) -> int:

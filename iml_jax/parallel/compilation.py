@@ -31,17 +31,24 @@ class CompilationConfig:
     The variable ``JAX_COMPILATION_CACHE_DIR`` has precedence: where it is set, all is as JAX's own settings
     say. On CPUs of Intel nothing is kept unless ``cache_dir`` is set: there XLA refuses many programs that it
     has kept, each with a line of its own (jax issue 38445).
-
-    Attributes:
-      cache: keep compiled programs and use those kept.
-      cache_dir: a folder that nobody else can write, as what it holds is executed; empty means
-        ``iml_jax/compiled`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
-      cache_gib: largest size of the folder in GiB; programs that were not used for the longest time go.
     """
 
-    cache: bool = True
-    cache_dir: OptionalPath = ""
-    cache_gib: float = 4.0
+    cache: bool = dataclasses.field(
+        default=True, metadata={"help": "keep compiled programs and use those kept."}
+    )
+    cache_dir: OptionalPath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "a folder that nobody else can write, as what it holds is executed; empty means "
+            "``iml_jax/compiled`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."
+        },
+    )
+    cache_gib: float = dataclasses.field(
+        default=4.0,
+        metadata={
+            "help": "largest size of the folder in GiB; programs that were not used for the longest time go."
+        },
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.cache_gib < float("inf"):

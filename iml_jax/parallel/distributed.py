@@ -30,22 +30,30 @@ class DistributedConfig:
     """How the processes of one job find each other; gin name ``Distributed``.
 
     On TPU slices and under Slurm or Open MPI everything is found out; elsewhere the first three say it.
-
-    Attributes:
-      coordinator_address: HOST:PORT, free on the host of process 0 and the same for all.
-      num_processes: how many there are; 0 unknown.
-      process_id: which of them this one is, from 0; -1 unknown.
-      automatic: ask the platform (TPU metadata, Slurm, Open MPI) for what the first three leave open.
-      initialization_timeout: seconds that the processes wait for each other at the start.
-      heartbeat_timeout: seconds without a sign of life after which a host is taken as lost and the job ends.
     """
 
-    coordinator_address: str = ""
-    num_processes: int = 0
-    process_id: int = -1
-    automatic: bool = True
-    initialization_timeout: int = 300
-    heartbeat_timeout: int = 100
+    coordinator_address: str = dataclasses.field(
+        default="", metadata={"help": "HOST:PORT, free on the host of process 0 and the same for all."}
+    )
+    num_processes: int = dataclasses.field(default=0, metadata={"help": "how many there are; 0 unknown."})
+    process_id: int = dataclasses.field(
+        default=-1, metadata={"help": "which of them this one is, from 0; -1 unknown."}
+    )
+    automatic: bool = dataclasses.field(
+        default=True,
+        metadata={
+            "help": "ask the platform (TPU metadata, Slurm, Open MPI) for what the first three leave open."
+        },
+    )
+    initialization_timeout: int = dataclasses.field(
+        default=300, metadata={"help": "seconds that the processes wait for each other at the start."}
+    )
+    heartbeat_timeout: int = dataclasses.field(
+        default=100,
+        metadata={
+            "help": "seconds without a sign of life after which a host is taken as lost and the job ends."
+        },
+    )
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -20,16 +20,18 @@ AXES = ("data", "fsdp", "tensor")
 class MeshConfig:
     """How many devices lie along each axis; gin name ``Mesh``.
 
-    Attributes:
-      data: copies of the parameters; each sees its own rows.
-      fsdp: parameters and optimizer state are cut over it, and rows too (ZeRO-3).
-      tensor: heads, MLP width and vocabulary are cut over it (Megatron).
-      One of them may be -1: all devices that the others leave.
+    One of them may be -1: all devices that the others leave.
     """
 
-    data: int = 1
-    fsdp: int = 1
-    tensor: int = 1
+    data: int = dataclasses.field(
+        default=1, metadata={"help": "copies of the parameters; each sees its own rows."}
+    )
+    fsdp: int = dataclasses.field(
+        default=1, metadata={"help": "parameters and optimizer state are cut over it, and rows too (ZeRO-3)."}
+    )
+    tensor: int = dataclasses.field(
+        default=1, metadata={"help": "heads, MLP width and vocabulary are cut over it (Megatron)."}
+    )
 
 
 def mesh_shape(config: MeshConfig, devices: int) -> tuple[int, int, int]:

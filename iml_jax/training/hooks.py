@@ -59,13 +59,12 @@ class Hook:
 
 @dataclasses.dataclass(frozen=True)
 class HooksConfig:
-    """The user's own hooks; gin name ``Hooks``. They do not belong to the saved configuration of a run.
+    """The user's own hooks; gin name ``Hooks``. They do not belong to the saved configuration of a run."""
 
-    Attributes:
-      hooks: hooks that a module given with --module has registered, such as (@MyHook(),).
-    """
-
-    hooks: tuple[Hook, ...] = ()
+    hooks: tuple[Hook, ...] = dataclasses.field(
+        default=(),
+        metadata={"help": "hooks that a module given with --module has registered, such as (@MyHook(),)."},
+    )
 
     def __post_init__(self) -> None:
         for hook in self.hooks:

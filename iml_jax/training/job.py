@@ -20,31 +20,39 @@ from iml_jax.training.optimizer import OptimizerConfig
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """A training run; gin name ``Train``.
+    """A training run; gin name ``Train``."""
 
-    Attributes:
-      run_dir: where the run lives; an existing run is resumed.
-      prepared_dir: what ``iml prepare`` wrote.
-      steps: updates to do in all.
-      accumulation: micro-batches per update. Without dropout the loss is the same for any number, up to the
-        rounding of its sums; with dropout each micro-batch draws its own.
-      seed: of the initial parameters and of dropout.
-      initial_checkpoint: a run or converted checkpoint whose parameters are the start; empty means
-        random ones.
-      evaluate_every: updates between evaluations; 0 means only where the next field says.
-      evaluate_ends: evaluate before the first update and after the last.
-      log_every: updates between log lines; the first and the last update have one always.
-    """
-
-    run_dir: RequiredPath
-    prepared_dir: RequiredPath
-    steps: int = 1000
-    accumulation: int = 1
-    seed: int = 1234
-    initial_checkpoint: OptionalPath = ""
-    evaluate_every: int = 0
-    evaluate_ends: bool = False
-    log_every: int = 10
+    run_dir: RequiredPath = dataclasses.field(
+        metadata={"help": "where the run lives; an existing run is resumed."}
+    )
+    prepared_dir: RequiredPath = dataclasses.field(metadata={"help": "what ``iml prepare`` wrote."})
+    steps: int = dataclasses.field(default=1000, metadata={"help": "updates to do in all."})
+    accumulation: int = dataclasses.field(
+        default=1,
+        metadata={
+            "help": "micro-batches per update. Without dropout the loss is the same for any number, "
+            "up to the rounding of its sums; with dropout each micro-batch draws its own."
+        },
+    )
+    seed: int = dataclasses.field(
+        default=1234, metadata={"help": "of the initial parameters and of dropout."}
+    )
+    initial_checkpoint: OptionalPath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "a run or converted checkpoint whose parameters are the start; empty means random ones."
+        },
+    )
+    evaluate_every: int = dataclasses.field(
+        default=0, metadata={"help": "updates between evaluations; 0 means only where the next field says."}
+    )
+    evaluate_ends: bool = dataclasses.field(
+        default=False, metadata={"help": "evaluate before the first update and after the last."}
+    )
+    log_every: int = dataclasses.field(
+        default=10,
+        metadata={"help": "updates between log lines; the first and the last update have one always."},
+    )
 
     def __post_init__(self) -> None:
         check_seed("Train.seed", self.seed)

@@ -31,14 +31,16 @@ _claimed = False
 
 @dataclasses.dataclass(frozen=True)
 class TelemetryConfig:
-    """What a run tells; gin name ``Telemetry``.
+    """What a run tells; gin name ``Telemetry``."""
 
-    Attributes:
-      peak_flops: bfloat16 FLOP/s of one device, against which MFU is counted; 0 takes it from the table of
-        chips (iml_jax/parallel/chips.py), and for a chip that is not there no MFU is told.
-    """
-
-    peak_flops: float = 0.0
+    peak_flops: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "bfloat16 FLOP/s of one device, against which MFU is counted; 0 takes it from the "
+            "table of chips (iml_jax/parallel/chips.py), and for a chip that is not there no "
+            "MFU is told."
+        },
+    )
 
     def __post_init__(self) -> None:
         if not self.peak_flops >= 0:

@@ -18,33 +18,53 @@ DECAYED = ("matrices", "all")
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW and its schedule; gin name ``Optimizer``.
+    """AdamW and its schedule; gin name ``Optimizer``."""
 
-    Attributes:
-      peak_learning_rate: reached after ``warmup_steps`` updates.
-      warmup_steps: updates of linear warm-up from 0.
-      total_steps: updates after which ``end_learning_rate`` is reached; 0 takes ``Train.steps``.
-      end_learning_rate: where the linear decay ends, and stays.
-      beta1, beta2, epsilon: Adam's; epsilon is added to the root of the corrected second moment.
-      weight_decay: decoupled; times the learning rate. Padded vocabulary rows never decay.
-      decayed: what decays. ``matrices``: matrices and embedding tables; biases and LayerNorms do not.
-        ``all``: these as well, as in metaseq's AdamW, with which OPT and OPT-IML were trained.
-      clip_norm: the global gradient norm is clipped to it; 0 does not clip.
-      moment_dtype: ``float32`` or ``bfloat16``, in which both of Adam's moments are kept between updates.
-        They are computed in float32 either way; bfloat16 halves their memory and rounds them to 8 bits.
-    """
-
-    peak_learning_rate: float = 5e-5
-    warmup_steps: int = 60
-    total_steps: int = 0
-    end_learning_rate: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    weight_decay: float = 0.1
-    decayed: str = "matrices"
-    clip_norm: float = 1.0
-    moment_dtype: str = "float32"
+    peak_learning_rate: float = dataclasses.field(
+        default=5e-5, metadata={"help": "reached after ``warmup_steps`` updates."}
+    )
+    warmup_steps: int = dataclasses.field(default=60, metadata={"help": "updates of linear warm-up from 0."})
+    total_steps: int = dataclasses.field(
+        default=0,
+        metadata={"help": "updates after which ``end_learning_rate`` is reached; 0 takes ``Train.steps``."},
+    )
+    end_learning_rate: float = dataclasses.field(
+        default=0.0, metadata={"help": "where the linear decay ends, and stays."}
+    )
+    beta1: float = dataclasses.field(
+        default=0.9, metadata={"help": "Adam's; epsilon is added to the root of the corrected second moment."}
+    )
+    beta2: float = dataclasses.field(
+        default=0.95,
+        metadata={"help": "Adam's; epsilon is added to the root of the corrected second moment."},
+    )
+    epsilon: float = dataclasses.field(
+        default=1e-8,
+        metadata={"help": "Adam's; epsilon is added to the root of the corrected second moment."},
+    )
+    weight_decay: float = dataclasses.field(
+        default=0.1,
+        metadata={"help": "decoupled; times the learning rate. Padded vocabulary rows never decay."},
+    )
+    decayed: str = dataclasses.field(
+        default="matrices",
+        metadata={
+            "help": "what decays. ``matrices``: matrices and embedding tables; biases and LayerNorms "
+            "do not. ``all``: these as well, as in metaseq's AdamW, with which OPT and "
+            "OPT-IML were trained."
+        },
+    )
+    clip_norm: float = dataclasses.field(
+        default=1.0, metadata={"help": "the global gradient norm is clipped to it; 0 does not clip."}
+    )
+    moment_dtype: str = dataclasses.field(
+        default="float32",
+        metadata={
+            "help": "``float32`` or ``bfloat16``, in which both of Adam's moments are kept between "
+            "updates. They are computed in float32 either way; bfloat16 halves their memory "
+            "and rounds them to 8 bits."
+        },
+    )
 
     def validate(self) -> OptimizerConfig:
         """Return self, or raise UserError naming the field that cannot be."""

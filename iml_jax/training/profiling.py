@@ -25,20 +25,25 @@ class ProfilerConfig:
     """Which steps are traced; gin name ``Profiler``.
 
     ``kill -USR1`` on any process of the job traces ``steps`` more.
-
-    Attributes:
-      first_step: number of the first traced update; 0 means none.
-      steps: updates in one trace.
-      directory: where traces go; empty means RUN/profile (``tensorboard --logdir`` shows it).
-      host_tracer_level: 0 nothing of the host, 1 our annotations and the steps, 2 and what XLA does, 3 all.
-      python_tracer_level: 1 also traces every Python call, which slows the host down.
     """
 
-    first_step: int = 0
-    steps: int = 3
-    directory: OptionalPath = ""
-    host_tracer_level: int = 2
-    python_tracer_level: int = 0
+    first_step: int = dataclasses.field(
+        default=0, metadata={"help": "number of the first traced update; 0 means none."}
+    )
+    steps: int = dataclasses.field(default=3, metadata={"help": "updates in one trace."})
+    directory: OptionalPath = dataclasses.field(
+        default="",
+        metadata={"help": "where traces go; empty means RUN/profile (``tensorboard --logdir`` shows it)."},
+    )
+    host_tracer_level: int = dataclasses.field(
+        default=2,
+        metadata={
+            "help": "0 nothing of the host, 1 our annotations and the steps, 2 and what XLA does, 3 all."
+        },
+    )
+    python_tracer_level: int = dataclasses.field(
+        default=0, metadata={"help": "1 also traces every Python call, which slows the host down."}
+    )
 
     def __post_init__(self) -> None:
         for name, least, most in (

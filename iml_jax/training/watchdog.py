@@ -21,17 +21,22 @@ STALLED = 1  # exit status: a fault, not the user's mistake
 
 @dataclasses.dataclass(frozen=True)
 class WatchdogConfig:
-    """When a silent process tells where it hangs; gin name ``Watchdog``.
+    """When a silent process tells where it hangs; gin name ``Watchdog``."""
 
-    Attributes:
-      seconds: without the end of a step after which all threads' stacks are written; 0 never.
-      other_seconds: the same while the process starts, compiles, restores, saves or evaluates.
-      exit_after: seconds after the first stacks at which the process ends itself with status 1; 0 never.
-    """
-
-    seconds: float = 600.0
-    other_seconds: float = 3600.0
-    exit_after: float = 0.0
+    seconds: float = dataclasses.field(
+        default=600.0,
+        metadata={"help": "without the end of a step after which all threads' stacks are written; 0 never."},
+    )
+    other_seconds: float = dataclasses.field(
+        default=3600.0,
+        metadata={"help": "the same while the process starts, compiles, restores, saves or evaluates."},
+    )
+    exit_after: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "seconds after the first stacks at which the process ends itself with status 1; 0 never."
+        },
+    )
 
     def __post_init__(self) -> None:
         for name in ("seconds", "other_seconds", "exit_after"):

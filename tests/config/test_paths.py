@@ -55,13 +55,7 @@ def test_every_path_of_the_command_line_is_marked(name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Dummy.
-
-    Attributes:
-      needed: one.
-      other: another.
-      source: a third.
-    """
+    """Dummy."""
 
     needed: paths.RequiredPath
     other: paths.OptionalPath = ""

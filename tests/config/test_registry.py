@@ -6,49 +6,17 @@ import pytest
 from support.config_dummies import Run, Toy, registry
 
 from iml_jax.commands.registry import NAMES
-from iml_jax.config.registry import Registry, attribute_docs
+from iml_jax.config.registry import Registry
 from iml_jax.foundation.suggestions import nearest
 
 
-def test_documents_are_read_by_field():
-    assert attribute_docs(Toy) == {
+def test_help_is_metadata_of_the_field():
+    assert {name: field.doc for name, field in registry().fields("Toy").items()} == {
         "size": "how many, in examples.",
         "name": "its name",
-        "rate": "how often",
+        "rate": "",
         "seed": "of the draw, or ``0``.",
     }
-
-
-def test_one_text_may_hold_for_several_fields():
-    @dataclasses.dataclass
-    class Axes:
-        """Axes.
-
-        Attributes:
-          data, fsdp: devices along it, at least 1, or -1.
-        """
-
-        data: int = 1
-        fsdp: int = 1
-
-    assert set(attribute_docs(Axes).values()) == {"devices along it, at least 1, or -1."}
-
-
-def test_section_after_attributes_is_not_part_of_it():
-    @dataclasses.dataclass
-    class Two:
-        """Two.
-
-        Attributes:
-          first: one.
-
-        Second: not an attribute.
-        """
-
-        first: int = 1
-        Second: int = 2
-
-    assert attribute_docs(Two) == {"first": "one."}
 
 
 def test_fields_tell_required_default_and_choices():

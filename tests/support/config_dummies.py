@@ -15,19 +15,12 @@ class Base:
 
 @dataclasses.dataclass(frozen=True)
 class Toy(Base):
-    """A toy source.
+    """A toy source."""
 
-    Attributes:
-      size: how many, in
-        examples.
-      name, rate: its name, how often; seed: of the
-        draw, or ``0``.
-    """
-
-    size: int = 3
-    name: str = "toy"
+    size: int = dataclasses.field(default=3, metadata={"help": "how many, in examples."})
+    name: str = dataclasses.field(default="toy", metadata={"help": "its name"})
     rate: float = 0.5
-    seed: int = 0
+    seed: int = dataclasses.field(default=0, metadata={"help": "of the draw, or ``0``."})
 
 
 @dataclasses.dataclass(frozen=True)

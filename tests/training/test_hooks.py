@@ -201,11 +201,7 @@ def test_every_must_be_a_positive_integer():
 def test_gin_binds_hooks_by_name():
     @dataclasses.dataclass(frozen=True)
     class Quiet(Hook):
-        """A hook.
-
-        Attributes:
-          every: steps.
-        """
+        """A hook."""
 
         every: int = 7
 

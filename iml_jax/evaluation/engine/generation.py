@@ -33,28 +33,39 @@ Decode = Callable[[Sequence[int]], str]
 
 @dataclasses.dataclass(frozen=True)
 class GenerateConfig:
-    """Settings of generation; gin name ``Generate``.
+    """Settings of generation; gin name ``Generate``."""
 
-    Attributes:
-      max_new_tokens: the longest answer, ``</s>`` included. A prompt loses tokens on the left where it
-        and the answer do not fit the model's positions together.
-      batch_size: prompts per batch, rounded up to the mesh's batch axes.
-      temperature: 0 writes the most likely token (greedy); above, tokens are sampled.
-      top_k, top_p: which tokens are sampled from: the k most likely (0: all), and of these the most likely
-        that together have probability p.
-      seed: of the sampling; the same answers on any mesh and with any batch.
-      stop: texts that end an answer, which then ends before them.
-      prefix: ``none``, or ``eos``: a ``</s>`` before every prompt (see ``scoring.check_prefix``).
-    """
-
-    max_new_tokens: int = 256
-    batch_size: int = 32
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    prefix: str = "none"
+    max_new_tokens: int = dataclasses.field(
+        default=256,
+        metadata={
+            "help": "the longest answer, ``</s>`` included. A prompt loses tokens on the left where "
+            "it and the answer do not fit the model's positions together."
+        },
+    )
+    batch_size: int = dataclasses.field(
+        default=32, metadata={"help": "prompts per batch, rounded up to the mesh's batch axes."}
+    )
+    temperature: float = dataclasses.field(
+        default=0.0, metadata={"help": "0 writes the most likely token (greedy); above, tokens are sampled."}
+    )
+    top_k: int = dataclasses.field(
+        default=0, metadata={"help": "which tokens are sampled from: the k most likely (0: all)"}
+    )
+    top_p: float = dataclasses.field(
+        default=1.0, metadata={"help": "and of these the most likely that together have probability p"}
+    )
+    seed: int = dataclasses.field(
+        default=0, metadata={"help": "of the sampling; the same answers on any mesh and with any batch."}
+    )
+    stop: tuple[str, ...] = dataclasses.field(
+        default=(), metadata={"help": "texts that end an answer, which then ends before them."}
+    )
+    prefix: str = dataclasses.field(
+        default="none",
+        metadata={
+            "help": "``none``, or ``eos``: a ``</s>`` before every prompt (see ``scoring.check_prefix``)."
+        },
+    )
 
     def __post_init__(self) -> None:
         check_seed("Generate.seed", self.seed)

@@ -50,31 +50,47 @@ CHUNK = 4096
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """What is evaluated; gin name ``Evaluate``.
+    """What is evaluated; gin name ``Evaluate``."""
 
-    Attributes:
-      prepared_dir: the prepared directory; empty means the one that the run was trained on.
-      tasks: patterns of task names (``*`` and ``?``); none means every evaluated task.
-      split: ``validation`` or ``test``; empty means each task's own choice in the manifest.
-      examples_per_task: how many are sampled of each task, always the same ones; 0 means all.
-      batch_size: rows per batch of scoring, rounded up to the mesh's batch axes.
-      prefix: what precedes every prompt, scored or written: ``none`` (as OPT-IML
-        trains) or ``eos`` (a ``</s>``, as OPT was pre-trained); ``Generate.prefix`` is for `iml generate`.
-      normalisation: how options are compared: ``none`` (the paper's), ``per_token``, ``per_byte`` or
-        ``unconditional`` (less the option's log-likelihood after ``neutral_prompt``).
-      neutral_prompt: for ``unconditional``.
-      generate: how answers are written.
-    """
-
-    prepared_dir: OptionalPath = ""
-    tasks: tuple[str, ...] = ()
-    split: str = ""
-    examples_per_task: int = 0
-    batch_size: int = 32
-    prefix: str = "none"
-    normalisation: str = "none"
-    neutral_prompt: str = normalising.NEUTRAL_PROMPT
-    generate: GenerateConfig = dataclasses.field(default_factory=GenerateConfig)
+    prepared_dir: OptionalPath = dataclasses.field(
+        default="",
+        metadata={"help": "the prepared directory; empty means the one that the run was trained on."},
+    )
+    tasks: tuple[str, ...] = dataclasses.field(
+        default=(),
+        metadata={"help": "patterns of task names (``*`` and ``?``); none means every evaluated task."},
+    )
+    split: str = dataclasses.field(
+        default="",
+        metadata={"help": "``validation`` or ``test``; empty means each task's own choice in the manifest."},
+    )
+    examples_per_task: int = dataclasses.field(
+        default=0, metadata={"help": "how many are sampled of each task, always the same ones; 0 means all."}
+    )
+    batch_size: int = dataclasses.field(
+        default=32, metadata={"help": "rows per batch of scoring, rounded up to the mesh's batch axes."}
+    )
+    prefix: str = dataclasses.field(
+        default="none",
+        metadata={
+            "help": "what precedes every prompt, scored or written: ``none`` (as OPT-IML trains) or "
+            "``eos`` (a ``</s>``, as OPT was pre-trained); ``Generate.prefix`` is for `iml "
+            "generate`."
+        },
+    )
+    normalisation: str = dataclasses.field(
+        default="none",
+        metadata={
+            "help": "how options are compared: ``none`` (the paper's), ``per_token``, ``per_byte`` or "
+            "``unconditional`` (less the option's log-likelihood after ``neutral_prompt``)."
+        },
+    )
+    neutral_prompt: str = dataclasses.field(
+        default=normalising.NEUTRAL_PROMPT, metadata={"help": "for ``unconditional``."}
+    )
+    generate: GenerateConfig = dataclasses.field(
+        default_factory=GenerateConfig, metadata={"help": "how answers are written."}
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,12 @@ class _Corpus(TaskSource):
     """
 
     data_dir: SourcePath
-    splits: tuple[str, ...] = ("train",)
+    splits: tuple[str, ...] = dataclasses.field(
+        default=("train",),
+        metadata={
+            "help": 'which splits are read; files are of "train" unless their name or folder says otherwise.'
+        },
+    )
     sets: tuple[str, ...] = ()
 
     category = ""
@@ -153,16 +158,21 @@ class PretrainingText(_Corpus):
 
     A file in the folder is a task of its own, a folder in it is one task. Longer texts are cut at paragraphs:
     what does not fit into a row would be lost.
-
-    Attributes:
-      data_dir: the folder of the texts.
-      splits: which splits are read; files are of "train" unless their name or folder says otherwise.
-      sets: the sets to read; empty: every one. A malformed file of a set that is named here is refused; of
-        another set its texts up to the malformed one are read, and the rest of it is counted as one row.
-      document_characters: most characters of a document; 6,000 of English prose are below 2,048 tokens.
     """
 
-    document_characters: int = 6000
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder of the texts."})
+    sets: tuple[str, ...] = dataclasses.field(
+        default=(),
+        metadata={
+            "help": "the sets to read; empty: every one. A malformed file of a set that is named here is "
+            "refused; of another set its texts up to the malformed one are read, and the rest of it is "
+            "counted as one row."
+        },
+    )
+    document_characters: int = dataclasses.field(
+        default=6000,
+        metadata={"help": "most characters of a document; 6,000 of English prose are below 2,048 tokens."},
+    )
 
     name = "pretrain"
     category = "Pre-training Text"
@@ -205,16 +215,21 @@ class Dialogue(_Corpus):
     BlenderBot 3 that OPT-IML takes (Blended Skill Talk, ConvAI2, Wizard of Wikipedia, Wizard of the Internet,
     Multi-Session Chat, LIGHT and LIGHT WILD) in their own or in ParlAI's forms, and any JSON lines with a
     ``dialogue`` each; plain or ``.gz``. ``docs/reasoning_and_corpora.md`` names the files.
-
-    Attributes:
-      data_dir: the folder of the sets.
-      splits: which splits are read; files are of "train" unless their name or folder says otherwise.
-      sets: the sets to read; empty: every one. A malformed file of a set that is named here is refused; of
-        another set its dialogues up to the malformed one are read, and the rest of it is counted as one row.
-      dialogue_characters: most characters of an example; longer sessions are cut between turns.
     """
 
-    dialogue_characters: int = 4500
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder of the sets."})
+    sets: tuple[str, ...] = dataclasses.field(
+        default=(),
+        metadata={
+            "help": "the sets to read; empty: every one. A malformed file of a set that is named here is "
+            "refused; of another set its dialogues up to the malformed one are read, and the rest of it is "
+            "counted as one row."
+        },
+    )
+    dialogue_characters: int = dataclasses.field(
+        default=4500,
+        metadata={"help": "most characters of an example; longer sessions are cut between turns."},
+    )
 
     name = "dialogue"
     category = "Dialogue"

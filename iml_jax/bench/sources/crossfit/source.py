@@ -44,21 +44,30 @@ class CrossFit(TaskSource):
     A prompt is the task's sentence, a line break and the input. Its options are the choices that the input
     lists, those of the JSONL row, or for classification the labels seen in all files of the task, if they
     are 2 to 64. Rows whose output is none of them are skipped.
-
-    Attributes:
-      data_dir: the folder of the files or of the tasks' folders.
-      partition: one of CrossFit's ``dataloader/custom_tasks_splits/*.json``: tasks under "train" are trained
-        on, those under "dev" and "test" evaluated, those under both (SICK in one of CrossFit's files) too,
-        others excluded; empty: every task is trained on.
-      seeds: read the train and dev files of these seeds only; empty: all.
-      instructions: a table (TSV) of your own with the columns task, type, choices and instruction; its rows
-        go before ours.
     """
 
-    data_dir: SourcePath
-    partition: OptionalSourcePath = ""
-    seeds: tuple[int, ...] = ()
-    instructions: OptionalSourcePath = ""
+    data_dir: SourcePath = dataclasses.field(
+        metadata={"help": "the folder of the files or of the tasks' folders."}
+    )
+    partition: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "one of CrossFit's ``dataloader/custom_tasks_splits/*.json``: tasks under "
+            '"train" are trained on, those under "dev" and "test" evaluated, those '
+            "under both (SICK in one of CrossFit's files) too, others excluded; empty: every "
+            "task is trained on."
+        },
+    )
+    seeds: tuple[int, ...] = dataclasses.field(
+        default=(), metadata={"help": "read the train and dev files of these seeds only; empty: all."}
+    )
+    instructions: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "a table (TSV) of your own with the columns task, type, choices and instruction; "
+            "its rows go before ours."
+        },
+    )
 
     header = False
     name = "crossfit"

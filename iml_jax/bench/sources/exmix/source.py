@@ -161,18 +161,25 @@ class ExMix(TaskSource):
 
     The prompt is one sentence that says what to do, and the row's input below it; the sentences, folders and
     formats are in ``tasks.tsv`` and ``formats.tsv``.
-
-    Attributes:
-      data_dir: the folder of the datasets' folders.
-      tasks_kept: all, or opt_iml: every task that OPT-IML Bench does not have of ExMix is excluded.
-      strict: refuse a malformed optional file (a list of labels, SGD's schema.json), which is otherwise done
-        without and counted; a task that a mixture names is read so.
     """
 
-    data_dir: SourcePath
-    tasks_kept: str = dataclasses.field(default="all", metadata={"choices": ("all", "opt_iml")})
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder of the datasets' folders."})
+    tasks_kept: str = dataclasses.field(
+        default="all",
+        metadata={
+            "help": "all, or opt_iml: every task that OPT-IML Bench does not have of ExMix is excluded.",
+            "choices": ("all", "opt_iml"),
+        },
+    )
 
-    strict: bool = dataclasses.field(default=False, kw_only=True)
+    strict: bool = dataclasses.field(
+        default=False,
+        kw_only=True,
+        metadata={
+            "help": "refuse a malformed optional file (a list of labels, SGD's schema.json), which is "
+            "otherwise done without and counted; a task that a mixture names is read so."
+        },
+    )
 
     name = "exmix"
 

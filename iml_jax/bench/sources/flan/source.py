@@ -26,22 +26,34 @@ class Flan(TaskSource):
     Rows are found under their TFDS name (``glue/rte/train.jsonl``, a TFDS or ``save_to_disk`` folder, see
     ``datasets.locate``), and cut into splits as FLAN cuts them (``splits``). Sets of sentence pairs
     ``NAME_translate/XX-YY`` that FLAN does not have are tasks ``NAME_translate_xxyy``, worded as its own are.
-
-    Attributes:
-      data_dir: the folder of the datasets' rows (v1), or of the files of rendered prompts (v2).
-      template_file: FLAN's flan/templates.py, or the same as JSON, or FLAN v2's; empty: templates_v1.json,
-        templates.json or templates.py in data_dir.
-      form: v1 is rows and templates; v2 is the collection's rendered prompts (inputs, targets, task_name);
-        auto is v2 if the folder has a file of these.
-      original_task_only: leave out templates that turn a task into another (filtered_templates.tsv).
-      held_out_clusters: clusters of FLAN that are evaluated and not trained on, e.g. ("entailment",).
     """
 
-    data_dir: SourcePath
-    template_file: OptionalSourcePath = ""
-    form: str = dataclasses.field(default="auto", metadata={"choices": FORMS})
-    original_task_only: bool = True
-    held_out_clusters: tuple[str, ...] = ()
+    data_dir: SourcePath = dataclasses.field(
+        metadata={"help": "the folder of the datasets' rows (v1), or of the files of rendered prompts (v2)."}
+    )
+    template_file: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "FLAN's flan/templates.py, or the same as JSON, or FLAN v2's; empty: "
+            "templates_v1.json, templates.json or templates.py in data_dir."
+        },
+    )
+    form: str = dataclasses.field(
+        default="auto",
+        metadata={
+            "help": "v1 is rows and templates; v2 is the collection's rendered prompts (inputs, "
+            "targets, task_name); auto is v2 if the folder has a file of these.",
+            "choices": FORMS,
+        },
+    )
+    original_task_only: bool = dataclasses.field(
+        default=True,
+        metadata={"help": "leave out templates that turn a task into another (filtered_templates.tsv)."},
+    )
+    held_out_clusters: tuple[str, ...] = dataclasses.field(
+        default=(),
+        metadata={"help": 'clusters of FLAN that are evaluated and not trained on, e.g. ("entailment",).'},
+    )
 
     header = True
     name = BENCHMARK

@@ -47,20 +47,21 @@ class Miniature(Source):
 
     A mixture takes it as one source; ``sources.expand`` turns it into its parts, whose tasks carry the names
     of their own benchmarks.
-
-    Attributes:
-      directory: the folder to write the files to; may exist only if it is empty or holds a miniature.
-      seed: another seed makes other instances.
-      instances: training instances of a task.
-      held_out: evaluation instances of a task that is trained on.
-      evaluation: evaluation instances of a task that is not.
     """
 
-    directory: SourcePath
-    seed: int = 0
-    instances: int = 120
-    held_out: int = 12
-    evaluation: int = 24
+    directory: SourcePath = dataclasses.field(
+        metadata={
+            "help": "the folder to write the files to; may exist only if it is empty or holds a miniature."
+        }
+    )
+    seed: int = dataclasses.field(default=0, metadata={"help": "another seed makes other instances."})
+    instances: int = dataclasses.field(default=120, metadata={"help": "training instances of a task."})
+    held_out: int = dataclasses.field(
+        default=12, metadata={"help": "evaluation instances of a task that is trained on."}
+    )
+    evaluation: int = dataclasses.field(
+        default=24, metadata={"help": "evaluation instances of a task that is not."}
+    )
 
     name = "miniature"
 

@@ -48,22 +48,36 @@ class P3(TaskSource):
     file's name: a dataset is taken from here or from ``PromptSource``, not from both. Files without a split
     are training rows. The example of a row is its number: prompts of one row have one id where every
     template applies to every row, as in most of P3.
-
-    Attributes:
-      data_dir: the folder of the files or folders, e.g. ``data`` of a clone of ``bigscience/P3``.
-      template_dir: PromptSource's templates, which say which of them ask for another task; empty: only
-        those listed in ``filtered_templates.tsv`` are known to.
-      role_table: T0's datasets.csv, as for ``PromptSource``; empty: every dataset is trained on.
-      train_sets: the ``do_train`` entries of the role table that are trained on.
-      original_task_only: leave out templates that turn the dataset into another task; their rows are counted,
-        and so are the prompts of datasets of which neither templates nor the table tell.
     """
 
-    data_dir: SourcePath
-    template_dir: OptionalSourcePath = ""
-    role_table: OptionalSourcePath = ""
-    train_sets: tuple[str, ...] = TRAIN_SETS
-    original_task_only: bool = True
+    data_dir: SourcePath = dataclasses.field(
+        metadata={
+            "help": "the folder of the files or folders, e.g. ``data`` of a clone of ``bigscience/P3``."
+        }
+    )
+    template_dir: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "PromptSource's templates, which say which of them ask for another task; empty: "
+            "only those listed in ``filtered_templates.tsv`` are known to."
+        },
+    )
+    role_table: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={"help": "T0's datasets.csv, as for ``PromptSource``; empty: every dataset is trained on."},
+    )
+    train_sets: tuple[str, ...] = dataclasses.field(
+        default=TRAIN_SETS,
+        metadata={"help": "the ``do_train`` entries of the role table that are trained on."},
+    )
+    original_task_only: bool = dataclasses.field(
+        default=True,
+        metadata={
+            "help": "leave out templates that turn the dataset into another task; their rows are "
+            "counted, and so are the prompts of datasets of which neither templates nor the "
+            "table tell."
+        },
+    )
 
     name = "promptsource"
 

@@ -76,28 +76,42 @@ class PromptSource(TaskSource):
     a task has one metric. A published split without labels (SuperGLUE's tests) is passed over, unless the
     task has no other to evaluate. Published splits such as ``train_r1`` or ``dev_r1`` count as what they
     begin with.
-
-    Attributes:
-      data_dir: the folder of the datasets' rows.
-      template_dir: the folder of ``DATASET[/SUBSET]/templates.yaml`` (``promptsource/templates``).
-      role_table: T0's datasets.csv, which says what is trained on and what is evaluated; empty: every
-        dataset is trained on.
-      train_sets: the ``do_train`` entries of the role table that are trained on.
-      original_task_only: leave out templates that turn the dataset into another task.
-      value_limit: characters that each value printed in a prompt or target is cut to, at a word, as
-        PromptSource does and P3 shows; 0 cuts none.
-      partial_templates: datasets that are evaluated also with templates that do not apply to every example.
-      seed: another seed makes other random choices in the templates.
     """
 
-    data_dir: SourcePath
-    template_dir: SourcePath
-    role_table: OptionalSourcePath = ""
-    train_sets: tuple[str, ...] = TRAIN_SETS
-    original_task_only: bool = True
-    value_limit: int = 2048
-    partial_templates: tuple[str, ...] = ("turk",)
-    seed: int = 0
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder of the datasets' rows."})
+    template_dir: SourcePath = dataclasses.field(
+        metadata={"help": "the folder of ``DATASET[/SUBSET]/templates.yaml`` (``promptsource/templates``)."}
+    )
+    role_table: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "T0's datasets.csv, which says what is trained on and what is evaluated; empty: "
+            "every dataset is trained on."
+        },
+    )
+    train_sets: tuple[str, ...] = dataclasses.field(
+        default=TRAIN_SETS,
+        metadata={"help": "the ``do_train`` entries of the role table that are trained on."},
+    )
+    original_task_only: bool = dataclasses.field(
+        default=True, metadata={"help": "leave out templates that turn the dataset into another task."}
+    )
+    value_limit: int = dataclasses.field(
+        default=2048,
+        metadata={
+            "help": "characters that each value printed in a prompt or target is cut to, at a word, "
+            "as PromptSource does and P3 shows; 0 cuts none."
+        },
+    )
+    partial_templates: tuple[str, ...] = dataclasses.field(
+        default=("turk",),
+        metadata={
+            "help": "datasets that are evaluated also with templates that do not apply to every example."
+        },
+    )
+    seed: int = dataclasses.field(
+        default=0, metadata={"help": "another seed makes other random choices in the templates."}
+    )
 
     header = True
     name = "promptsource"

@@ -32,24 +32,38 @@ class Reasoning(TaskSource):
     ``docs/reasoning_and_corpora.md`` names them all. The target is ``RATIONALE The answer is ANSWER.``; a
     question with several rationales is several training examples, and one example with several references
     elsewhere. Sets with nothing to train on (zero-shot chain of thought's, ASDiv) are evaluated only.
-
-    Attributes:
-      data_dir: the folder that holds the sets.
-      held_out_rows: number of first rows of every training file that become the test split (of tasks
-        without one).
-      evaluation_tasks: names of tasks that are evaluated and not trained on.
-      form: "tsv" or "raw" to read the files of that form only; empty reads both, but no task twice: a task in
-        both is read from its own files, or from the TSV if only that has training rows.
-      commonsenseqa_dir: where CommonsenseQA's questions are (for CoS-E and ECQA); empty: below data_dir.
-      proofwriter: which data set of ProofWriter is read where there are several, by the end of its path.
     """
 
-    data_dir: SourcePath
-    held_out_rows: int = 0
-    evaluation_tasks: tuple[str, ...] = ()
-    form: str = dataclasses.field(default="", metadata={"choices": ("", *formats.FORMS)})
-    commonsenseqa_dir: OptionalSourcePath = ""
-    proofwriter: str = "OWA/depth-5"
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder that holds the sets."})
+    held_out_rows: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "number of first rows of every training file that become the test split (of tasks "
+            "without one)."
+        },
+    )
+    evaluation_tasks: tuple[str, ...] = dataclasses.field(
+        default=(), metadata={"help": "names of tasks that are evaluated and not trained on."}
+    )
+    form: str = dataclasses.field(
+        default="",
+        metadata={
+            "help": '"tsv" or "raw" to read the files of that form only; empty reads both, but no '
+            "task twice: a task in both is read from its own files, or from the TSV if only "
+            "that has training rows.",
+            "choices": ("", *formats.FORMS),
+        },
+    )
+    commonsenseqa_dir: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={"help": "where CommonsenseQA's questions are (for CoS-E and ECQA); empty: below data_dir."},
+    )
+    proofwriter: str = dataclasses.field(
+        default="OWA/depth-5",
+        metadata={
+            "help": "which data set of ProofWriter is read where there are several, by the end of its path."
+        },
+    )
 
     name = "reasoning"
 

@@ -40,16 +40,20 @@ class BigBenchHard(EvaluationOnly):
     The chain-of-thought form is a benchmark of its own, ``bbh_cot``: the same instruction, the three
     demonstrations with their reasoning, as published, then ``Q: ... A: Let's think step by step.``; right is
     an answer that states what is right after its last "the answer is" (``data.stated``).
-
-    Attributes:
-      data_dir: the folder with TASK.json, or the one above (``bbh`` below it).
-      prompt_dir: the folder with TASK.txt; empty: ``cot-prompts`` in the same folder or the one above.
-      chain_of_thought: ask for the reasoning, and show it.
     """
 
-    data_dir: SourcePath
-    prompt_dir: OptionalSourcePath = ""
-    chain_of_thought: bool = False
+    data_dir: SourcePath = dataclasses.field(
+        metadata={"help": "the folder with TASK.json, or the one above (``bbh`` below it)."}
+    )
+    prompt_dir: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "the folder with TASK.txt; empty: ``cot-prompts`` in the same folder or the one above."
+        },
+    )
+    chain_of_thought: bool = dataclasses.field(
+        default=False, metadata={"help": "ask for the reasoning, and show it."}
+    )
 
     @property
     def name(self) -> str:  # type: ignore[override]

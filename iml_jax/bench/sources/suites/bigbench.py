@@ -38,12 +38,9 @@ class BigBench(EvaluationOnly):
     score are right; else the answer is generated and compared (exact match, or Rouge-L where the task prefers
     an overlap metric). Demonstrations are other examples of the task. The canary stays out of prompts. Never
     trained on.
-
-    Attributes:
-      data_dir: the folder ``benchmark_tasks``.
     """
 
-    data_dir: SourcePath
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder ``benchmark_tasks``."})
 
     name = "bigbench"
 

@@ -39,12 +39,13 @@ class Mmlu(EvaluationOnly):
     subject's dev rows in their order, as the authors show them. Never trained on. What pandas, with which the
     authors read the tables, makes of a cell is not followed: ``NA`` becomes ``nan`` there, and in a column of
     numbers only ``0.50`` becomes ``0.5``.
-
-    Attributes:
-      data_dir: the folder with ``dev``, ``val`` and ``test``, or the one above (``data`` below it).
     """
 
-    data_dir: SourcePath
+    data_dir: SourcePath = dataclasses.field(
+        metadata={
+            "help": "the folder with ``dev``, ``val`` and ``test``, or the one above (``data`` below it)."
+        }
+    )
 
     header = False
     name = "mmlu"

@@ -55,14 +55,12 @@ class Opt14(EvaluationOnly):
     is the first of test, validation and train whose rows have labels. Demonstrations come from the first of
     the others with labels, train before validation; where there is no other, from the evaluated rows
     themselves, as GPT-3 does for Winograd, never the one asked. Every answer is an option. Never trained on.
-
-    Attributes:
-      data_dir: the folder of the tasks' folders.
-      hellaswag: evaluate HellaSwag as well; it is not among OPT-IML's 14.
     """
 
-    data_dir: SourcePath
-    hellaswag: bool = False
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder of the tasks' folders."})
+    hellaswag: bool = dataclasses.field(
+        default=False, metadata={"help": "evaluate HellaSwag as well; it is not among OPT-IML's 14."}
+    )
 
     header = True
     name = "opt14"

@@ -48,17 +48,26 @@ class Raft(EvaluationOnly):
     ``Label:``. Instructions and columns are the baseline's where its ``prompt_construction_settings.jsonl``
     is there, else our own words. Tasks that are not among the 11 of the benchmark are excluded.
     Never trained on.
-
-    Attributes:
-      data_dir: the folder of the tasks' folders, or the one above (``data`` below it).
-      prompt_dir: the folder with prompt_construction_settings.jsonl; empty: below or beside data_dir.
-      strict: refuse a malformed prompt_construction_settings.jsonl, which is otherwise done without and
-        counted; a file of ``prompt_dir`` is refused in any case, a task that a mixture names is read so.
     """
 
-    data_dir: SourcePath
-    prompt_dir: OptionalSourcePath = ""
-    strict: bool = dataclasses.field(default=False, kw_only=True)
+    data_dir: SourcePath = dataclasses.field(
+        metadata={"help": "the folder of the tasks' folders, or the one above (``data`` below it)."}
+    )
+    prompt_dir: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "the folder with prompt_construction_settings.jsonl; empty: below or beside data_dir."
+        },
+    )
+    strict: bool = dataclasses.field(
+        default=False,
+        kw_only=True,
+        metadata={
+            "help": "refuse a malformed prompt_construction_settings.jsonl, which is otherwise done "
+            "without and counted; a file of ``prompt_dir`` is refused in any case, a task "
+            "that a mixture names is read so."
+        },
+    )
 
     header = True
     name = "raft"

@@ -34,24 +34,36 @@ _SPLIT_FILES = {"train": "train_tasks.txt", "evaluation": "test_tasks.txt"}  # r
 
 @dataclasses.dataclass(frozen=True)
 class SuperNaturalInstructions(TaskSource):
-    """Task JSON files, with the roles of the benchmark's split files.
+    """Task JSON files, with the roles of the benchmark's split files."""
 
-    Attributes:
-      data_dir: the folder that holds the task files (``tasks/`` of the public repository).
-      split_dir: the folder with train_tasks.txt and test_tasks.txt (``splits/default``); empty: every task
-        is trained on.
-      held_out_instances: number of first instances of every task trained on that become its test split.
-      evaluation_instances: number of first instances that an evaluation task keeps (the benchmark puts a
-        balanced hundred first); 0 keeps all.
-      decontaminate: tasks that hold the questions of MMLU or BIG-bench are excluded, whatever the split files
-        or the mixture say (``contamination``).
-    """
-
-    data_dir: SourcePath
-    split_dir: OptionalSourcePath = ""
-    held_out_instances: int = 0
-    evaluation_instances: int = 100
-    decontaminate: bool = True
+    data_dir: SourcePath = dataclasses.field(
+        metadata={"help": "the folder that holds the task files (``tasks/`` of the public repository)."}
+    )
+    split_dir: OptionalSourcePath = dataclasses.field(
+        default="",
+        metadata={
+            "help": "the folder with train_tasks.txt and test_tasks.txt (``splits/default``); empty: "
+            "every task is trained on."
+        },
+    )
+    held_out_instances: int = dataclasses.field(
+        default=0,
+        metadata={"help": "number of first instances of every task trained on that become its test split."},
+    )
+    evaluation_instances: int = dataclasses.field(
+        default=100,
+        metadata={
+            "help": "number of first instances that an evaluation task keeps (the benchmark puts a "
+            "balanced hundred first); 0 keeps all."
+        },
+    )
+    decontaminate: bool = dataclasses.field(
+        default=True,
+        metadata={
+            "help": "tasks that hold the questions of MMLU or BIG-bench are excluded, whatever the "
+            "split files or the mixture say (``contamination``)."
+        },
+    )
 
     name = schemas.BENCHMARK
     rouge = "rouge_l_stemmed"

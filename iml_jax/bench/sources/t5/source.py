@@ -114,17 +114,24 @@ class T5(TaskSource):
     text that belongs to no task of T5's gives tasks of its own, ``FOLDER_SOURCETARGET`` such as
     ``multi30k_ende``; so do rows of XSum. A dataset that is there under its name and in a raw form is read
     under its name.
-
-    Attributes:
-      data_dir: the folder of the datasets.
-      tasks_kept: all, or opt_iml: every task that OPT-IML Bench does not keep of T5 is excluded.
-      prompts: keyword: T5's own input, ``mnli hypothesis: ...``; sentence: one sentence that says what to do,
-        then T5's input without its prefix (OPT-IML appendix A.1).
     """
 
-    data_dir: SourcePath
-    tasks_kept: str = dataclasses.field(default="all", metadata={"choices": ("all", "opt_iml")})
-    prompts: str = dataclasses.field(default="keyword", metadata={"choices": ("keyword", "sentence")})
+    data_dir: SourcePath = dataclasses.field(metadata={"help": "the folder of the datasets."})
+    tasks_kept: str = dataclasses.field(
+        default="all",
+        metadata={
+            "help": "all, or opt_iml: every task that OPT-IML Bench does not keep of T5 is excluded.",
+            "choices": ("all", "opt_iml"),
+        },
+    )
+    prompts: str = dataclasses.field(
+        default="keyword",
+        metadata={
+            "help": "keyword: T5's own input, ``mnli hypothesis: ...``; sentence: one sentence that "
+            "says what to do, then T5's input without its prefix (OPT-IML appendix A.1).",
+            "choices": ("keyword", "sentence"),
+        },
+    )
 
     name = "t5"
 

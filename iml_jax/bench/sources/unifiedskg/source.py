@@ -53,30 +53,51 @@ class UnifiedSKG(TaskSource):
     Items: ``TASK_SPLIT.json``, an array (or JSON lines) of objects with text_in, struct_in and seq_out, as
     the authors publish them (folder ``end2end_data``). Original files: a folder named after the task, as its
     authors publish it. SPLIT is train, eval (or dev, validation) or test; all files also as ``.gz``.
-
-    Attributes:
-      data_dir: the folder of the item files and of the tasks' folders.
-      form: ``opt_iml`` writes a keyword before each field, the request last; ``unifiedskg`` joins text and
-        structure as UnifiedSKG does, the request first.
-      structure_characters: a longer structure loses its end (whole rows of a table) and then ends in "...";
-        4096 is about as long as UnifiedSKG's 1,024 T5 tokens. 0 keeps all of it: then only prompts longer
-        than a row of tokens are cut, at their beginning, and counted (which takes the request first in the
-        form ``unifiedskg``: bound the structures there).
-      description: put UnifiedSKG's task description in front (form ``unifiedskg``).
-      database_values: show the values that a question names beside their columns, where the databases are.
-      evaluation_tasks: names of tasks that are evaluated and not trained on (OPT-IML table 13).
-      strict: refuse a malformed kvret_entities.json, which is otherwise done without and counted; a task that
-        a mixture names is read so.
     """
 
-    data_dir: SourcePath
-    form: str = dataclasses.field(default="opt_iml", metadata={"choices": FORMS})
-    structure_characters: int = 0
-    description: bool = False
-    database_values: bool = True
-    evaluation_tasks: tuple[str, ...] = ("dart", "multiwoz")
+    data_dir: SourcePath = dataclasses.field(
+        metadata={"help": "the folder of the item files and of the tasks' folders."}
+    )
+    form: str = dataclasses.field(
+        default="opt_iml",
+        metadata={
+            "help": "``opt_iml`` writes a keyword before each field, the request last; ``unifiedskg`` "
+            "joins text and structure as UnifiedSKG does, the request first.",
+            "choices": FORMS,
+        },
+    )
+    structure_characters: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "a longer structure loses its end (whole rows of a table) and then ends in "
+            '"..."; 4096 is about as long as UnifiedSKG\'s 1,024 T5 tokens. 0 keeps all of '
+            "it: then only prompts longer than a row of tokens are cut, at their beginning, "
+            "and counted (which takes the request first in the form ``unifiedskg``: bound the "
+            "structures there)."
+        },
+    )
+    description: bool = dataclasses.field(
+        default=False, metadata={"help": "put UnifiedSKG's task description in front (form ``unifiedskg``)."}
+    )
+    database_values: bool = dataclasses.field(
+        default=True,
+        metadata={
+            "help": "show the values that a question names beside their columns, where the databases are."
+        },
+    )
+    evaluation_tasks: tuple[str, ...] = dataclasses.field(
+        default=("dart", "multiwoz"),
+        metadata={"help": "names of tasks that are evaluated and not trained on (OPT-IML table 13)."},
+    )
 
-    strict: bool = dataclasses.field(default=False, kw_only=True)
+    strict: bool = dataclasses.field(
+        default=False,
+        kw_only=True,
+        metadata={
+            "help": "refuse a malformed kvret_entities.json, which is otherwise done without and "
+            "counted; a task that a mixture names is read so."
+        },
+    )
 
     name = "unifiedskg"
 
