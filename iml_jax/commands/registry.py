@@ -36,4 +36,9 @@ NAMES: dict[str, str] = {
     **SOURCES,
 }
 
+# Old -> new spelling of gin names that have changed since the last release, of classes ("Name") and parameters
+# ("Name.parameter"). The old ones are read with a warning; the next release removes them.
+DEPRECATED: dict[str, str] = {}
+
 REGISTRY.register(NAMES)
+REGISTRY.deprecate(DEPRECATED)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iml_jax.config import files, paths, rendering
+from iml_jax.config import deprecated, files, paths, rendering
 from iml_jax.config.registry import REGISTRY, Field, Registry
 from iml_jax.config.statements import (
     REQUIRED_MACRO,
@@ -97,7 +97,7 @@ class Config:
         Raises:
           UserError: ``other_text`` is not gin, or as ``build``.
         """
-        saved = read_text(other_text, label, None)
+        saved = self._saved(other_text, label)
         now = read_text(self.resolved(names), "", None)
         before = {rendering.key_text(s): literal(s.value) for s in saved if not s.block}
         after = {rendering.key_text(s): literal(s.value) for s in now}
@@ -116,7 +116,7 @@ class Config:
         Raises:
           UserError: ``other_text`` is not gin, or as ``build``.
         """
-        saved = read_text(other_text, label, None)
+        saved = self._saved(other_text, label)
         inner = {reference.name for statement in saved for reference in _references(statement.value)}
         names = dict.fromkeys(s.name for s in saved if s.name in self._registry and s.name not in inner)
         return [
@@ -124,6 +124,10 @@ class Config:
             for key, (before, after) in self.values_beside(other_text, names, label).items()
             if before != after
         ]
+
+    def _saved(self, text: str, label: str) -> list[Statement]:
+        """The statements of a saved text; old spellings are no difference, and nobody edits such a text."""
+        return deprecated.renamed(read_text(text, label, None), self._registry, lambda line: None)
 
     def _build(self, name: str, scope: tuple[str, ...], chain: tuple[str, ...]) -> Any:
         if name in chain:
@@ -222,7 +226,11 @@ def load_text(text: str, label: str = "config.gin", registry: Registry = REGISTR
 
 
 def from_statements(statements: Sequence[Statement], registry: Registry) -> Config:
-    """Checks names, then macros, then types; later statements override earlier ones."""
+    """Checks names, then macros, then types; later statements override earlier ones.
+
+    Deprecated spellings become the present ones first, with a warning for each.
+    """
+    statements = deprecated.renamed(statements, registry)
     macros = {statement.name: statement for statement in statements if statement.is_macro}
     for statement in statements:
         _check_name(statement, registry)

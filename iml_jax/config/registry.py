@@ -36,6 +36,7 @@ class Registry:
     def __init__(self, entries: Mapping[str, str | type] | None = None) -> None:
         """``entries`` maps a gin name to ``module:Class`` or to the class itself."""
         self._entries = dict(entries or {})
+        self._deprecated: dict[str, str] = {}
 
     def register(self, entries: Mapping[str, str | type]) -> None:
         """Adds names.
@@ -46,6 +47,32 @@ class Registry:
         for name, entry in entries.items():
             if self._entries.setdefault(name, entry) != entry:
                 raise ValueError(f"{name} is registered already, as {self._entries[name]!r}")
+
+    def deprecate(self, aliases: Mapping[str, str]) -> None:
+        """Has old spellings read as new ones, with a warning (``config.deprecated``).
+
+        Args:
+          aliases: old -> new, each a class (``Name``) or a parameter (``Name.parameter``). A parameter may
+            move to another class; where its class has an old spelling too, the key has the class's new one.
+
+        Raises:
+          ValueError: an old spelling is a name in use, or was deprecated in favour of another; or a class
+            would become a parameter.
+        """
+        for old, new in aliases.items():
+            if old in self._entries or self._deprecated.get(old, new) != new:
+                raise ValueError(f"{old} is in use and cannot be an old spelling of {new}")
+            if old.count(".") != new.count("."):
+                raise ValueError(f"{old} and {new} must both be classes or both be parameters")
+            self._deprecated[old] = new
+
+    def present_name(self, name: str, field: str = "") -> tuple[str, str]:
+        """The spelling in use of a class or parameter; what was never deprecated is given back as it is."""
+        name = self._deprecated.get(name, name)
+        if not field:
+            return name, field
+        name, _, field = self._deprecated.get(f"{name}.{field}", f"{name}.{field}").rpartition(".")
+        return name, field
 
     def names(self) -> tuple[str, ...]:
         """All gin names, in the order of registration."""
