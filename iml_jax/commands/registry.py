@@ -36,7 +36,7 @@ NAMES: dict[str, str] = {
     **SOURCES,
 }
 
-# Old -> new spelling of gin names that have changed since the last release, of classes ("Name") and parameters
+# Old -> new spelling of gin names that have changed since the last release: classes ("Name"), parameters
 # ("Name.parameter"). The old ones are read with a warning; the next release removes them.
 DEPRECATED: dict[str, str] = {}
 
