@@ -12,7 +12,7 @@ import pytest
 
 from iml_jax import __version__, cli
 from iml_jax.commands import COMMANDS, Command
-from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.foundation.errors import Fault, Preempted, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -120,6 +120,7 @@ def test_mistakes_are_one_line_and_status_2(command, capsys, arguments, words):
         (UserError("a.gin:3: wrong\nand more"), 2, "iml: error: a.gin:3: wrong and more"),
         (Fault("the disk\n is full"), 1, "iml: fault: the disk is full"),
         (KeyboardInterrupt(), 130, "iml: interrupted"),
+        (Preempted("saved at step 3"), 143, "iml: saved at step 3"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/x/y"),
             1,

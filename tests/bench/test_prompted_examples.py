@@ -130,6 +130,26 @@ def test_a_task_without_training_rows_shows_validation_rows(tmp_path):
     assert shown == {0, 1, 2, 3}
 
 
+class WithoutDemonstrations(FakeSource):
+    """Its training rows must not be shown (as those of a source whose rows hold several questions)."""
+
+    def demonstrations(self, task, skipped):
+        return iter(())
+
+
+def test_training_prompts_show_no_rows_of_another_split(tmp_path):
+    for split in ("train", "validation"):
+        write_rows(tmp_path, "t", split, simple_rows(6, offset=100 * (split == "validation")))
+    source = WithoutDemonstrations(str(tmp_path))
+    info = source.tasks()[0]
+    task = PlannedTask("t", info, source, True, "validation", {"train": 0, "validation": 0}, MetaICL(3))
+    fates = collections.Counter()
+    found, _ = read(task, demonstrations=fates)
+    assert len(found) == 6 and fates.keys() <= {prompted_examples.MISSING}
+    assert not any("\n\n\n" in " ".join(texts(row)) for row in found)
+    assert read(task, split="validation")[0]  # evaluated rows are prompted from what their split may show
+
+
 def test_a_task_with_nothing_to_show_is_not_evaluated_with_demonstrations(tmp_path):
     for folder, splits in (("a", ["test"]), ("b", ["validation"]), ("c", ["test", "validation"])):
         found, dropped, _, fates = few_shot(tmp_path / folder, splits)

@@ -52,6 +52,14 @@ def test_only_the_newest_are_kept_and_due_follows_every(tmp_path):
     assert locate.steps_on_disk(tmp_path / "checkpoints") == [11, 12]
 
 
+def test_steps_are_ordered_as_numbers(tmp_path):
+    with CheckpointStore(tmp_path, CheckpointConfig(every=1, keep=2)) as store:
+        for step in (8, 9, 10):
+            save(store, step)
+    assert CheckpointStore(tmp_path).latest_step() == 10
+    assert locate.steps_on_disk(tmp_path / "checkpoints") == [9, 10]  # not 8, which is kept by text
+
+
 def test_saving_is_silent(tmp_path, capfd):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -18,7 +18,7 @@ from iml_jax.data.loader import LoaderConfig, make_loader, merge_states
 from iml_jax.data.packing import training_example
 from iml_jax.foundation.errors import UserError
 
-CONFIG = LoaderConfig(batch_size=8, virtual_shards=4, seed=5, packing_bins=3, prefetch=2)
+CONFIG = LoaderConfig(batch_size=8, virtual_shards=4, seed=5, packing_bins=16, prefetch=2)
 LENGTH = 64
 EVERY = "sampled_before", "sampled_since"
 

@@ -46,6 +46,24 @@ def test_counts_are_the_segments_handed_out(prepared, tmp_path, hosts):
     assert sampled.load(tmp_path).total == segments
 
 
+def test_counts_go_on_after_a_restore(prepared):
+    manifest = manifests.load(prepared)
+    straight = make_loader(prepared, CONFIG)
+    for _ in range(9):
+        next(straight)
+    state = None
+    for batches in (4, 3, 2):  # two restores, so that what was counted before the last one is there, too
+        loader = make_loader(prepared, CONFIG)
+        if state is not None:
+            loader.restore(state)
+        for _ in range(batches):
+            next(loader)
+        state = loader.state()
+        loader.close()
+    assert sampled.counts_of(merge_states([state]), manifest) == straight.sampled_counts()
+    straight.close()
+
+
 def test_what_cannot_be_told(prepared, tmp_path):
     with pytest.raises(UserError, match=r"sampled_counts\.json: no such file; a run writes it"):
         sampled.load(tmp_path)

@@ -53,15 +53,17 @@ def run(config, params, inputs, positions, segments, **kwargs):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("pre_norm", [True, False])
-def test_logits_agree_with_pytorch_alone_and_packed(seed, pre_norm):
+@pytest.mark.parametrize(
+    ("pre_norm", "projected"), [(True, False), (False, True), (True, True)], ids=["opt", "350m", "projected"]
+)
+def test_logits_agree_with_pytorch_alone_and_packed(seed, pre_norm, projected):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(seed)
     heads, head_dim = rng.integers(1, 5), 4 * rng.integers(1, 6)
     hidden, tokens = int(heads * head_dim), int(rng.integers(40, 200))
     config = OptConfig(
         vocab_rows=-(-tokens // 8) * 8, vocab_tokens=tokens, hidden=hidden, layers=int(rng.integers(1, 5)),
-        heads=int(heads), ffn=int(rng.integers(8, 80)), embed_dim=hidden if pre_norm else hidden // 2,
+        heads=int(heads), ffn=int(rng.integers(8, 80)), embed_dim=hidden // 2 if projected else hidden,
         max_positions=32, pre_norm=pre_norm, compute_dtype="float32",
     )  # fmt: skip
     params = random_params(config, seed)

@@ -54,6 +54,27 @@ def test_only_matrices_and_real_vocabulary_rows_decay():
         assert not np.any(untouched)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-7, 1.0], ids=["below_epsilon", "near_epsilon", "clipped"])
+def test_updates_are_clipped_adam_with_decay_in_float64(scale):
+    """Clip, then Adam with epsilon outside the root, then decoupled decay; at scales where each decides."""
+    rng = np.random.default_rng()
+    weights = rng.normal(size=(6, 9))
+    params = {"layers": {"kernel": jnp.asarray(weights, jnp.float32)}}
+    config = dataclasses.replace(CONFIG, warmup_steps=0, clip_norm=0.5, weight_decay=0.1)
+    optimizer = make_optimizer(config, 6)
+    state, m, v = optimizer.init(params), np.zeros((6, 9)), np.zeros((6, 9))
+    for done in range(5):
+        gradient = scale * rng.normal(size=(6, 9))
+        updates, state = optimizer.update(
+            {"layers": {"kernel": jnp.asarray(gradient, jnp.float32)}}, state, params
+        )
+        gradient = gradient * min(1.0, 0.5 / np.linalg.norm(gradient))
+        m, v = 0.9 * m + 0.1 * gradient, 0.95 * v + 0.05 * gradient**2
+        adam = m / (1 - 0.9 ** (done + 1)) / (np.sqrt(v / (1 - 0.95 ** (done + 1))) + 1e-8)
+        expected = -float(learning_rate(config)(done)) * (adam + 0.1 * weights)
+        np.testing.assert_allclose(updates["layers"]["kernel"], expected, rtol=3e-5, atol=1e-9)
+
+
 def test_narrow_moments_are_rounded_between_updates_and_nowhere_else():
     rng = np.random.default_rng()
     params = {"layers": {"kernel": jnp.asarray(rng.normal(size=(5, 7)), jnp.float32)}}

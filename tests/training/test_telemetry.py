@@ -24,6 +24,10 @@ def test_the_loss_is_that_of_all_loss_tokens() -> None:
     found = window(STEP, {**STEP, "loss": 5.0, "loss_tokens": 10.0})
     assert found["loss"] == pytest.approx((2.0 * 30 + 5.0 * 10) / 40)
     assert found["packing_fill"] == pytest.approx(80 / 128)
+    seconds = found["seconds_per_step"] * 2
+    assert found["tokens_per_second"] * seconds == pytest.approx(80)
+    assert found["loss_tokens_per_second"] * seconds == pytest.approx(40)
+    assert found["model_flops_per_second"] * seconds == pytest.approx(2e9)
     assert "empty_batches" not in found
 
 

@@ -60,6 +60,22 @@ LABELLED = {"jinja": "0 {{text}} ||| {{answer_choices[label]}}", "answer_choices
 OTHER = {"jinja": "write ||| {{text}}", "metadata": {"original_task": False, "metrics": ["ROUGE"]}}
 
 
+def test_the_seed_decides_the_random_choices_of_templates(tmp_path: Path) -> None:
+    _templates(tmp_path, "d", {"jinja": "{{ ['a', 'b', 'c', 'd'] | choice }} {{text}} ||| {{text}}"})
+    rows = [{"text": f"x{index}", "label": 0} for index in range(40)]
+    for split in ("train", "validation"):
+        _rows(tmp_path, f"d/default/{split}.jsonl", rows)
+
+    def prompts(seed: int) -> list[str]:
+        return [example.source for example in _examples(_source(tmp_path, seed=seed), "d", "train")[0]]
+
+    first, again, other = prompts(1), prompts(1), prompts(2)
+    assert len(first) == 40 and first == again
+    assert {prompt[0] for prompt in first} == set("abcd")
+    assert sum(one != two for one, two in zip(first, other, strict=True)) > 15  # 30 expected
+    assert _source(tmp_path, seed=1).settings() != _source(tmp_path, seed=2).settings()
+
+
 def test_every_row_has_every_template(tmp_path: Path) -> None:
     again = LABELLED | {"jinja": "1 {{text}} ||| {{answer_choices[label]}}"}
     _templates(tmp_path, "d", LABELLED, again, OTHER)
