@@ -28,7 +28,7 @@ import collections, json, sys
 import iml_jax
 import iml_jax.commands
 from iml_jax import config
-from iml_jax.bench import mixtures, unread
+from iml_jax.bench import mixtures, unused_files
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.foundation.errors import UserError
 
@@ -47,7 +47,7 @@ for source in mixtures.expand(sources):
         told["broken"]["*"] = str(error)
         continue
     told["broken"] = {task.task: task.reason for task in tasks if isinstance(task, BrokenTask)}
-    told["unread"] = {str(path): why for path, why in unread.of_source(source, tasks).items()}
+    told["unread"] = {str(path): why for path, why in unused_files.of_source(source, tasks).items()}
     for task in tasks:
         if isinstance(task, BrokenTask):
             continue

@@ -29,7 +29,7 @@ class Example:
       options: the candidates of a classification task; empty means the task is generated.
       demonstrations: solved examples, for few-shot prompts.
       template: name of the prompt template that rendered ``source``; empty where there is one only.
-      completion: the target goes on where ``source`` stops, in the middle of a text or sentence: nothing but
+      completion: the target continues ``source``, in the middle of a text or sentence: nothing but
         a space comes between them.
     """
 

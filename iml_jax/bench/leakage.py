@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from iml_jax.bench import cache_folders, known_tasks, leakage_decisions, ngrams, overlap, wording
+from iml_jax.bench import boilerplate, cache_folders, known_tasks, leakage_decisions, ngrams, overlap
 from iml_jax.bench.leakage_decisions import Decision
 from iml_jax.bench.ngrams import Index
 from iml_jax.bench.overlap import Hits, Side, Texts
@@ -86,8 +86,8 @@ class Pair:
       train, evaluation: the tasks, ``benchmark:task``.
       split: the split evaluated.
       overlapping: its examples that overlap, ``examples`` of them there are.
-      content: those of ``overlapping`` that have an n-gram in common outside the wording that the evaluation
-        task's examples share among themselves (``wording.mask``): instructions, templates, lists of options.
+      content: those of ``overlapping`` that have an n-gram in common outside the boilerplate that the
+        evaluation task's examples share (``boilerplate.mask``): instructions, templates, lists of options.
       train_examples: records of the train split.
       source: what is known of a common source: ``same task``, ``same dataset``, or empty.
       decision: a side, or ``undecided``; ``reason`` is the decision's.
@@ -206,20 +206,20 @@ def _hits(
     """(hits by training task, the index's stream, its words)."""
     texts, began = Texts(config.prepared_dir), time.monotonic()
     words, stream, starts = overlap.evaluation_stream(texts, evaluated)
-    shared = wording.mask(stream, starts, overlap.groups(texts, evaluated))
+    shared = boilerplate.mask(stream, starts, overlap.groups(texts, evaluated))
     say(f"{len(starts)} evaluation examples, {len(stream)} words, {time.monotonic() - began:.1f} s")
     parts = overlap.part_count(stream, config.ngrams)
     found: dict[str, list[Hits]] = {side.key: [] for side in trained}
     total = sum(side.examples for side in trained)
     for part in range(parts):
-        began, done, told = time.monotonic(), 0, 0
+        began, done, reported = time.monotonic(), 0, 0
         index = Index(words, stream, starts, part, parts, shared)
 
         def tick(count: int) -> None:
-            nonlocal done, told
+            nonlocal done, reported
             done += count
-            if (done - told) * 10 >= total:
-                told = done
+            if (done - reported) * 10 >= total:
+                reported = done
                 say(f"{done}/{total} training examples, {time.monotonic() - began:.0f} s")  # noqa: B023
 
         if options:

@@ -64,10 +64,10 @@ def read(
         if unknown := [name for name in (train, evaluation) if name not in known]:
             near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.3)
             hint = f"; the nearest is {near[0]!r}" if near else ""
-            told = f"{where}: no task {unknown[0]!r}{hint}"
+            message = f"{where}: no task {unknown[0]!r}{hint}"
             if moot is None:
-                raise UserError(f"{told} (see `iml tasks`)")
-            moot(f"{told}; the line is passed over")
+                raise UserError(f"{message} (see `iml tasks`)")
+            moot(f"{message}; the line is ignored")
             continue
         reason = cells[3] if len(cells) == len(COLUMNS) else ""
         decisions[train, evaluation] = Decision(train, evaluation, side, reason, number)

@@ -1,4 +1,4 @@
-"""What a mixture leaves out before any row is read, with the reason: benchmarks, tasks, splits and files."""
+"""Benchmarks, tasks, splits and files that a mixture leaves out before any row is read, with the reason."""
 
 from __future__ import annotations
 

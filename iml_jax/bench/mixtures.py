@@ -375,7 +375,7 @@ def survey(config: MixtureConfig) -> Survey:
             raise UserError(
                 f"Mixture.{field} names {sorted(unknown)}, of which no task is trained on; leave it out of "
                 f"Mixture.{field}, check its folder (`iml tasks --data_dir=DIR`), or bind "
-                f'Mixture.missing = "{RENORMALISE}" to go on without it'
+                f'Mixture.missing = "{RENORMALISE}" to continue without it'
             )
     used = {task.info.key for task in planned}
     unused = [(use.source, use.info, _why_not(config, use)) for use in uses if use.info.key not in used]

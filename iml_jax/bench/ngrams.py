@@ -2,7 +2,7 @@
 
 A word is a run of letters and digits, in any script, with the marks that they carry (accents, vowel signs,
 tones); everything else separates, much as in GPT-3's overlap analysis (appendix C). Texts that a reader
-cannot tell apart have the same words: case is folded, characters are normalised to NFKC, and characters
+does not distinguish have the same words: case is folded, characters are normalised to NFKC, and characters
 without an appearance (soft hyphens, joiners, variation selectors) are left out, as in Unicode's
 NFKC_Casefold. A text of fewer than ``LENGTH`` words is one n-gram of all its words where it has at least
 ``SHORTEST``, and equals only a text of just these words; a shorter one has none.
@@ -126,7 +126,7 @@ class Index:
       words: of the evaluation side.
       stream: uint32 [n], its texts' word ids, see ``padded``.
       starts: int64 [examples], where each example begins in ``stream``.
-      wording: bool [n], the n-grams of ``stream`` that are only wording (``wording.mask``); none by default.
+      wording: bool [n], n-grams of ``stream`` that are boilerplate (``boilerplate.mask``); none by default.
       keys: uint64 [u], the different hashes, ascending.
       ends: int64 [u], where the places of each hash end in ``places``.
       places: uint32 or int64 [m], where n-grams begin in ``stream``, by hash, then ascending.
@@ -218,7 +218,7 @@ def _place_type(stream: Ids) -> type:
 
 
 class StreamBuilder:
-    """Collects texts into a stream of ids: 4 bytes a word."""
+    """Collects texts into a stream of ids: 4 bytes per word."""
 
     def __init__(self, words: Words) -> None:
         self.words = words

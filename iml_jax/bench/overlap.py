@@ -1,6 +1,6 @@
 """Which evaluation examples share an n-gram with which training task: one pass over each side.
 
-Memory: 4 bytes a word of the evaluation side, about 120 bytes a different word, and for the n-grams of one
+Memory: 4 bytes per word of the evaluation side, about 120 bytes per distinct word, and for the n-grams of one
 part (``Index``) 45 bytes each while it is sorted, 23 after. More n-grams than the limit become several parts,
 each with its own pass over the training side. The training side is streamed.
 """

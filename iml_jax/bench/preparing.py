@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from iml_jax.bench import cache_folders, mixture_table, mixtures, unread
+from iml_jax.bench import cache_folders, mixture_table, mixtures, unused_files
+from iml_jax.bench.effective_mixture import caps_and_rates, without_examples
 from iml_jax.bench.mixtures import MixtureConfig, PlannedTask, PrepareConfig
 from iml_jax.bench.prompted_examples import prompted_examples
-from iml_jax.bench.realised import caps_and_rates, without_examples
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
@@ -92,9 +92,9 @@ def prepare(
         manifests.save(manifest, output_dir)
         left = (
             *survey.left,
-            *unread.unused(survey.unused),
+            *unused_files.unused(survey.unused),
             *without_examples(mixture, manifest, survey.left),
-            *unread.counted(mixture, survey.listed),
+            *unused_files.counted(mixture, survey.listed),
         )
         mixture_table.save(manifest, output_dir, left)
     return manifest
@@ -282,11 +282,11 @@ def _progress(output_dir: Path, total: int, say: Say) -> Iterator[None]:
     stop = threading.Event()
 
     def watch() -> None:
-        began, told = time.monotonic(), 0
+        began, reported = time.monotonic(), 0
         while not stop.wait(0.5):
             done = cache_folders.noted(output_dir)
-            if done - told >= max(1, total // 10):
-                told = done
+            if done - reported >= max(1, total // 10):
+                reported = done
                 say(f"prepared {done}/{total} tasks, {time.monotonic() - began:.0f} s")
 
     def bar() -> None:

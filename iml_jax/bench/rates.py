@@ -139,7 +139,7 @@ def check(proportions: Mapping[str, float], shares: Mapping[str, float]) -> None
 
 @dataclasses.dataclass(frozen=True)
 class EpochDraw:
-    """What metaseq's sampler draws of a task in one epoch: so many rows, with replacement or without."""
+    """The number of rows of a task that metaseq's sampler draws per epoch, with replacement or without."""
 
     rows: int
     with_replacement: bool

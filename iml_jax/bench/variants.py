@@ -232,6 +232,6 @@ def check_prompts(train: Variant, evaluation: Sequence[Variant]) -> None:
     names = collections.Counter(variant.name for variant in variants)
     if twice := [name for name, count in names.items() if count > 1]:
         raise UserError(
-            f"Mixture: two variants of the prompts are called {twice[0]} (they differ in what the name does "
-            "not tell); keep one"
+            f"Mixture: two variants of the prompts are called {twice[0]} (they differ in fields that are "
+            "not in the name); keep one"
         )

@@ -15,7 +15,7 @@ from iml_jax.data import tokenizer as bpe
 
 @functools.lru_cache(maxsize=4)
 def load_cached(directory: str) -> bpe.Tokenizer:
-    """``tokenizer.load``, once a process (Beam workers ask for it once a task)."""
+    """``tokenizer.load``, once per process (Beam workers ask for it once per task)."""
     return bpe.load(directory)
 
 

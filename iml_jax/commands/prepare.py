@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # tf.data needs no accelerator
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from iml_jax.bench import absent, mixture_table, preparing
+    from iml_jax.bench import missing_tasks, mixture_table, preparing
 
     prepare = config.build("Prepare")
     if arguments.pipeline_options:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
     manifest = preparing.prepare(mixture, config.build("Vocabulary"), prepare, _say)
     show(read_text(Path(prepare.output_dir, mixture_table.TEXT)), end="")
     _say(mixture_table.summary(manifest))
-    for line in absent.notes(mixture, manifest):
+    for line in missing_tasks.notes(mixture, manifest):
         _say(line)
     _say(f"{prepare.output_dir}: done in {time.monotonic() - began:.1f} s")
 

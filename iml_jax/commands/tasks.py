@@ -65,13 +65,13 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
     elif arguments.data_dir is not None:
         text = _listing(arguments.data_dir, count=arguments.count)
     elif arguments.run is not None:
-        from iml_jax.bench import realised
+        from iml_jax.bench import effective_mixture
 
-        text = realised.render(realised.of_run(arguments.run))
+        text = effective_mixture.render(effective_mixture.of_run(arguments.run))
     elif arguments.mixture:
-        from iml_jax.bench import realised
+        from iml_jax.bench import effective_mixture
 
-        text = realised.render(realised.of_sources(config.build("Mixture")))
+        text = effective_mixture.render(effective_mixture.of_sources(config.build("Mixture")))
     else:
         text = render(config.build("Mixture"))
     show(text, end="")
@@ -99,17 +99,17 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace, config: Any) -> None:
     """Prints each prompt as soon as it is rendered."""
-    from iml_jax.bench import showing, unread
+    from iml_jax.bench import preview, unused_files
 
     mixture = None
     if arguments.data_dir is not None:
-        texts = showing.of_folder(arguments.data_dir, arguments.tasks, arguments.show)
+        texts = preview.of_folder(arguments.data_dir, arguments.tasks, arguments.show)
     else:
         mixture = config.build("Mixture")
-        texts = showing.of_mixture(mixture, arguments.tasks, arguments.show)
+        texts = preview.of_mixture(mixture, arguments.tasks, arguments.show)
     for text in texts:
         show(text)
-    if mixture is not None and (passed_over := unread.note(mixture)):
+    if mixture is not None and (passed_over := unused_files.note(mixture)):
         show(f"# {passed_over}")
 
 
@@ -120,7 +120,7 @@ def _listing(data_dir: str, *, count: bool) -> str:
     from rich.console import Console
     from rich.progress import Progress
 
-    from iml_jax.bench import listing
+    from iml_jax.bench import inventory
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("reading tasks", total=None)
@@ -129,8 +129,8 @@ def _listing(data_dir: str, *, count: bool) -> str:
             progress.update(bar, completed=done, total=total)
 
         not_read: dict[str, dict[Path, str]] = {}
-        rows = listing.survey(data_dir, count=count, tick=tick, not_read=not_read)
-        return listing.render(rows, not_read)
+        rows = inventory.survey(data_dir, count=count, tick=tick, not_read=not_read)
+        return inventory.render(rows, not_read)
 
 
 def render(mixture: Any) -> str:
@@ -139,7 +139,7 @@ def render(mixture: Any) -> str:
     Columns: task, category, role, metric, splits (comma-separated), trained (yes/no), evaluated (split
     or no), level (``-`` where not evaluated).
     """
-    from iml_jax.bench import mixtures, unread
+    from iml_jax.bench import mixtures, unused_files
 
     planned = mixtures.plan(mixture)  # a task for each variant of its prompts
     trained = {task.info.key: task.info for task in planned if task.trained}
@@ -166,7 +166,7 @@ def render(mixture: Any) -> str:
     sources = {id(source): source for source, _ in offered}  # two may have one name
     for key, source in sources.items():
         own = [info for other, info in offered if id(other) == key]
-        lines += unread.lines({source.name: unread.of_source(source, own)})
+        lines += unused_files.lines({source.name: unused_files.of_source(source, own)})
     lines.append(
         f"# {len(infos)} tasks in {len({info.category for info in infos})} categories: "
         f"{len(trained)} trained, {len(evaluated)} evaluated"

@@ -13,7 +13,7 @@ def stated_answer(text: str) -> str:
 
     A single full stop at its end and surrounding white space are taken off, nothing else; empty where no
     answer is stated. What follows an empty line and ``Q:`` is not read: a model that was shown several
-    questions goes on to ask itself another. So BIG-Bench Hard's chains of thought are read (arXiv
+    questions continues with another question. So BIG-Bench Hard's chains of thought are read (arXiv
     2210.09261: the answer is what follows "the answer is").
     """
     parts = _STATES.split(text.partition(_NEXT_QUESTION)[0])

@@ -62,7 +62,7 @@ class LoaderConfig:
 class Loader(Iterator[Batch[np.ndarray]]):
     """Endless iterator over this host's rows of each global batch (numpy); made by ``make_loader``.
 
-    ``state()`` and ``restore()`` are exact: after a restore the stream goes on with the very rows that
+    ``state()`` and ``restore()`` are exact: after a restore the stream continues with the same rows that
     would have followed. The state of a run on several hosts is ``merge_states`` of theirs, and restores
     any number of hosts.
     """

@@ -2,7 +2,7 @@
 
 Grain's own ``MapDataset.mix`` walks all tasks in Python for each example, rounds rates to 1% of the
 smallest, and starts every mixture with one example of each task whatever its rate; its index shuffle
-takes 2.3 ms a call for a task of ten records. ``MixtureOrder`` is the same kind of object, a pure
+takes 2.3 ms per call for a task of ten records. ``MixtureOrder`` is the same kind of object, a pure
 function of the index, worked out a block at a time in numpy.
 """
 

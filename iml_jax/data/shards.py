@@ -38,7 +38,7 @@ class ShardPool:
     A mixture has thousands of shards and a process often no more than 1,024 file descriptors; opening
     one takes about 0.1 ms, reading a record 4 us. Safe to use from several threads.
 
-    A shard is compared with its SHA-256 in the manifest once a process, when it is first read.
+    A shard is compared with its SHA-256 in the manifest once per process, when it is first read.
     """
 
     def __init__(self, directory: str | Path, max_open: int = 0, *, background: bool = False) -> None:

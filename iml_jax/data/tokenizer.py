@@ -51,7 +51,9 @@ class VocabularyConfig:
     )
     size: int = dataclasses.field(
         default=0,
-        metadata={"help": "train a vocabulary of at most so many ids on the texts that are trained on."},
+        metadata={
+            "help": "train a vocabulary of at most this number of ids on the texts of the training tasks."
+        },
     )
 
     def __post_init__(self) -> None:

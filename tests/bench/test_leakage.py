@@ -16,7 +16,7 @@ from support.fake_source import FakeSource, simple_rows, write_rows
 from support.fixtures_prepared import SyntheticTask, make_prepared  # noqa: F401
 
 from iml_jax import cli
-from iml_jax.bench import cache_folders, leakage, leakage_decisions, mixtures, ngrams, overlap, wording
+from iml_jax.bench import boilerplate, cache_folders, leakage, leakage_decisions, mixtures, ngrams, overlap
 from iml_jax.bench.leakage import LeakageConfig
 from iml_jax.bench.ngrams import Index, StreamBuilder, Words
 from iml_jax.data import tokenizer as bpe
@@ -165,7 +165,7 @@ def test_wording_equals_a_restatement(monkeypatch, width):
     real = ngrams.hashes
     if width < 64:  # collisions of few-word runs may only add wording, never lose any
         mask = np.uint64((1 << width) - 1)
-        monkeypatch.setattr(wording, "hashes", lambda s, n: (real(s, n)[0], real(s, n)[1] & mask))
+        monkeypatch.setattr(boilerplate, "hashes", lambda s, n: (real(s, n)[0], real(s, n)[1] & mask))
     rng = np.random.default_rng()
     heads = ["Answer the question, please: what is true?", "of the dog is 42, of the dog is 42", ""]
     tasks = []
@@ -179,7 +179,7 @@ def test_wording_equals_a_restatement(monkeypatch, width):
     evaluation = [text for task in tasks for _, text in task]
     groups = np.array([3 * number + which for number, task in enumerate(tasks) for which, _ in task])
     index = build(evaluation)
-    found = wording.mask(index.stream, index.starts, groups)
+    found = boilerplate.mask(index.stream, index.starts, groups)
     bounds = [*index.starts.tolist(), len(index.stream)]
     listed = index.words.listed()
     for number, text in enumerate(evaluation):
@@ -503,7 +503,7 @@ def test_decisions_stay_valid_once_applied(prepared, tmp_path, capsys):
     words = [f"--gin.Leakage.prepared_dir='{directory}'", f"--gin.Leakage.drop='{decisions}'"]
     assert cli.main(["leakage", *words]) == 0
     shown = capsys.readouterr().out
-    told = f"leakage: {decisions}:1: no task 'b:gone'; the nearest is 'b:one'; the line is passed over\n"
+    told = f"leakage: {decisions}:1: no task 'b:gone'; the nearest is 'b:one'; the line is ignored\n"
     assert told in shown
     assert "b:same\tb:same\tkeep" in shown
     assert json.loads((directory / "leakage.json").read_text())["words"] == ngrams.VERSION

@@ -172,7 +172,7 @@ class Source(abc.ABC):
         return row.format(data_dir=getattr(self, "data_dir", ""), task=task)
 
     def unread(self) -> dict[Path, str] | None:
-        """The files below its folder that no task is made of -> why; None where the source cannot tell.
+        """The files below its folder that no task is made of -> why; None where the source does not know.
 
         Raises:
           UserError: as ``tasks``.

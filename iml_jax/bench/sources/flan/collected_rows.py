@@ -1,6 +1,6 @@
 """Files that hold the prompts of many tasks in mixed order: which rows are whose, and reading one task's.
 
-A file is looked through once in a process. Of JSON Lines that is all of it, and later reads jump to the rows
+A file is scanned once per process. Of JSON Lines that is all of it, and later reads jump to the rows
 of a task (in a ``.gz`` file by unpacking what is between them). Of Parquet it is the columns with the tasks'
 names, and later reads skip the row groups without rows of the task.
 """

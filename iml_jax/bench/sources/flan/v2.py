@@ -107,7 +107,7 @@ class RenderedPrompts:
     folder: Path
 
     def names(self) -> list[str]:
-        """The tasks, sorted; every file is looked through for them once in a process.
+        """The tasks, sorted; every file is scanned for them once per process.
 
         Raises:
           UserError: a file is malformed, or none is a collection's.

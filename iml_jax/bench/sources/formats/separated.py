@@ -166,7 +166,7 @@ class _Lines(Iterator[str]):
 
 
 class _Quotes:
-    """Whether a row goes on after the end of a line, by the rules of ``csv`` (strict, doubled quotes)."""
+    """Whether a row continues after the end of a line, by the rules of ``csv`` (strict, doubled quotes)."""
 
     _START, _BARE, _QUOTED, _QUOTE = range(4)  # of a cell; in one without quotes; in one with; after a quote
 
@@ -198,7 +198,7 @@ class _Quotes:
         return True
 
     def line_ends(self) -> bool:
-        """The line ends; whether its last cell goes on, and with it the row."""
+        """The line ends; whether its last cell, and with it the row, continues."""
         if self._state == self._QUOTED:
             return True
         self._state = self._START

@@ -152,7 +152,7 @@ def _evaluated(benchmark: str) -> tuple[str, ...]:
 
 
 def write_miniature(directory: Path, settings: Miniature) -> None:
-    """Writes the files of the miniature, whole or not at all; keeps a folder that already holds just these.
+    """Writes the files of the miniature, atomically; keeps a folder that already holds just these.
 
     Raises:
       UserError: ``directory`` holds something that is no miniature.

@@ -137,7 +137,7 @@ def _folders(folder: Path, left: Copies) -> Iterator[tuple[str, str, tuple[Path,
 
 
 def has_options(prompt: PromptFiles) -> bool:
-    """Whether the rows tell their options, by the first of the first file (or what describes it)."""
+    """Whether the rows give their options, judged by the first of the first file (or what describes it)."""
     for split, (files, ranked) in prompt.splits.items():
         if ranked:
             return True

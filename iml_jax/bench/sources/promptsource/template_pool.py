@@ -1,4 +1,4 @@
-"""Templates rendered in worker processes: one that ends its worker is refused by name, the others go on."""
+"""Templates rendered in worker processes: one that ends its worker is refused by name, the others continue."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ class TemplateSet:
     ) -> Iterator[list[Outcome]]:
         """Renders rows, whose keys hold no hyphen.
 
-        A template that ends the worker is refused on that row; another worker goes on with what is left.
+        A template that ends the worker is refused on that row; another worker continues with the rest.
 
         Args:
           rows: each with a seed for each of ``which``.

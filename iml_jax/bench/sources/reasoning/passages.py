@@ -107,7 +107,7 @@ def winowhy(path: Path) -> Iterator[Question]:
     """WinoWhy: Winograd schemas with reasons [text, origin, plausibility, verdict].
 
     The reasons that people wrote for the schema (origin ``human``) and others judged ``Valid`` are used;
-    ``gpt`` and ``reverse`` reasons are there to be told apart from them.
+    ``gpt`` and ``reverse`` reasons are distractors.
     """
     for row in json_records(path):
         parts = row.record("text")

@@ -1,4 +1,4 @@
-"""RAFT: classification of texts that people really wanted classified, with 50 labelled rows a task."""
+"""RAFT: text classification tasks from practice, with 50 labelled rows per task."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from support.source_bases import BASES, build
 from support.source_bases_suites import SUITES
 from support.source_reading import read_all
 
-from iml_jax.bench import unread
+from iml_jax.bench import unused_files
 from iml_jax.bench.sources.base import Source
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \x92\xa3"
@@ -23,7 +23,7 @@ EVERY = {**BASES, **SUITES}
 def everything(source: Source) -> list[object]:
     """All that a source tells of its folder."""
     found = list(source.survey())
-    told: list[object] = [found, list(source.tasks()), unread.of_source(source, found)]
+    told: list[object] = [found, list(source.tasks()), unused_files.of_source(source, found)]
     for task in source.tasks():
         skipped: collections.Counter[str] = collections.Counter()
         told += [
@@ -68,7 +68,11 @@ def test_names_that_are_not_utf8(name: str, most: int, tmp_path: Path) -> None:
         odd = os.fsdecode(b"caf\xe9_") + path.name
         shutil.copy(path, path.with_name(odd))
         read_all(source, tmp_path)
-        "\n".join(unread.lines({name: unread.of_source(source, source.survey() if _lists(source) else ())}))
+        "\n".join(
+            unused_files.lines(
+                {name: unused_files.of_source(source, source.survey() if _lists(source) else ())}
+            )
+        )
         path.with_name(odd).unlink()
         if path.parent != tmp_path / "data":
             shutil.copytree(path.parent, path.parent.with_name(os.fsdecode(b"\xe9t\xe9")))

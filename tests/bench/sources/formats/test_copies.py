@@ -10,7 +10,7 @@ import pytest
 from support.source_bases import BASES, build
 from support.source_bases_suites import SUITES
 
-from iml_jax.bench import unread
+from iml_jax.bench import unused_files
 from iml_jax.bench.sources.base import Source
 from iml_jax.bench.sources.formats import copies
 from iml_jax.foundation.errors import UserError
@@ -33,7 +33,7 @@ def test_a_packed_copy_beside_every_file_is_counted(name: str, tmp_path: Path) -
     source, files = build(name, tmp_path, EVERY)
     before = _read(source)
     read = {path for task in source.tasks() for path in task.files}
-    own = unread.of_source(source, source.tasks())
+    own = unused_files.of_source(source, source.tasks())
     added = []
     for path in files:
         copy = path.with_name(f"{path.name}.gz")
@@ -42,7 +42,7 @@ def test_a_packed_copy_beside_every_file_is_counted(name: str, tmp_path: Path) -
         copy.write_bytes(gzip.compress(path.read_bytes()))
         added.append(copy)
     assert _read(source) == before
-    told = unread.of_source(source, source.tasks())
+    told = unused_files.of_source(source, source.tasks())
     assert {path: why for path, why in told.items() if path not in own} == dict.fromkeys(added, copies.PACKED)
     assert added or all(path.suffix == ".gz" for path in read)
 

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from iml_jax.bench.example import Example
-from iml_jax.bench.listing import survey
+from iml_jax.bench.inventory import survey
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.base import OTHER_TASK, TaskInfo
 from iml_jax.bench.sources.promptsource.p3 import P3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from iml_jax.bench import mixtures, unread
+from iml_jax.bench import mixtures, unused_files
 from iml_jax.bench.example import Example
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.base import OTHER_TASK
@@ -314,7 +314,7 @@ def test_a_test_split_without_labels_is_passed_over(tmp_path: Path, kept_back: d
     assert [example.source for example in examples] == ["0 b"]
     assert skipped == {"unlabelled row": 1}
     (tmp_path / "data/d/other.parquet").write_bytes(b"")
-    aside = {path.name: why for path, why in unread.of_source(source, source.tasks()).items()}
+    aside = {path.name: why for path, why in unused_files.of_source(source, source.tasks()).items()}
     assert aside["test.jsonl"] == UNLABELLED_SPLIT and "other.parquet" in aside
     (tmp_path / "data/d/other.parquet").unlink()
     # Without the validation split the training rows are asked, and are no demonstrations.
@@ -411,9 +411,9 @@ def test_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
     _rows(tmp_path, "none/test.jsonl", [{"text": "a", "label": -1}] * 7)
     config = MixtureConfig("m", (_source(tmp_path),), evaluate=())
     survey = mixtures.survey(config)
-    (task,) = unread.unused(survey.unused)
+    (task,) = unused_files.unused(survey.unused)
     assert (task.example, task.kind, task.rows, task.all_counted) == ("none", "task", 13, True)
-    files = {one.reason: one for one in unread.counted(config, survey.listed)}
+    files = {one.reason: one for one in unused_files.counted(config, survey.listed)}
     assert files[UNLABELLED_SPLIT].rows == 4
     same = f"the same dataset as {tmp_path / 'data' / 'd'}, which is read"
     assert files[same].rows == 5
@@ -430,7 +430,7 @@ def test_a_copy_of_a_dataset_is_no_task_of_its_own(tmp_path: Path) -> None:
     (task,) = source.tasks()
     assert task.task == "d" and len(_examples(source, "d", "train")[0]) == 1
     read = task.files[0].parent
-    told = unread.of_source(source, source.tasks())
+    told = unused_files.of_source(source, source.tasks())
     assert list(told.values()) == [f"the same dataset as {read}, which is read"] * 2
     assert {path.parent.name for path in told} == {"plain_text", "default"}
 

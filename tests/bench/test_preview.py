@@ -10,7 +10,7 @@ import pytest
 from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax import cli
-from iml_jax.bench import mixtures, showing
+from iml_jax.bench import mixtures, preview
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.prompted_examples import prompted_examples
 from iml_jax.bench.prompting import PromptedExample
@@ -35,7 +35,7 @@ def test_prompts_are_those_that_are_prepared(tmp_path: Path) -> None:
     config = MixtureConfig(
         "m", (FakeSource(str(tmp_path)),), evaluation_prompts=(ZeroShot(), FewShot()), example_cap=2
     )
-    texts = list(showing.of_mixture(config, "fake:b", 4))
+    texts = list(preview.of_mixture(config, "fake:b", 4))
     heads = [text.split(" | ")[:2] for text in texts]
     zero, five = "===== fake:b:zero_shot", "===== fake:b:five_shot"
     assert sum(head == [zero, "train"] for head in heads) == 4 + 1  # one line tells what was skipped
@@ -53,7 +53,7 @@ def test_prompts_are_those_that_are_prepared(tmp_path: Path) -> None:
     shown = [text.split("\n", 1)[1].partition("\n----- ")[0] for text in texts if "[[" in text]
     assert len(set(shown)) == 10 and set(shown) <= prepared
     assert shown[0].partition("[[")[0] and "----- options: ['red', 'green', 'deep blue']" in texts[0]
-    assert texts == list(showing.of_mixture(config, "fake:b", 4))
+    assert texts == list(preview.of_mixture(config, "fake:b", 4))
 
 
 def test_templates_take_turns() -> None:
@@ -62,9 +62,9 @@ def test_templates_take_turns() -> None:
         for row in range(6)
         for template in range(3)
     ]
-    first = showing._drawn(rows, 3, "k")
+    first = preview._drawn(rows, 3, "k")
     assert len({row.template for row in first}) == len({row.example_id for row in first}) == 3
-    assert len(showing._drawn(rows, 100, "k")) == 18
+    assert len(preview._drawn(rows, 100, "k")) == 18
 
 
 def test_a_folder(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +92,7 @@ def test_mistakes(data_dir: Path, flags: list[str], message: str, capsys: pytest
 def test_a_pattern_of_a_mixture(tmp_path: Path) -> None:
     write_rows(tmp_path, "a", "train", simple_rows(1))
     with pytest.raises(UserError, match="matches no task; the nearest is 'fake:a'"):
-        next(showing.of_mixture(MixtureConfig("m", (FakeSource(str(tmp_path)),)), "fake:aa", 1))
+        next(preview.of_mixture(MixtureConfig("m", (FakeSource(str(tmp_path)),)), "fake:aa", 1))
 
 
 def positioned(folder: Path, task: str, first: bool, count: int = 60) -> None:
@@ -108,7 +108,7 @@ def positioned(folder: Path, task: str, first: bool, count: int = 60) -> None:
 def test_positions_of_right_options(tmp_path: Path) -> None:
     positioned(tmp_path, "given_away", first=True)
     positioned(tmp_path, "even", first=False)
-    texts = list(showing.of_mixture(MixtureConfig("m", (FakeSource(str(tmp_path)),)), "*", 1))
+    texts = list(preview.of_mixture(MixtureConfig("m", (FakeSource(str(tmp_path)),)), "*", 1))
     counted = [text for text in texts if "right options by position" in text]
     assert len(counted) == 2
     assert "fake:even:zero_shot | train | right options by position: 1: 20, 2: 20, 3: 20 (of 60" in counted[0]
@@ -117,5 +117,5 @@ def test_positions_of_right_options(tmp_path: Path) -> None:
         "===== warning: in 1 of 2 the right option's position is not random (Holm-corrected over them, "
         "p < 0.05): fake:given_away:zero_shot | train: always option 1 100.0\n"
     )
-    assert not any("warning" in text for text in showing.of_mixture(
+    assert not any("warning" in text for text in preview.of_mixture(
         MixtureConfig("m", (FakeSource(str(tmp_path)),)), "*even", 1))  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iml_jax.bench import absent
+from iml_jax.bench import missing_tasks
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources.flan.source import Flan
 from iml_jax.bench.sources.suites.bbh import TASKS, BigBenchHard
@@ -47,26 +47,28 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     (tmp_path / "bbh").mkdir()
     config = MixtureConfig("bbh", (BigBenchHard("bbh"),), str(tmp_path), train=())
     whole = _manifest(*(f"bbh:{task}" for task in TASKS))
-    assert not list(absent.notes(config, whole))
+    assert not list(missing_tasks.notes(config, whole))
     fewer = _manifest(*(f"bbh:{task}" for task in TASKS[2:]))
-    (line,) = absent.notes(config, fewer)
+    (line,) = missing_tasks.notes(config, fewer)
     wanted = "bbh: 2 of 27 tasks of this suite are not in its folder: boolean_expressions, causal_judgement ("
     assert line.startswith(wanted)
 
 
 def test_a_task_of_which_nothing_is_left_is_named() -> None:
     config = MixtureConfig("bbh", (BigBenchHard("bbh"),), train=(), evaluate=("bbh:navigate", "bbh:snarks"))
-    lines = list(absent.notes(config, _manifest("bbh:navigate", empty=("bbh:snarks",))))
+    lines = list(missing_tasks.notes(config, _manifest("bbh:navigate", empty=("bbh:snarks",))))
     assert lines == ["nothing is left to ask of 1 tasks: bbh:snarks:zero_shot (the table says why)"]
 
 
 def test_a_mixture_that_trains_asks_for_no_certain_tasks() -> None:
-    assert not list(absent.notes(MixtureConfig("m", (BigBenchHard("bbh"),)), _manifest("bbh:navigate")))
+    assert not list(
+        missing_tasks.notes(MixtureConfig("m", (BigBenchHard("bbh"),)), _manifest("bbh:navigate"))
+    )
 
 
 def test_what_each_suite_expects() -> None:
     def count(source, **settings) -> int:
-        return len(absent.expected(MixtureConfig("m", (source,), train=(), **settings), source))
+        return len(missing_tasks.expected(MixtureConfig("m", (source,), train=(), **settings), source))
 
     assert count(Mmlu("mmlu")) == 57
     assert count(BigBenchHard("bbh")) == 27

@@ -1,4 +1,4 @@
-"""The realised mixture: examples, cap and rate of each trained task, and what a run has drawn of it."""
+"""The effective mixture: examples, cap and rate of each trained task, and what a run has sampled of it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _of_present(config: MixtureConfig, present: Collection[str]) -> tuple[dict[s
             if empty := sorted(name for name, value in values.items() if value and name not in present):
                 raise UserError(
                     f"Mixture.{field}: {empty[0]} has no example left to train on; leave it out of "
-                    f'Mixture.{field}, or bind Mixture.missing = "{mixtures.RENORMALISE}" to go on without it'
+                    f'Mixture.{field}, or bind Mixture.missing = "{mixtures.RENORMALISE}"'
                 )
     proportions, shares = ({name: v for name, v in values.items() if name in present} for values in given)
     return proportions, shares

@@ -11,7 +11,7 @@ import pytest
 from support.fake_source import FakeSource, simple_rows, write_rows
 from support.fixtures_prepared import SyntheticTask, random_rows
 
-from iml_jax.bench import realised
+from iml_jax.bench import effective_mixture
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
@@ -29,22 +29,22 @@ def mixture(folder: Path, **settings: object) -> MixtureConfig:
 
 
 def test_shares_from_the_files_alone(tmp_path: Path) -> None:
-    shares = {share.name: share for share in realised.of_sources(mixture(tmp_path, maximum_eta=20))}
+    shares = {share.name: share for share in effective_mixture.of_sources(mixture(tmp_path, maximum_eta=20))}
     assert shares.keys() == {"fake:small:zero_shot", "fake:large:zero_shot"}
     large = shares["fake:large:zero_shot"]
     assert (large.examples, large.cap, large.rate) == (29, 20, pytest.approx(2 / 3))
     assert shares["fake:small:zero_shot"].rate == pytest.approx(1 / 3)
-    capped = realised.of_sources(mixture(tmp_path, maximum_eta=20, example_cap=15))
+    capped = effective_mixture.of_sources(mixture(tmp_path, maximum_eta=20, example_cap=15))
     assert {share.examples for share in capped} == {10, 15}
 
 
 def test_a_benchmark_may_have_an_eta_of_its_own(tmp_path: Path) -> None:
     """10 and 29 examples: a maximum eta of 4096 caps neither, the benchmark's own eta of 5 caps both."""
     config = mixture(tmp_path, maximum_eta=4096, benchmark_etas={"fake": 5})
-    shares = {share.name: (share.cap, share.rate) for share in realised.of_sources(config)}
+    shares = {share.name: (share.cap, share.rate) for share in effective_mixture.of_sources(config)}
     assert shares == {"fake:small:zero_shot": (5, 0.5), "fake:large:zero_shot": (5, 0.5)}
     other = mixture(tmp_path, maximum_eta=4096, benchmark_etas={})
-    assert {share.cap for share in realised.of_sources(other)} == {10, 29}
+    assert {share.cap for share in effective_mixture.of_sources(other)} == {10, 29}
 
 
 def test_a_benchmark_without_examples_stops_or_is_left_out(tmp_path: Path) -> None:
@@ -58,14 +58,14 @@ def test_a_benchmark_without_examples_stops_or_is_left_out(tmp_path: Path) -> No
         config = mixture(tmp_path / "files", **{field: {"empty": 0.5}})
         config = dataclasses.replace(config, sources=(*config.sources, empty))
         with pytest.raises(UserError, match=told):
-            realised.of_sources(config)
-        told_once = realised.of_sources(dataclasses.replace(config, missing="renormalise"))
+            effective_mixture.of_sources(config)
+        told_once = effective_mixture.of_sources(dataclasses.replace(config, missing="renormalise"))
         assert sorted(share.rate for share in told_once) == [pytest.approx(10 / 39), pytest.approx(29 / 39)]
 
 
 def test_without_anything_trained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no task is trained on"):
-        realised.of_sources(mixture(tmp_path, train=()))
+        effective_mixture.of_sources(mixture(tmp_path, train=()))
 
 
 @pytest.mark.slow
@@ -77,8 +77,8 @@ def test_equal_to_what_is_prepared(tmp_path: Path) -> None:
     config = mixture(tmp_path / "files", maximum_eta=20)
     out = PrepareConfig(output_dir=str(tmp_path / "out"), length=64, workers=1)
     manifest = preparing.prepare(config, VocabularyConfig(size=300), out, lambda line: None)
-    prepared = sorted(realised.of_manifest(manifest), key=lambda share: share.name)
-    assert prepared == sorted(realised.of_sources(config), key=lambda share: share.name)
+    prepared = sorted(effective_mixture.of_manifest(manifest), key=lambda share: share.name)
+    assert prepared == sorted(effective_mixture.of_sources(config), key=lambda share: share.name)
 
 
 @pytest.fixture
@@ -103,12 +103,12 @@ def run_dir(make_prepared: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def test_what_a_run_drew_stands_beside_the_rates(run_dir: Path) -> None:
-    shares = {share.name: share for share in realised.of_run(run_dir)}
+    shares = {share.name: share for share in effective_mixture.of_run(run_dir)}
     drawn = sampled.load(run_dir)
     assert {name: share.sampled for name, share in shares.items()} == drawn.counts
     for share in shares.values():
         assert (share.sampled or 0) / drawn.total == pytest.approx(share.rate, abs=0.05)
-    lines = realised.render(tuple(shares.values())).splitlines()
+    lines = effective_mixture.render(tuple(shares.values())).splitlines()
     assert lines[0].split("\t") == [
         "task",
         "category",
@@ -126,7 +126,7 @@ def test_what_a_run_drew_stands_beside_the_rates(run_dir: Path) -> None:
 
 
 def test_before_a_run_there_is_no_column_for_it(tmp_path: Path) -> None:
-    lines = realised.render(realised.of_sources(mixture(tmp_path))).splitlines()
+    lines = effective_mixture.render(effective_mixture.of_sources(mixture(tmp_path))).splitlines()
     assert lines[0].split("\t") == ["task", "category", "examples", "cap", "rate"]
     assert lines[-1] == "# all: 2 tasks in 1 categories, 39 examples, rate 1.000000"
 
@@ -137,9 +137,9 @@ def test_counts_of_another_run_are_refused(run_dir: Path) -> None:
     record["counts"]["two:t9:zero_shot"] = 3
     sealed.write_sealed(path, record)
     with pytest.raises(UserError, match="two:t9:zero_shot, which its manifest does not train on"):
-        realised.of_run(run_dir)
+        effective_mixture.of_run(run_dir)
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
-        realised.of_run(tmp_path)
+        effective_mixture.of_run(tmp_path)

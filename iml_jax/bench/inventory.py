@@ -1,4 +1,4 @@
-"""What of the known tasks a folder of data holds: present, missing or broken (``iml tasks --data_dir``)."""
+"""The known tasks that a folder of data holds: present, missing or broken (``iml tasks --data_dir``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from iml_jax.bench import known_tasks, unread
+from iml_jax.bench import known_tasks, unused_files
 from iml_jax.bench.categories import category_of
 from iml_jax.bench.known_tasks import KnownTask
 from iml_jax.bench.sources import default_sources, remedy
@@ -64,7 +64,7 @@ def survey(
       data_dir: the folder, laid out as ``default_sources`` has it.
       count: read every file to the end and count its examples; else they are counted only where a file
         says how many rows it has.
-      tick: called with (tasks done, tasks found) as the work goes on.
+      tick: called with (tasks done, tasks found) as it proceeds.
       not_read: receives for each benchmark the files that no task is made of -> why.
 
     Raises:
@@ -76,8 +76,8 @@ def survey(
     if not_read is not None:
         for name, (found, failure) in surveyed.items():
             if not failure:  # else nothing is known of any file
-                not_read[name] = unread.of_source(sources[name], found.values())
-        if other := unread.beside(Path(data_dir), sources.values()):
+                not_read[name] = unused_files.of_source(sources[name], found.values())
+        if other := unused_files.beside(Path(data_dir), sources.values()):
             not_read["data_dir"] = other
     rows: list[Listed] = []
     done = 0
@@ -103,7 +103,7 @@ def _surveyed(source: Source) -> tuple[dict[str, TaskInfo | BrokenTask], str]:
     try:
         return {task.task: task for task in source.survey()}, ""
     except NothingFoundError:
-        return {}, ""  # every task is missing, and the files that lie otherwise are told as not read
+        return {}, ""  # every task is missing, and files elsewhere are reported as not read
     except UserError as error:
         return {}, str(error)
 
@@ -210,7 +210,7 @@ def _lines(rows: tuple[Listed, ...], not_read: Mapping[str, Mapping[Path, str]])
     yield "\t".join(("task", "state", "category", "role", "level", "templates", "examples", "note"))
     for row in rows:
         counts = ("-" if number == UNKNOWN else str(number) for number in (row.templates, row.examples))
-        told = (
+        columns = (
             f"{row.benchmark}:{row.task}",
             row.state,
             row.category,
@@ -219,8 +219,8 @@ def _lines(rows: tuple[Listed, ...], not_read: Mapping[str, Mapping[Path, str]])
             *counts,
             row.note,
         )
-        yield "\t".join(map(one_line, told))
-    yield from unread.lines(not_read)
+        yield "\t".join(map(one_line, columns))
+    yield from unused_files.lines(not_read)
     states = collections.Counter(row.state for row in rows)
     bench = sum(row.state == PRESENT and row.role not in ("-", "duplicate") for row in rows)
     yield (

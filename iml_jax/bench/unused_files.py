@@ -1,4 +1,4 @@
-"""Files in the folders of sources that no task is made of, and why: nothing is passed over in silence."""
+"""Files in sources' folders that belong to no task, and why; `iml prepare` and `iml tasks` list them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LISTED = 20  # files of one source and reason that are named
 def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Path, str]:
     """The files below a source's ``data_dir`` that it does not read, or that are missing -> why, sorted.
 
-    Where a source cannot tell since a task is broken, there are none: the task's reason says what is wrong.
+    There are none where a task of the source is broken: the reason given for the task says what is wrong.
     Where it finds nothing at all, they are all there are.
 
     Args:
@@ -53,7 +53,7 @@ def of_source(source: Source, tasks: Iterable[TaskInfo | BrokenTask]) -> dict[Pa
 def _missing(source: Source) -> dict[Path, str]:
     try:
         return source.missing() | source.set_aside()
-    except UserError:  # told where its tasks are listed
+    except UserError:  # reported where its tasks are listed
         return {}
 
 

@@ -1,4 +1,4 @@
-"""What a suite should ask and cannot: tasks whose files are not there, and those of which nothing is left."""
+"""Tasks of an evaluation suite that are not evaluated: their files are missing, or no example is left."""
 
 from __future__ import annotations
 

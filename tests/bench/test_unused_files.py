@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iml_jax import cli
-from iml_jax.bench import mixtures, unread
+from iml_jax.bench import mixtures, unused_files
 from iml_jax.bench.mixtures import MixtureConfig
 from iml_jax.bench.sources import default_sources
 from iml_jax.bench.sources.corpora.source import PretrainingText
@@ -36,23 +36,23 @@ def crossfit(tmp_path: Path) -> Path:
 def test_a_source_without_a_word_of_its_own(crossfit: Path) -> None:
     source = CrossFit(data_dir=str(crossfit))
     assert source.unread() is None
-    expected = {crossfit / "notes/table.tsv": unread.NO_TASK}
-    assert unread.of_source(source, source.survey()) == expected
+    expected = {crossfit / "notes/table.tsv": unused_files.NO_TASK}
+    assert unused_files.of_source(source, source.survey()) == expected
     (crossfit / "round").symlink_to(crossfit)  # a folder in itself is walked once
-    assert unread.of_source(source, source.tasks()) == expected
+    assert unused_files.of_source(source, source.tasks()) == expected
 
 
 def test_a_source_that_tells_why(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("Once upon a time.\n")
     (tmp_path / "picture.png").write_text("")
     source = PretrainingText(data_dir=str(tmp_path))
-    ((path, reason),) = unread.of_source(source, ()).items()
-    assert path == tmp_path / "picture.png" and reason != unread.NO_TASK
-    note = unread.note(MixtureConfig("m", (PretrainingText(data_dir="."),), data_dir=str(tmp_path)))
+    ((path, reason),) = unused_files.of_source(source, ()).items()
+    assert path == tmp_path / "picture.png" and reason != unused_files.NO_TASK
+    note = unused_files.note(MixtureConfig("m", (PretrainingText(data_dir="."),), data_dir=str(tmp_path)))
     assert note.startswith("1 file in the sources' folders not read, e.g. ")
     assert str(path) in note and reason in note
     path.unlink()
-    assert not unread.note(MixtureConfig("m", (source,)))
+    assert not unused_files.note(MixtureConfig("m", (source,)))
 
 
 def test_tasks_that_a_split_file_names_and_nobody_has(
@@ -78,8 +78,8 @@ def test_tasks_that_a_split_file_names_and_nobody_has(
 
 def test_a_source_that_cannot_tell(tmp_path: Path) -> None:
     source = Reasoning(data_dir=str(tmp_path / "gone"))
-    assert unread.of_source(source, ()) == {}
-    assert not unread.note(MixtureConfig("m", (source,)))
+    assert unused_files.of_source(source, ()) == {}
+    assert not unused_files.note(MixtureConfig("m", (source,)))
 
 
 def test_what_lies_beside_the_sources(crossfit: Path) -> None:
@@ -88,25 +88,26 @@ def test_what_lies_beside_the_sources(crossfit: Path) -> None:
     for folder in ("promptsource/p3", "promptsource/templates", "promptsource/data", "imagenet", ".cache"):
         (data / folder).mkdir(parents=True)
     sources = default_sources(data)
-    beside = {path.relative_to(data).as_posix() for path in unread.beside(data, sources)}
+    beside = {path.relative_to(data).as_posix() for path in unused_files.beside(data, sources)}
     assert beside == {"imagenet", "promptsource/p3"}
     config = MixtureConfig("m", (CrossFit(data_dir="crossfit"),), data_dir=str(data))
     found = {
-        (one.benchmark, one.reason): one for one in unread.counted(config, mixtures.survey(config).listed)
+        (one.benchmark, one.reason): one
+        for one in unused_files.counted(config, mixtures.survey(config).listed)
     }
-    assert found["crossfit", unread.NO_TASK].example == str(crossfit / "notes/table.tsv")
-    assert found["data_dir", unread.NO_SOURCE].count == 2  # promptsource as a whole
+    assert found["crossfit", unused_files.NO_TASK].example == str(crossfit / "notes/table.tsv")
+    assert found["data_dir", unused_files.NO_SOURCE].count == 2  # promptsource as a whole
 
 
 def test_many_files_of_one_reason_are_counted() -> None:
     files = {Path(f"f{number:02d}"): "two\nlines" for number in range(23)}
-    lines = list(unread.lines({"b": {**files, Path("z"): "other"}}))
+    lines = list(unused_files.lines({"b": {**files, Path("z"): "other"}}))
     assert lines[0] == "# not read: f00: two lines"
     assert lines[20:] == ["# not read: 3 more files of b: two lines", "# not read: z: other"]
 
 
 def test_both_listings_tell(crossfit: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = f"# not read: {crossfit / 'notes/table.tsv'}: {unread.NO_TASK}"
+    line = f"# not read: {crossfit / 'notes/table.tsv'}: {unused_files.NO_TASK}"
     assert cli.main(["tasks", f"--data_dir={crossfit.parent}"]) == 0
     assert line in capsys.readouterr().out.splitlines()[:-1]
     words = ["--gin.Mixture.name='m'", "--gin.Mixture.sources=(@CrossFit(),)"]

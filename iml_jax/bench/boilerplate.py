@@ -1,4 +1,4 @@
-"""What examples of one task share by construction: instructions, templates, lists of options.
+"""The text that examples of one task share by construction: instructions, templates, lists of options.
 
 The audit's definition counts it (OPT-IML section 2.3 compares instantiated sequences); beside that it counts
 what is left without it, since two tasks with one instruction would overlap in every example.
@@ -11,7 +11,7 @@ import numpy as np
 from iml_jax.bench.ngrams import END, LENGTH, UNKNOWN, Ids, hashes
 
 RUN = 5  # words: shorter instructions than an n-gram are wording too
-FEWEST = 4  # examples of a template that tell what is common to them
+FEWEST = 4  # examples of a template from which what they share can be inferred
 
 
 def mask(stream: Ids, starts: Ids, groups: Ids) -> Ids:

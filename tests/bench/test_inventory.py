@@ -9,8 +9,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from iml_jax.bench import known_tasks, listing
-from iml_jax.bench.listing import BROKEN, MISSING, PRESENT, UNKNOWN, Listed
+from iml_jax.bench import inventory, known_tasks
+from iml_jax.bench.inventory import BROKEN, MISSING, PRESENT, UNKNOWN, Listed
 from iml_jax.bench.sources import LAYOUT, default_sources
 from iml_jax.config import configuration
 from iml_jax.foundation.errors import UserError
@@ -71,7 +71,7 @@ def by_key(rows: tuple[Listed, ...]) -> dict[str, Listed]:
 
 def test_every_known_task_is_listed_once(tmp_path: Path) -> None:
     natural_instructions(tmp_path)
-    rows = by_key(listing.survey(tmp_path))
+    rows = by_key(inventory.survey(tmp_path))
     known = {row.key for row in known_tasks.every() if row.benchmark != "mmlu"}
     assert rows.keys() == known
     assert [row.task for row in rows.values() if row.state == PRESENT] == [TASK]
@@ -90,13 +90,13 @@ def test_every_known_task_is_listed_once(tmp_path: Path) -> None:
 def test_present_with_level_templates_and_examples(tmp_path: Path) -> None:
     natural_instructions(tmp_path)
     promptsource(tmp_path)
-    rows = by_key(listing.survey(tmp_path))
+    rows = by_key(inventory.survey(tmp_path))
     task = rows[f"super_natural_instructions:{TASK}"]
     assert (task.state, task.role, task.level) == (PRESENT, "dev", "fully_held_out")
     assert (task.templates, task.examples) == (1, UNKNOWN), "counting it would read all of it"
     dataset = rows["promptsource:imdb"]
     assert (dataset.state, dataset.templates, dataset.examples) == (PRESENT, 2, 5), "Parquet says how many"
-    counted = by_key(listing.survey(tmp_path, count=True))
+    counted = by_key(inventory.survey(tmp_path, count=True))
     assert counted[f"super_natural_instructions:{TASK}"].examples == 7
     assert counted["promptsource:imdb"].examples == 5, "not one for each template"
 
@@ -112,7 +112,7 @@ def test_a_broken_task_does_not_hide_the_others(tmp_path: Path) -> None:
     parquet_bad.write_bytes(good.read_bytes()[:-20])
     templates_bad = promptsource(tmp_path, "ag_news")
     (tmp_path / "promptsource/templates/ag_news/templates.yaml").write_text("templates: [")
-    rows = by_key(listing.survey(tmp_path))
+    rows = by_key(inventory.survey(tmp_path))
     states = {key: row.state for key, row in rows.items() if row.state != MISSING}
     assert states == {
         f"super_natural_instructions:{TASK}": PRESENT,
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_listed_says_so_for_all_its_tasks(tmp_path: Path
     natural_instructions(tmp_path)
     (tmp_path / "reasoning").mkdir()
     (tmp_path / "flan").mkdir()
-    rows = by_key(listing.survey(tmp_path))
+    rows = by_key(inventory.survey(tmp_path))
     flan = [row for key, row in rows.items() if key.startswith("flan:")]
     assert flan and {row.state for row in flan} == {BROKEN}
     assert all(f"{tmp_path / 'flan'}: none of templates_v1.json" in row.note for row in flan)
@@ -147,26 +147,26 @@ def test_a_folder_that_cannot_be_listed_says_so_for_all_its_tasks(tmp_path: Path
 def test_rows_without_templates_are_not_present(tmp_path: Path) -> None:
     promptsource(tmp_path)
     (tmp_path / "promptsource/templates/imdb/templates.yaml").unlink()
-    row = by_key(listing.survey(tmp_path))["promptsource:imdb"]
+    row = by_key(inventory.survey(tmp_path))["promptsource:imdb"]
     assert (row.state, row.templates) == (MISSING, UNKNOWN) and "templates.yaml" in row.note
 
 
 def test_a_task_that_opt_iml_does_not_have(tmp_path: Path) -> None:
     natural_instructions(tmp_path, "task9999_own")
-    row = by_key(listing.survey(tmp_path))["super_natural_instructions:task9999_own"]
+    row = by_key(inventory.survey(tmp_path))["super_natural_instructions:task9999_own"]
     assert (row.state, row.role, row.level) == (PRESENT, "-", "-")
 
 
 def test_corpora_are_listed_though_no_benchmark_names_them(tmp_path: Path) -> None:
     (tmp_path / "pretrain").mkdir()
     (tmp_path / "pretrain/book.txt").write_text("Once upon a time.\n")
-    row = by_key(listing.survey(tmp_path))["pretrain:book"]
+    row = by_key(inventory.survey(tmp_path))["pretrain:book"]
     assert (row.state, row.role, row.level, row.templates) == (PRESENT, "-", "-", 1)
 
 
 def test_rendered_as_a_table_with_a_summary(tmp_path: Path) -> None:
     natural_instructions(tmp_path)
-    lines = listing.render(listing.survey(tmp_path)).splitlines()
+    lines = inventory.render(inventory.survey(tmp_path)).splitlines()
     assert lines[0].split("\t") == [
         "task",
         "state",
@@ -188,7 +188,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
     natural_instructions(tmp_path)
     natural_instructions(tmp_path, "task9999_own")
     told: list[tuple[int, int]] = []
-    listing.survey(tmp_path, tick=lambda done, total: told.append((done, total)))
+    inventory.survey(tmp_path, tick=lambda done, total: told.append((done, total)))
     assert told == [(1, 2), (2, 2)]
 
 
@@ -242,7 +242,7 @@ def test_shared_folder(shared: Path, tmp_path: Path) -> None:
     }.items():
         (tmp_path / link).parent.mkdir(exist_ok=True)
         (tmp_path / link).symlink_to(data / target)
-    rows = listing.survey(tmp_path)
+    rows = inventory.survey(tmp_path)
     present = [row for row in rows if row.state == PRESENT and row.benchmark == "super_natural_instructions"]
     assert len(present) == len(list((data / "superni/tasks").iterdir()))
     assert all(row.role != "-" for row in present)

@@ -1,4 +1,4 @@
-"""Rendered prompts to look at before anything is prepared (``iml tasks --show``)."""
+"""Rendered prompts, shown before anything is prepared (``iml tasks --show``)."""
 
 from __future__ import annotations
 
