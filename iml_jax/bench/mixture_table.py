@@ -128,8 +128,8 @@ def render(manifest: Manifest, left: Sequence[LeftOut] = ()) -> str:
     for fate, count in record["totals"]["all"]["demonstrations"].items():
         console.print(f"demonstrations {count:,}: {fate}")
     if len(parts := shares(manifest)) > 1:
-        shares = ", ".join(f"{name} {part:.5f}" for name, part in parts.items())
-        console.print(f"shares of the training stream: {shares}", soft_wrap=True)
+        listed = ", ".join(f"{name} {part:.5f}" for name, part in parts.items())
+        console.print(f"shares of the training stream: {listed}", soft_wrap=True)
     for line in left_out.lines(left):
         console.print(line, soft_wrap=True)
     return "\n".join(line.rstrip() for line in split_lines(stream.getvalue())) + "\n"
