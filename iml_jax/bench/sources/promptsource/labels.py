@@ -18,7 +18,7 @@ _LOOKED_AT = 50  # rows; a split has labels throughout or not at all
 def unlabelled(row: Row) -> bool:
     """Whether a row's label is kept back.
 
-    Templates render it all the same: Python takes the last of the answer choices for -1, Jinja's ``int`` makes
+    Templates render such a row: Python takes the last of the answer choices for -1, Jinja's ``int`` makes
     0 of an empty text, and ``{% if answer == '1' %}`` says option 2 (WinoGrande).
     """
     if any(key.endswith("label") and value in (-1, "-1") for key, value in row.items()):

@@ -1,4 +1,4 @@
-"""Templates rendered in worker processes: one that ends its worker is refused by name, the others continue."""
+"""Templates rendered in worker processes: one that ends its worker is refused by name, others continue."""
 
 from __future__ import annotations
 
