@@ -6,8 +6,8 @@
 A small OPT learns text (the sources of Python's standard library), the model, loss, gradient and optimizer
 being the project's own in bfloat16. The rows of each batch lie on 8, 64 or 256 simulated shards, and the
 gradients of the matrices are summed over these as ``reduction_emulation`` says: in float32, or in bfloat16
-along one ring, or in the two stages that the project's programs use on a TPU (``parallel.collectives``). All
-other gradients are summed in float32 in every arm, as in those programs. The arms of one seed have the same
+along one ring, or in the two stages that the project's programs use on a TPU
+(``parallel.staged_collectives``). All other gradients are summed in float32 in every arm, as in those programs. The arms of one seed have the same
 initial weights and batches. Two controls show how much a run changes by what nobody would call an error:
 float32 sums over another number of shards, which differ by float32's rounding only, and other batches.
 
@@ -42,11 +42,11 @@ from scipy import stats
 from iml_jax.data import tokenizer
 from iml_jax.data.batch import Batch
 from iml_jax.models import opt
+from iml_jax.models.cross_entropy import token_losses
 from iml_jax.models.sizes import OptConfig
-from iml_jax.parallel.collectives import stages
 from iml_jax.parallel.mesh import single_device
+from iml_jax.parallel.staged_collectives import stages
 from iml_jax.training import step
-from iml_jax.training.objectives import token_losses
 from iml_jax.training.optimizer import OptimizerConfig, make_optimizer
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -6,7 +6,7 @@ computes. Here the shards are an axis of an array on one device, and every round
 
 In a ring of n shards the array has n chunks. Chunk c starts at shard c + 1; each of n - 1 hops adds the next
 shard's own chunk, and what travels is bfloat16, so each addition is rounded; shard c keeps the sum. Over two
-stages (``parallel.collectives.stages``) shard (i, j) first takes part in the ring of all (·, j), then
+stages (``parallel.staged_collectives.stages``) shard (i, j) first takes part in the ring of all (·, j), then
 with the piece that it has got in the ring of all (i, ·).
 """
 

@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 
 from iml_jax.checkpoints import best, in_use, inventory, locate, places
 from iml_jax.checkpoints.metadata import check_same_model, model_of
-from iml_jax.checkpoints.restore import leaf_name, one_line, read_state, restore_params
+from iml_jax.checkpoints.restore import leaf_name, one_line, read_state
 from iml_jax.checkpoints.verifying import Damaged, Say, read_verified, say
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
@@ -31,7 +31,7 @@ from iml_jax.parallel.hosts import first_host_says
 from iml_jax.storage import local, paths
 from iml_jax.storage.reading import read_json
 
-__all__ = ["CheckpointConfig", "CheckpointStore", "Restored", "restore_params"]
+__all__ = ["CheckpointConfig", "CheckpointStore", "Restored"]
 
 CHUNKED_BYTES = 32 << 20  # of a stacked parameter: from here on, one chunk per layer
 SETTLE_SECONDS = 10.0  # at most, for the writes in flight when a save fails

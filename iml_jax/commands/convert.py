@@ -112,7 +112,8 @@ def to_orbax(arguments: argparse.Namespace) -> None:
     """Reads a Hugging Face directory into a run-like directory: checkpoints/0, tokenizer."""
     from iml_jax.checkpoints import huggingface, locate, places
     from iml_jax.checkpoints.metadata import make_metadata
-    from iml_jax.checkpoints.store import CheckpointStore, restore_params
+    from iml_jax.checkpoints.restore import restore_params
+    from iml_jax.checkpoints.store import CheckpointStore
     from iml_jax.evaluation.engine.stages import Stages
 
     places.check_saveable(Path(arguments.out))

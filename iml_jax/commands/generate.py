@@ -131,7 +131,7 @@ def _resume(  # noqa: PLR0917
     import jax
 
     from iml_jax.foundation.errors import Fault, UserError
-    from iml_jax.models.fingerprint import fingerprint
+    from iml_jax.models.param_checksum import fingerprint
     from iml_jax.parallel.hosts import gather_json
     from iml_jax.storage import lease
 

@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace, config: Config) -> None:
 def _plan(arguments: argparse.Namespace, config: Config) -> None:
     from iml_jax.foundation.errors import Fault, UserError
     from iml_jax.parallel.mesh import AXES, mesh_shape
-    from iml_jax.planning import compiling, planner, room, search, showing, topology
+    from iml_jax.planning import compiling, format, planner, room, search, topology
     from iml_jax.planning.job import TITLES, TRAIN
     from iml_jax.storage import ownership
     from iml_jax.storage.writing import check_writable
@@ -105,7 +105,7 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
         _search(arguments, planned, place, compiler)
         return
     mesh = dict(zip(AXES, mesh_shape(planned.mesh, place.devices), strict=True))
-    show("\n".join(showing.heading(planned, place, mesh)))
+    show("\n".join(format.heading(planned, place, mesh)))
     waiting = [(f"{TITLES[name]} for {place}", planner.job(planned, place, name)) for name in names]
     found: dict[str, Any] = {}
     for index, result in compiler.run(waiting):
@@ -113,12 +113,12 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
     if "room" in found.get(TRAIN, {}) and not room.fits(found[TRAIN]):
         found[TRAIN]["advice"] = search.advice(planned, place, found[TRAIN])
     found = {name: found[name] for name in names}
-    show("\n" + "\n".join(showing.verdicts(found)))
+    show("\n" + "\n".join(format.verdicts(found)))
     with_table = [result for result in found.values() if "parameters" in result]
     if with_table:
-        show("\n" + "\n".join(showing.parameter_table(with_table[0])))
+        show("\n" + "\n".join(format.parameter_table(with_table[0])))
     for name in names:
-        show("\n" + "\n".join(showing.program(name, found[name])))
+        show("\n" + "\n".join(format.program(name, found[name])))
     if arguments.json:
         _write(arguments.json, {"topology": str(place), "mesh": mesh, "programs": found})
     refused = [result["reason"] for result in found.values() if result["status"] == "refused"]
@@ -133,7 +133,7 @@ def _search(
     arguments: argparse.Namespace, planned: planner.Setting, place: Topology, compiler: compiling.Compiler
 ) -> None:
     from iml_jax.foundation.errors import UserError
-    from iml_jax.planning import planner, search, showing
+    from iml_jax.planning import format, planner, search
     from iml_jax.planning.job import TRAIN
 
     if arguments.search < 1:
@@ -150,8 +150,8 @@ def _search(
         for index, result in compiler.run(waiting)
     ]
     fitting, others = search.ranked(tried)
-    show("\n".join(showing.heading(planned, place, None)) + "\n")
-    show("\n".join(showing.ranking(fitting, others, out, len(all_of_them) - len(chosen))))
+    show("\n".join(format.heading(planned, place, None)) + "\n")
+    show("\n".join(format.ranking(fitting, others, out, len(all_of_them) - len(chosen))))
     if arguments.json:
         table = [dataclasses.asdict(one) | {"result": result} for one, result in tried]
         _write(arguments.json, {"topology": str(place), "search": table, "by_arithmetic": out})

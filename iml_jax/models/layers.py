@@ -19,7 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from iml_jax.models.attention import Visibility, attend
 from iml_jax.models.embedding import look_up
-from iml_jax.models.products import product
+from iml_jax.models.sharded_matmul import product
 from iml_jax.models.sizes import LAYER_NORM_EPSILON, POSITION_OFFSET, OptConfig
 from iml_jax.parallel.rules import constrain, sequence_axis
 

@@ -27,11 +27,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from iml_jax.foundation.errors import UserError
-from iml_jax.models import recomputed
+from iml_jax.models import remat_scan
 from iml_jax.models.attention import MASKED, Visibility, within_rows
 from iml_jax.models.blocked_attention import ATTENTION
 from iml_jax.models.layers import MIDDLE, MLP_HIDDEN, DecoderLayer, LayerCache, Opt
-from iml_jax.models.products import GATHERED
+from iml_jax.models.sharded_matmul import GATHERED
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import constrain, shard_count
 
@@ -165,7 +165,7 @@ def forward(
     graph, weights = nnx.split(model.layers)
     apply = _layer_function(config, graph, within_rows(segment_ids, branches))
     if config.scan_layers and config.remat in ("full", "offload"):
-        array = recomputed.run(config, graph, array, weights, (keys, segment_ids, branches))
+        array = remat_scan.run(config, graph, array, weights, (keys, segment_ids, branches))
     elif config.scan_layers:
         array = jax.lax.scan(lambda a, wk: (apply(a, *wk), None), array, (weights, keys))[0]
     else:

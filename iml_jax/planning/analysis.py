@@ -11,7 +11,7 @@ import jax
 
 from iml_jax.models import opt
 from iml_jax.parallel.rules import partition_spec
-from iml_jax.planning import collectives, hlo, loops, memory, programs, work
+from iml_jax.planning import flops_and_bytes, hlo, hlo_collectives, memory, programs, trip_counts
 from iml_jax.planning.job import Job
 
 LARGEST = 12  # buffers that are kept
@@ -53,18 +53,18 @@ def analyse(job: Job, mesh: jax.sharding.Mesh, folder: Path, known: dict[str, in
     if not text:
         return {**result, "memory": known, "note": "the compiler left no program text: no analysis"}
     module = hlo.parse(text)
-    runs = loops.count(module)
-    found = collectives.collect(module, runs, collectives.place_of(mesh))
+    runs = trip_counts.count(module)
+    found = hlo_collectives.collect(module, runs, hlo_collectives.place_of(mesh))
     result["collectives"] = [dataclasses.asdict(one) | {"torus": _torus(mesh, one)} for one in found]
     result["loops"] = {name: list(counts) for name, counts in runs.loops.items()}
     result["unknown_loops"] = list(runs.unknown)
-    result["flops"] = work.flops(module, runs)
+    result["flops"] = flops_and_bytes.flops(module, runs)
     result["kernels"] = sum(
         runs.times.get(computation.name, 0)
         for computation, one in module.instructions()
         if one.opcode == "custom-call" and "tpu_custom_call" in one.attributes
     )
-    result["memory_bytes"] = work.traffic(module, runs)
+    result["memory_bytes"] = flops_and_bytes.traffic(module, runs)
     assigned = memory.read(_file(folder, "buffer-assignment.txt"), module)
     result["buffers"] = [dataclasses.asdict(one) for one in assigned.buffers[:LARGEST]]
     result["assigned"] = {
@@ -77,7 +77,7 @@ def analyse(job: Job, mesh: jax.sharding.Mesh, folder: Path, known: dict[str, in
     return result
 
 
-def _torus(mesh: jax.sharding.Mesh, one: collectives.Collective) -> dict[str, Any]:
+def _torus(mesh: jax.sharding.Mesh, one: hlo_collectives.Collective) -> dict[str, Any]:
     """How a group lies in the machine: torus dimensions it extends over, and whether it crosses slices."""
     devices = list(mesh.devices.flat)
     members = [devices[number] for number in one.groups if number < len(devices)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iml_jax.foundation.errors import UserError
-from iml_jax.planning import efficiency, roofline, room, theory
+from iml_jax.planning import analytic_comms, efficiency, roofline, room
 from iml_jax.planning.job import DECODE, PREFILL, SCORE, TRAIN, Job
 from iml_jax.planning.topology import KINDS, Topology
 from iml_jax.training.telemetry import flops_per_step
@@ -132,7 +132,7 @@ def judge(planned: Setting, topology: Topology, program: str, result: dict[str, 
     mesh = result["devices"]["mesh"]
     found["needs"] = [
         dataclasses.asdict(need)
-        for need in theory.needs(
+        for need in analytic_comms.needs(
             program, planned.model, mesh, planned.rows, planned.length, accumulation=planned.accumulation
         )
     ]

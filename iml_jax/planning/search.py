@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 from iml_jax.foundation.errors import UserError
 from iml_jax.models.sizes import REMAT_POLICIES, count_params
 from iml_jax.parallel.mesh import AXES, MeshConfig
-from iml_jax.planning import room, theory
+from iml_jax.planning import analytic_comms, room
 from iml_jax.planning.job import TRAIN
 from iml_jax.planning.memory import GIB
 from iml_jax.planning.planner import Setting, model_flops
@@ -132,7 +132,7 @@ def _guessed(one: Candidate, planned: Setting, topology: Topology) -> Candidate:
     kept = _KEPT.get(one.remat, _KEPT["none"]) * model.layers * positions * model.hidden * width / tensor
     gradients = 4 * count_params(model) / (fsdp * tensor)
     sizes = dict(zip(AXES, one.mesh, strict=True))
-    needs = theory.needs(TRAIN, model, sizes, planned.rows, planned.length, accumulation=accumulation)
+    needs = analytic_comms.needs(TRAIN, model, sizes, planned.rows, planned.length, accumulation=accumulation)
     seconds = 0.0
     if topology.kind != "cpu":
         kind = KINDS[topology.kind]

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 from iml_jax.checkpoints import locate, places
-from iml_jax.checkpoints.store import CheckpointStore, restore_params
+from iml_jax.checkpoints.restore import restore_params
+from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.data import manifest as manifests
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.data.loader import Loader, make_loader

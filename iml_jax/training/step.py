@@ -14,9 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from iml_jax.data.batch import Batch
 from iml_jax.foundation.errors import UserError
 from iml_jax.models import initial, opt
+from iml_jax.models.cross_entropy import weighted_loss_sum
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import check_axis, check_divisible, constrain, partition_spec, shardings
-from iml_jax.training.objectives import weighted_loss_sum
 from iml_jax.training.optimizer import OptimizerConfig, learning_rate, make_optimizer
 from iml_jax.training.state import TrainState
 

@@ -11,7 +11,8 @@ import pytest
 from support.saved_states import EVERY_STEP, MODEL, abstract, assert_equal, make_state, mesh, save
 
 from iml_jax.checkpoints import inventory, locate, places, restore, verifying
-from iml_jax.checkpoints.store import CheckpointStore, restore_params
+from iml_jax.checkpoints.restore import restore_params
+from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.foundation.errors import Fault, UserError
 
 

@@ -27,7 +27,8 @@ from support.saved_states import (
 
 from iml_jax.checkpoints import layout, locate, restore
 from iml_jax.checkpoints import store as store_module
-from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
+from iml_jax.checkpoints.restore import restore_params
+from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore
 from iml_jax.foundation.errors import Fault, UserError
 
 

@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 from iml_jax import cli
 from iml_jax.checkpoints import huggingface, layout, parity
 from iml_jax.checkpoints.metadata import make_metadata
-from iml_jax.checkpoints.store import CheckpointStore, restore_params
+from iml_jax.checkpoints.restore import restore_params
+from iml_jax.checkpoints.store import CheckpointStore
 from iml_jax.commands import convert
 from iml_jax.data import tokenizer as tokenizers
 from iml_jax.models.sizes import OptConfig

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.command_runs import MESH, SHORT, TASKS, TRAIN_STEPS, Way, iml, modification_times
 
-from iml_jax.checkpoints.store import restore_params
+from iml_jax.checkpoints.restore import restore_params
 from iml_jax.data import manifest as manifests
 from iml_jax.evaluation import results
 from iml_jax.evaluation.metrics import levels

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from iml_jax.foundation.errors import UserError
-from iml_jax.models import products
+from iml_jax.models import sharded_matmul
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 
@@ -28,10 +28,10 @@ def gradients(mesh, kind: str, staged: bool, reduce_dtype: str, monkeypatch, *, 
     kernel = jnp.asarray(random.normal(size=shape), jnp.bfloat16)
     array = jnp.asarray(random.normal(size=(16, 6, *shape[:contracted])), jnp.bfloat16)
     slope = jnp.asarray(random.normal(size=(16, 6, *shape[contracted:])), jnp.bfloat16)
-    monkeypatch.setattr(products, "in_stages", lambda: staged)
+    monkeypatch.setattr(sharded_matmul, "in_stages", lambda: staged)
 
     def loss(kernel):
-        found = products.product(array, kernel, axes, contracted, reduce_dtype)
+        found = sharded_matmul.product(array, kernel, axes, contracted, reduce_dtype)
         return jnp.sum((found * slope).astype(jnp.float32))
 
     with jax.set_mesh(mesh):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from iml_jax.parallel import collectives
+from iml_jax.parallel import staged_collectives
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 
 
 @pytest.fixture(params=[(1, 8, 1), (2, 4, 1)])
 def mesh(request, monkeypatch):
-    monkeypatch.setattr(collectives, "in_stages", lambda: True)
+    monkeypatch.setattr(staged_collectives, "in_stages", lambda: True)
     mesh = make_mesh(MeshConfig(*request.param))
     with jax.set_mesh(mesh):
         yield mesh
@@ -32,7 +32,9 @@ def cut(dimension, dimensions=3):
 def test_gather_width(mesh, dimension):
     array = np.random.default_rng().normal(size=(8, 16, 24)).astype(np.float32)
     function = mapped(
-        functools.partial(collectives.gather_width, dimension=dimension), cut(dimension), PartitionSpec()
+        functools.partial(staged_collectives.gather_width, dimension=dimension),
+        cut(dimension),
+        PartitionSpec(),
     )
     np.testing.assert_array_equal(function(array), array)
     assert function.lower(array).as_text().count("stablehlo.all_gather") == 2
@@ -44,7 +46,7 @@ def test_scatter_width(mesh, dimension):
     arrays = np.random.default_rng().normal(size=(data * fsdp, 8, 16, 24))
 
     def local(mine):
-        return collectives.scatter_width(mine[0], dimension)[None]
+        return staged_collectives.scatter_width(mine[0], dimension)[None]
 
     rows = PartitionSpec(("data", "fsdp"))
     function = mapped(local, rows, PartitionSpec("data", *cut(dimension)))
@@ -55,7 +57,7 @@ def test_scatter_width(mesh, dimension):
 
 @pytest.mark.parametrize("size", [*range(2, 65), 96, 128, 256, 384, 512, 1024, 2048])
 def test_stages_multiply_to_the_size(size):
-    found = collectives.stages(size)
+    found = staged_collectives.stages(size)
     assert math.prod(found) == size
     assert all(stage > 1 for stage in found)
     is_prime = all(size % divisor for divisor in range(2, size))
@@ -64,7 +66,13 @@ def test_stages_multiply_to_the_size(size):
 
 def test_stages_of_whole_slices_are_planes():
     sizes = (64, 128, 256, 512, 1024)
-    assert [collectives.stages(size) for size in sizes] == [(16, 4), (16, 8), (16, 16), (64, 8), (64, 16)]
+    assert [staged_collectives.stages(size) for size in sizes] == [
+        (16, 4),
+        (16, 8),
+        (16, 16),
+        (64, 8),
+        (64, 16),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +89,8 @@ def test_stages_of_whole_slices_are_planes():
 )
 def test_where_collectives_run_in_stages(monkeypatch, platform, shape, expected):
     sizes = dict(zip(("data", "fsdp", "tensor"), shape, strict=True))
-    monkeypatch.setattr(collectives, "platform", lambda: platform)
+    monkeypatch.setattr(staged_collectives, "platform", lambda: platform)
     monkeypatch.setattr(
-        collectives, "shard_count", {"embed": sizes["fsdp"], "heads": sizes["tensor"]}.__getitem__
+        staged_collectives, "shard_count", {"embed": sizes["fsdp"], "heads": sizes["tensor"]}.__getitem__
     )
-    assert collectives.in_stages() is expected
+    assert staged_collectives.in_stages() is expected

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from iml_jax.planning import efficiency, roofline, showing, topology
+from iml_jax.planning import efficiency, format, roofline, topology
 
 # OPT-175B, 768 rows on v6e:16x16, as compiled; MaxText measured 17.18 s there.
 FOUND = roofline.Roofline(8.708, 7.967, 5.264, 0.0, 8.708, 13.972, 0.8162, 0.5087)
@@ -39,8 +39,8 @@ def test_it_is_never_below_the_roofline_and_needs_work():
 
 def test_the_verdict_shows_it_with_its_error():
     forecast = dataclasses.asdict(efficiency.expected(FOUND))
-    lines = showing.verdicts({"train": {"status": "compiled", "expected": forecast}})
+    lines = format.verdicts({"train": {"status": "compiled", "expected": forecast}})
     assert lines[2].startswith(
         "    expected: 16.61 s a step (MFU 42.8%), bound by ICI; such forecasts were off by"
     )
-    assert len(showing.verdicts({"score": {"status": "compiled"}})) == 2
+    assert len(format.verdicts({"score": {"status": "compiled"}})) == 2

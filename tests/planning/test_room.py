@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from iml_jax.planning import room, showing
+from iml_jax.planning import format, room
 
 GIB = 1024**3
 # OPT-175B's step of 768 rows on v6e:16x16, as libtpu 0.0.42.1 left it. ``temporaries`` of ``memory_analysis``
@@ -80,7 +80,7 @@ def test_no_verdict_says_fits_with_too_little_room():
 def test_the_verdicts_stand_together_with_advice_and_reasons():
     fits, fails = judged(ISSUE, 31.25), judged(ISSUE, 20.0) | {"advice": ["--gin.Model.remat=full: less"]}
     broken = {"status": "failed", "reason": "it broke"}
-    lines = showing.verdicts({"train": fails, "score": fits, "decode": broken})
+    lines = format.verdicts({"train": fails, "score": fits, "decode": broken})
     assert lines[:2] == [
         "verdict",
         "  train step: DOES NOT FIT: 27.71 of 20.00 GiB a device, 7.71 GiB too many "

@@ -28,7 +28,8 @@ from tensorboardX.proto import event_pb2
 
 from iml_jax.checkpoints import best
 from iml_jax.checkpoints.in_use import TRAINING_LEASE
-from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore, restore_params
+from iml_jax.checkpoints.restore import restore_params
+from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore
 from iml_jax.data import manifest as manifests
 from iml_jax.data import sampled
 from iml_jax.data.loader import LoaderConfig

@@ -40,8 +40,8 @@ from iml_jax.evaluation.metrics import (
 )
 from iml_jax.evaluation.results import Prediction, Results, TaskScore, TemplateScore
 from iml_jax.foundation.errors import UserError
-from iml_jax.models.fingerprint import fingerprint
 from iml_jax.models.handle import Model
+from iml_jax.models.param_checksum import fingerprint
 from iml_jax.models.sizes import OptConfig
 
 # Questions per chunk (``answering.chunks``): the most that a killed evaluation loses.

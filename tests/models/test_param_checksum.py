@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from iml_jax.models.fingerprint import fingerprint
+from iml_jax.models.param_checksum import fingerprint
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 
 

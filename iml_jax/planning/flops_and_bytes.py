@@ -6,7 +6,7 @@ import math
 import re
 
 from iml_jax.planning.hlo import Computation, Instruction, Module
-from iml_jax.planning.loops import Runs
+from iml_jax.planning.trip_counts import Runs
 
 _FREE = (
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "iota",

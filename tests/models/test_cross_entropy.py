@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iml_jax.models import opt
+from iml_jax.models import cross_entropy, opt
 from iml_jax.models.sizes import OptConfig
-from iml_jax.parallel import collectives
+from iml_jax.parallel import staged_collectives
 from iml_jax.parallel.mesh import MeshConfig, make_mesh, single_device
-from iml_jax.training import objectives
 
 CONFIG = OptConfig(
     vocab_rows=72, vocab_tokens=67, hidden=24, layers=1, heads=4, ffn=8, embed_dim=24, max_positions=64,
@@ -43,23 +42,23 @@ def _plain(params, hidden, targets):
 
 @pytest.mark.parametrize("block_tokens", [1, 12, 66, 1024])
 def test_losses_are_the_plain_ones_whatever_the_block(monkeypatch, block_tokens):
-    monkeypatch.setattr(objectives, "BLOCK_TOKENS", block_tokens)
+    monkeypatch.setattr(cross_entropy, "BLOCK_TOKENS", block_tokens)
     params, hidden, targets, _ = _case(0)
     table = np.asarray(params["token_embedding"]["embedding"], np.float64)[:67]
     scores = np.asarray(hidden, np.float64) @ table.T
     wanted = np.log(np.exp(scores).sum(-1)) - np.take_along_axis(scores, targets[..., None], -1)[..., 0]
-    got = objectives.token_losses(CONFIG, params, hidden, targets)
+    got = cross_entropy.token_losses(CONFIG, params, hidden, targets)
     np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("block_tokens", [1, 12, 66, 1024])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_gradient_is_autodiffs(monkeypatch, block_tokens, share):
-    monkeypatch.setattr(objectives, "BLOCK_TOKENS", block_tokens)
+    monkeypatch.setattr(cross_entropy, "BLOCK_TOKENS", block_tokens)
     params, hidden, targets, weights = _case(1, share=share)
 
     def ours(params, hidden):
-        return 3.0 * objectives.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
+        return 3.0 * cross_entropy.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
 
     def plain(params, hidden):
         return 3.0 * jnp.sum(weights * _plain(params, hidden, targets))
@@ -74,12 +73,12 @@ def test_gradient_is_autodiffs(monkeypatch, block_tokens, share):
 
 @pytest.mark.parametrize(("sizes", "staged"), [((1, 1, 1), False), ((2, 2, 2), False), ((1, 8, 1), True)])
 def test_as_tpus_do_it(monkeypatch, sizes, staged):
-    monkeypatch.setattr(objectives, "platform", lambda: "tpu")  # no single elements of the logits
-    monkeypatch.setattr(collectives, "in_stages", lambda: staged)
+    monkeypatch.setattr(cross_entropy, "platform", lambda: "tpu")  # no single elements of the logits
+    monkeypatch.setattr(staged_collectives, "in_stages", lambda: staged)
     params, hidden, targets, weights = _case(2, rows=8)
 
     def ours(params, hidden):
-        return objectives.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
+        return cross_entropy.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
 
     def plain(params, hidden):
         return jnp.sum(weights * _plain(params, hidden, targets))
@@ -104,14 +103,14 @@ def test_as_tpus_do_it(monkeypatch, sizes, staged):
 def test_a_large_table_part_by_part(monkeypatch, sizes, staged, block_tokens, share):
     """The gathered table and its gradient are never whole on a device, and no number changes."""
     if staged:
-        monkeypatch.setattr(objectives, "platform", lambda: "tpu")
-    monkeypatch.setattr(collectives, "in_stages", lambda: staged)
-    monkeypatch.setattr(objectives, "BLOCK_TOKENS", block_tokens)
+        monkeypatch.setattr(cross_entropy, "platform", lambda: "tpu")
+    monkeypatch.setattr(staged_collectives, "in_stages", lambda: staged)
+    monkeypatch.setattr(cross_entropy, "BLOCK_TOKENS", block_tokens)
     params, hidden, targets, weights = _case(5, rows=8, share=share)
     targets[0, :2] = 3  # the target twice in a row of tokens
 
     def ours(params, hidden):
-        return 3.0 * objectives.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
+        return 3.0 * cross_entropy.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
 
     def plain(params, hidden):
         return 3.0 * jnp.sum(weights * _plain(params, hidden, targets))
@@ -119,11 +118,11 @@ def test_a_large_table_part_by_part(monkeypatch, sizes, staged, block_tokens, sh
     wanted, by_hand = jax.value_and_grad(plain, (0, 1))(params, hidden)
     params, hidden = jax.tree.map(np.asarray, (params, hidden))
     with jax.set_mesh(make_mesh(MeshConfig(*sizes), jax.devices()[:8])):
-        assert objectives.parts(72 // sizes[2], 24) == 1
+        assert cross_entropy.parts(72 // sizes[2], 24) == 1
         whole = str(jax.make_jaxpr(jax.grad(ours))(params, hidden))
-        monkeypatch.setattr(objectives, "LARGEST_PART", 24 * 16)
-        monkeypatch.setattr(objectives, "LANES", 8)
-        assert objectives.parts(72 // sizes[2], 24) > 1
+        monkeypatch.setattr(cross_entropy, "LARGEST_PART", 24 * 16)
+        monkeypatch.setattr(cross_entropy, "LANES", 8)
+        assert cross_entropy.parts(72 // sizes[2], 24) > 1
         by_parts = str(jax.make_jaxpr(jax.grad(ours))(params, hidden))
         value, gradient = jax.jit(jax.value_and_grad(ours, (0, 1)))(params, hidden)
     np.testing.assert_allclose(value, wanted, rtol=1e-6)
@@ -134,15 +133,15 @@ def test_a_large_table_part_by_part(monkeypatch, sizes, staged, block_tokens, sh
 
 
 def test_parts_skip_blocks_without_a_loss_token_and_keep_bfloat16(monkeypatch):
-    monkeypatch.setattr(objectives, "BLOCK_TOKENS", 4)
-    monkeypatch.setattr(objectives, "LARGEST_PART", 24 * 16)
-    monkeypatch.setattr(objectives, "LANES", 8)
+    monkeypatch.setattr(cross_entropy, "BLOCK_TOKENS", 4)
+    monkeypatch.setattr(cross_entropy, "LARGEST_PART", 24 * 16)
+    monkeypatch.setattr(cross_entropy, "LANES", 8)
     params, hidden, targets, weights = _case(6, rows=8, share=1.0)
     weights[:, 4:] = 0.0
     targets[:, 10] = 70  # no token, and no loss
     poisoned = jnp.where(weights[..., None] == 0, jnp.nan, hidden)
     params, hidden, poisoned = jax.tree.map(np.asarray, (params, hidden, poisoned))
-    loss = lambda p, h: objectives.weighted_loss_sum(CONFIG, p, h, targets, weights)  # noqa: E731
+    loss = lambda p, h: cross_entropy.weighted_loss_sum(CONFIG, p, h, targets, weights)  # noqa: E731
     both = jax.jit(jax.value_and_grad(loss, (0, 1)))
     with jax.set_mesh(make_mesh(MeshConfig(2, 2, 2), jax.devices()[:8])):
         value, (by_table, by_hidden) = both(params, poisoned)
@@ -163,14 +162,14 @@ def test_parts_skip_blocks_without_a_loss_token_and_keep_bfloat16(monkeypatch):
 
 def test_blocks_without_a_loss_token_cost_no_product(monkeypatch):
     """NaN in hidden states that bear no loss reaches nothing if their blocks are skipped."""
-    monkeypatch.setattr(objectives, "BLOCK_TOKENS", 12)
+    monkeypatch.setattr(cross_entropy, "BLOCK_TOKENS", 12)
     params, hidden, targets, weights = _case(2, share=1.0)
     weights[:, 4:] = 0.0  # one block of 3 x 4 is left
     weights = np.take_along_axis(
         weights, np.random.default_rng(0).permuted(np.tile(np.arange(22), (3, 1)), axis=1), 1
     )
     poisoned = jnp.where(weights[..., None] == 0, jnp.nan, hidden)
-    loss = lambda h: objectives.weighted_loss_sum(CONFIG, params, h, targets, weights)  # noqa: E731
+    loss = lambda h: cross_entropy.weighted_loss_sum(CONFIG, params, h, targets, weights)  # noqa: E731
     value, gradient = jax.value_and_grad(loss)(poisoned)
     np.testing.assert_allclose(value, loss(hidden), rtol=1e-6)
     assert np.isfinite(gradient).all()
@@ -178,7 +177,7 @@ def test_blocks_without_a_loss_token_cost_no_product(monkeypatch):
 
 def test_large_logits_and_bfloat16_stay_finite():
     params, hidden, targets, weights = _case(3)
-    loss = lambda p, h: objectives.weighted_loss_sum(CONFIG, p, h, targets, weights)  # noqa: E731
+    loss = lambda p, h: cross_entropy.weighted_loss_sum(CONFIG, p, h, targets, weights)  # noqa: E731
     for states in (hidden * 1e4, -hidden * 1e4):
         value, gradient = jax.value_and_grad(loss, (0, 1))(params, states)
         assert np.isfinite(value)
@@ -205,9 +204,9 @@ def test_the_softmax_of_bfloat16_logits_is_in_float32():
     highest = scores.max(-1, keepdims=True)
     chosen = np.take_along_axis(scores, targets[..., None], -1)[..., 0]
     wanted = np.log(np.exp(scores - highest).sum(-1)) + highest[..., 0] - chosen
-    np.testing.assert_allclose(objectives.token_losses(CONFIG, params, hidden, targets), wanted, atol=1e-4)
+    np.testing.assert_allclose(cross_entropy.token_losses(CONFIG, params, hidden, targets), wanted, atol=1e-4)
     total, _ = jax.value_and_grad(
-        lambda hidden: objectives.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
+        lambda hidden: cross_entropy.weighted_loss_sum(CONFIG, params, hidden, targets, weights)
     )(hidden)
     assert float(total) == pytest.approx((wanted * weights).sum(), rel=2e-6)
 
@@ -215,7 +214,7 @@ def test_the_softmax_of_bfloat16_logits_is_in_float32():
 def test_a_target_that_is_no_token_is_never_a_number():
     params, hidden, targets, _ = _case(4)
     targets[0, 0], targets[0, 1] = 67, 72
-    losses = objectives.token_losses(CONFIG, params, hidden, targets)
+    losses = cross_entropy.token_losses(CONFIG, params, hidden, targets)
     assert np.isnan(losses[0, :2]).all()
     assert np.isfinite(losses[0, 2:]).all()
 
@@ -239,7 +238,7 @@ def _pack(documents, length):
 def _losses(config, params, documents, length):
     inputs, targets, segments, positions = _pack(documents, length)
     hidden = opt.forward(config, params, inputs, positions, segments)
-    return np.asarray(objectives.token_losses(config, params, hidden, targets))[0], segments[0]
+    return np.asarray(cross_entropy.token_losses(config, params, hidden, targets))[0], segments[0]
 
 
 def test_packed_unpacked_and_alone_sum_to_the_same():

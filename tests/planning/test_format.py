@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iml_jax.planning import showing
+from iml_jax.planning import format
 
 
 def one(kind: str, axis: str, sent: float) -> dict:
@@ -21,7 +21,7 @@ def test_stages_over_parts_of_an_axis_count_with_it() -> None:
         "needs": [{"kind": "all-gather", "axis": "fsdp", "bytes": 100 * mib, "why": "weights"}],
         "buffers": [],
     }
-    lines = [" ".join(line.split()) for line in showing.program("train", result)]
+    lines = [" ".join(line.split()) for line in format.program("train", result)]
     assert "all fsdp 90.00 MiB 100.00 MiB 0.90 of what theory asks" in lines
     assert not any(line.startswith("all fsdp (part)") for line in lines)
     assert any(line.startswith("all-gather fsdp (part) 2 90.00 MiB") for line in lines)

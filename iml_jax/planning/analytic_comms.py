@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from iml_jax.models.cross_entropy import parts
 from iml_jax.models.sizes import OptConfig
 from iml_jax.planning.job import PREFILL, SCORE, TRAIN
-from iml_jax.training.objectives import parts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from iml_jax.planning import collectives, hlo, loops, work
+from iml_jax.planning import flops_and_bytes, hlo, hlo_collectives, trip_counts
 
 AXES, SHAPE = ("data", "fsdp", "tensor"), (2, 2, 2)
-PLACE = collectives.Place(AXES, SHAPE, tuple(range(8)))
+PLACE = hlo_collectives.Place(AXES, SHAPE, tuple(range(8)))
 FULL = 64 * 32 * 4  # bytes of the array that the programs below gather, reduce, ...
 
 
@@ -23,7 +23,7 @@ def mesh():
 
 def found_in(text: str):
     module = hlo.parse(text)
-    return collectives.collect(module, loops.count(module), PLACE)
+    return hlo_collectives.collect(module, trip_counts.count(module), PLACE)
 
 
 def run(mesh, body, specs, out, times=1):
@@ -163,10 +163,10 @@ class Device:
 
 def test_a_program_of_several_slices_numbers_one_slice_and_sends_to_the_others():
     devices = np.array([[[Device(1)] * 2] * 2, [[Device(0)] * 2] * 2])  # data crosses the slices
-    place = collectives.place_of(SimpleNamespace(devices=devices, axis_names=AXES))
-    assert place == collectives.Place(AXES, SHAPE, (0, 1, 2, 3), 2, "data")
+    place = hlo_collectives.place_of(SimpleNamespace(devices=devices, axis_names=AXES))
+    assert place == hlo_collectives.Place(AXES, SHAPE, (0, 1, 2, 3), 2, "data")
     module = hlo.parse(SLICES)
-    found = collectives.collect(module, loops.count(module), place)
+    found = hlo_collectives.collect(module, trip_counts.count(module), place)
     assert {(one.kind, one.axis, one.bytes, one.slices) for one in found} == {
         ("all-reduce", "tensor", 256.0, 1),
         ("all-gather", "fsdp", 256.0, 1),
@@ -174,15 +174,10 @@ def test_a_program_of_several_slices_numbers_one_slice_and_sends_to_the_others()
         ("all-gather", "data", 256.0, 2),
     }
     crossed = np.array([[[Device(0), Device(1)]] * 2] * 2)
-    place = collectives.place_of(SimpleNamespace(devices=crossed, axis_names=AXES))
+    place = hlo_collectives.place_of(SimpleNamespace(devices=crossed, axis_names=AXES))
     assert place.slice_axes == "tensor" and place.numbering == (0, 2, 4, 6)
-    found = collectives.collect(module, loops.count(module), place)
+    found = hlo_collectives.collect(module, trip_counts.count(module), place)
     assert {one.axis for one in found} == {"tensor", "fsdp", "data"}
-
-
-def test_sums_by_kind():
-    sums = collectives.by_kind(found_in(HAND))
-    assert sums["all-gather", "tensor"] == (1, 64.0) and next(iter(sums.values()))[1] == 192.0
 
 
 def test_flops_of_dots_in_a_scan():
@@ -196,7 +191,7 @@ def test_flops_of_dots_in_a_scan():
     module = hlo.parse(lowered.compile().as_text())
     one = 2 * 8 * 64 * 64
     # Forward 3, backward 6, less the gradient of the first input, which nobody asks for (XLA may keep it).
-    assert work.flops(module, loops.count(module)) in (8 * one, 9 * one)
+    assert flops_and_bytes.flops(module, trip_counts.count(module)) in (8 * one, 9 * one)
 
 
 CONVOLUTION = """HloModule m, num_partitions=1
@@ -224,7 +219,7 @@ ENTRY %main (a: bf16[{left}], b: bf16[{right}]) -> bf16[{out}] {{
 )  # fmt: skip
 def test_flops_of_matrix_products_written_as_convolutions(left, right, out, attributes, flops):
     module = hlo.parse(CONVOLUTION.format(left=left, right=right, out=out, attributes=attributes))
-    assert work.flops(module, loops.count(module)) == flops
+    assert flops_and_bytes.flops(module, trip_counts.count(module)) == flops
 
 
 def test_bytes_through_memory_count_what_moves():
@@ -247,4 +242,4 @@ ENTRY %main (p: f32[100,8], i: s32[]) -> f32[1,8] {
 """
     module = hlo.parse(text)
     # fusion: 32 read of the slice, 4 of i, 32 written; negate: 32 read, written on chip; add: 32 + 32.
-    assert work.traffic(module, loops.count(module)) == (32 + 4 + 32) + 32 + (32 + 32)
+    assert flops_and_bytes.traffic(module, trip_counts.count(module)) == (32 + 4 + 32) + 32 + (32 + 32)

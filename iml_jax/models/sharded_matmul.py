@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from iml_jax.parallel.collectives import gather_width, in_stages, scatter_width
 from iml_jax.parallel.rules import RULES, constrain, on_one_device, partition_spec
+from iml_jax.parallel.staged_collectives import gather_width, in_stages, scatter_width
 
 GATHERED = "gathered"  # the checkpoint name of weights gathered over fsdp
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from iml_jax.planning import groups
+from iml_jax.planning import replica_groups
 from iml_jax.planning.hlo import Computation, Instruction, Module
-from iml_jax.planning.loops import Runs
+from iml_jax.planning.trip_counts import Runs
 
 KINDS = (
     "all-gather",
@@ -38,7 +37,7 @@ class Collective:
 
     Attributes:
       kind: one of ``KINDS``; a TPU's fused all-reduce and slice is a ``reduce-scatter``.
-      axis: mesh axes, see ``groups.Axis``.
+      axis: mesh axes, see ``replica_groups.Axis``.
       size: devices that talk.
       count: how often in a step, trip counts of the loops included.
       bytes: that a device sends in a step.
@@ -166,10 +165,10 @@ def collect(module: Module, runs: Runs, place: Place) -> list[Collective]:
             continue
         if kind is None or not times:
             continue
-        members = groups.groups(one.attributes, module.partitions)
+        members = replica_groups.groups(one.attributes, module.partitions)
         if members is not None and max(map(max, members)) < len(place.numbering):
             members = [[place.numbering[number] for number in group] for group in members]
-        axis = groups.axis_of(members, place.axes, place.shape, pairs=kind == "collective-permute")
+        axis = replica_groups.axis_of(members, place.axes, place.shape, pairs=kind == "collective-permute")
         if axis.size == 1:
             continue
         size = axis.size or module.partitions
@@ -217,12 +216,3 @@ def _callers(module: Module) -> dict[str, Instruction]:
 def _begins(caller: Instruction | None) -> bool:
     """Whether a computation runs beside what follows its call."""
     return caller is not None and caller.opcode in ("async-start", "call-start")
-
-
-def by_kind(found: Sequence[Collective]) -> dict[tuple[str, str], tuple[int, float]]:
-    """(kind, axis) -> (count, bytes) of a step."""
-    sums: dict[tuple[str, str], tuple[int, float]] = {}
-    for one in found:
-        count, sent = sums.get((one.kind, one.axis), (0, 0.0))
-        sums[one.kind, one.axis] = (count + one.count, sent + one.bytes)
-    return dict(sorted(sums.items(), key=lambda item: -item[1][1]))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from iml_jax.planning import groups
+from iml_jax.planning import replica_groups
 
 AXES, SHAPE = ("data", "fsdp", "tensor"), (2, 2, 2)
 TENSOR = [[0, 1], [2, 3], [4, 5], [6, 7]]
@@ -28,13 +28,13 @@ DATA = [[0, 4], [1, 5], [2, 6], [3, 7]]
     ],
 )
 def test_every_printed_form(text, expected):
-    assert groups.groups(f"channel_id=3, {text}", 8) == expected
+    assert replica_groups.groups(f"channel_id=3, {text}", 8) == expected
 
 
 def test_what_is_not_understood_is_said():
-    assert groups.groups("replica_groups=something_new", 8) is None
-    assert groups.groups("replica_groups=mesh['a'=8] {'a':(2)2}", 8) is None
-    assert groups.axis_of(None, AXES, SHAPE).name == "unknown"
+    assert replica_groups.groups("replica_groups=something_new", 8) is None
+    assert replica_groups.groups("replica_groups=mesh['a'=8] {'a':(2)2}", 8) is None
+    assert replica_groups.axis_of(None, AXES, SHAPE).name == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_what_is_not_understood_is_said():
     ],
 )
 def test_axes_of_groups(found, name, size):
-    assert groups.axis_of(found, AXES, SHAPE) == groups.Axis(name, size)
+    assert replica_groups.axis_of(found, AXES, SHAPE) == replica_groups.Axis(name, size)
 
 
 def test_part_of_an_axis_is_not_the_axis():
-    assert groups.axis_of([[0, 1], [2, 3]], ("fsdp",), (4,)) == groups.Axis("fsdp (part)", 2)
+    assert replica_groups.axis_of([[0, 1], [2, 3]], ("fsdp",), (4,)) == replica_groups.Axis("fsdp (part)", 2)

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from iml_jax.models import products
-from iml_jax.parallel import collectives
+from iml_jax.models import sharded_matmul
+from iml_jax.parallel import staged_collectives
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.parallel.rules import partition_spec
 
@@ -24,7 +24,7 @@ def check(mesh, axes, shape, contracted):
     kernel, weight = rng.normal(size=shape), rng.normal(size=(8, 5, *shape[contracted:]))
 
     def loss(array, kernel):
-        result = products.product(array, kernel, axes, contracted)
+        result = sharded_matmul.product(array, kernel, axes, contracted)
         return (result * weight).sum(), result
 
     with jax.set_mesh(mesh):
@@ -54,7 +54,7 @@ def test_on_any_mesh(axes, of, sizes):
 @pytest.mark.parametrize(("axes", "of"), SHAPES.items())
 @pytest.mark.parametrize("sizes", [(1, 8, 1), (2, 4, 1)])
 def test_in_stages(axes, of, sizes, monkeypatch):
-    for module in (products, collectives):
+    for module in (sharded_matmul, staged_collectives):
         monkeypatch.setattr(module, "in_stages", lambda: True)
     text = check(make_mesh(MeshConfig(*sizes)), axes, *of)
     assert text.count("all-gather(") == 2  # the weight's, once for both passes

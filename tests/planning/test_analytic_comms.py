@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from iml_jax.models.sizes import OptConfig
-from iml_jax.planning import roofline, theory, topology
+from iml_jax.planning import analytic_comms, roofline, topology
 
 MODEL = OptConfig(
     hidden=64, layers=3, heads=4, ffn=256, embed_dim=64, vocab_rows=512, vocab_tokens=500, remat="full"
@@ -16,7 +16,7 @@ TABLE = 512 * 64
 
 def asked(program, mesh, model=MODEL, accumulation=1):
     sizes = dict(zip(("data", "fsdp", "tensor"), mesh, strict=True))
-    needs = theory.needs(program, model, sizes, 16, 32, accumulation=accumulation)
+    needs = analytic_comms.needs(program, model, sizes, 16, 32, accumulation=accumulation)
     return {(need.kind, need.axis): need.bytes for need in needs}
 
 

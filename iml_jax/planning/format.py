@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iml_jax.planning import efficiency, memory, roofline, room
-from iml_jax.planning.groups import PART
 from iml_jax.planning.job import TITLES
 from iml_jax.planning.memory import GIB
 from iml_jax.planning.planner import Setting
+from iml_jax.planning.replica_groups import PART
 from iml_jax.planning.search import Candidate
 from iml_jax.planning.topology import KINDS, Topology
 

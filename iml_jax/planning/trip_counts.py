@@ -9,7 +9,6 @@ from iml_jax.planning.hlo import Computation, Instruction, Module
 
 _THROUGH = ("copy", "bitcast", "convert", "reshape", "broadcast", "copy-start", "copy-done", "opt-barrier")
 _FOLLOWED = ("calls", "to_apply", "branch_computations", "true_computation", "false_computation")
-_SCALAR = ("add", "minimum", "maximum", "or", "and")  # combiners of all-reduce and reduce: not programs
 
 
 @dataclasses.dataclass(frozen=True)

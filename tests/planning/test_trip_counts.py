@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from iml_jax.planning import hlo, loops
+from iml_jax.planning import hlo, trip_counts
 
 LOOP = """HloModule m, num_partitions=1
 
@@ -51,12 +51,12 @@ def read(start=0, end=10, step=1, direction="LT", known=""):
     ],
 )
 def test_trip_counts_are_read(change, trips):
-    found = loops.count(read(**change))
+    found = trip_counts.count(read(**change))
     assert found.times["body"] == trips and not found.unknown
 
 
 def test_a_loop_without_a_bound_counts_once_and_is_named():
-    found = loops.count(read(direction="GT"))
+    found = trip_counts.count(read(direction="GT"))
     assert found.times["body"] == 1 and found.unknown == ("w",)
 
 
@@ -65,7 +65,7 @@ def compiled(function, *arguments):
 
 
 def runs_of(module, opcode):
-    times = loops.count(module).times
+    times = trip_counts.count(module).times
     return sum(times.get(where.name, 0) for where, one in module.instructions() if one.opcode == opcode)
 
 

@@ -34,7 +34,6 @@ import jax.numpy as jnp
 from iml_jax.models.attention import MASKED
 from iml_jax.models.opt import Params
 from iml_jax.models.sizes import OptConfig
-from iml_jax.parallel.collectives import gather_width, scatter_width
 from iml_jax.parallel.mesh import AXES
 from iml_jax.parallel.rules import (
     RULES,
@@ -44,6 +43,7 @@ from iml_jax.parallel.rules import (
     platform,
     sequence_axis,
 )
+from iml_jax.parallel.staged_collectives import gather_width, scatter_width
 
 # Tokens of one block on one device. Fewer save memory (block x vocab_rows floats); more save passes over the
 # table's gradient.
