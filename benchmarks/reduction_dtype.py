@@ -7,9 +7,10 @@ A small OPT learns text (the sources of Python's standard library), the model, l
 being the project's own in bfloat16. The rows of each batch lie on 8, 64 or 256 simulated shards, and the
 gradients of the matrices are summed over these as ``reduction_emulation`` says: in float32, or in bfloat16
 along one ring, or in the two stages that the project's programs use on a TPU
-(``parallel.staged_collectives``). All other gradients are summed in float32 in every arm, as in those programs. The arms of one seed have the same
-initial weights and batches. Two controls show how much a run changes by what nobody would call an error:
-float32 sums over another number of shards, which differ by float32's rounding only, and other batches.
+(``parallel.staged_collectives``). All other gradients are summed in float32 in every arm, as in those
+programs. The arms of one seed have the same initial weights and batches. Two controls show how much a run
+changes by what nobody would call an error: float32 sums over another number of shards, which differ by
+float32's rounding only, and other batches.
 
 A difference is that of one arm from ``float32, 256 shards`` of the same seed, in nats a token; its interval
 is Student's t over the seeds (95%, seeds - 1 degrees of freedom). ``--train`` also measures the errors of the
