@@ -29,22 +29,24 @@ install_torch() {
 }
 
 install() {
-  local python stamp wanted
+  local python stamp wanted package
+  local pip=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check)
   python="$(find_python)" || return
   stamp="$environment/.installed"
-  wanted="$(cat "$repository/requirements.lock" "$repository/setup.py" "${BASH_SOURCE[0]}" | cksum) $repository"
-  if [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]]; then
+  wanted="$(cat "$repository/requirements.lock" "${BASH_SOURCE[0]}" | cksum) $repository"
+  package="$(cksum <"$repository/pyproject.toml")" # the settings of tools are there too: it changes more often
+  if [[ ! -f "$stamp" || "$(head -n 1 "$stamp")" != "$wanted" ]]; then
+    echo "setup: installing into $environment (once; a few minutes)"
+    rm -f "$stamp"
+    "$python" -m venv --clear "$environment"
+    # --no-deps: the lock is complete, and t5's own requirements would break seqio (see the lock's head).
+    "${pip[@]}" --no-deps -r "$repository/requirements.lock"
+    install_torch
+  elif [[ "$(tail -n 1 "$stamp")" == "$package" ]]; then
     return
   fi
-  echo "setup: installing into $environment (once; a few minutes)"
-  rm -f "$stamp"
-  "$python" -m venv --clear "$environment"
-  local pip=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check)
-  # --no-deps: the lock is complete, and t5's own requirements would break seqio (see the lock's head).
-  "${pip[@]}" --no-deps -r "$repository/requirements.lock"
-  install_torch
   "${pip[@]}" --no-deps --no-build-isolation --editable "$repository"
-  printf '%s' "$wanted" >"$stamp" # last: an interrupted install starts over
+  printf '%s\n%s\n' "$wanted" "$package" >"$stamp" # last: an interrupted install starts over
 }
 
 # Two scripts started at once: the second waits for the first one's install.

@@ -41,18 +41,22 @@ class OptVocabulary(seqio.Vocabulary):
 
     @property
     def bos_id(self) -> int:
+        """The id that begins a text."""
         return bpe.BOS
 
     @property
     def pad_id(self) -> int:
+        """The id of padding."""
         return bpe.PAD
 
     @property
     def eos_id(self) -> int:
+        """The id that ends a text."""
         return bpe.EOS
 
     @property
     def unk_id(self) -> int:
+        """The id that stands for nothing else; OPT's BPE never gives it."""
         return bpe.UNK
 
     @property

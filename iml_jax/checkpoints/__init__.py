@@ -1,0 +1,1 @@
+"""Orbax checkpoints of a run, and conversion to and from Hugging Face's."""

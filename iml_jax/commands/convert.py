@@ -144,7 +144,8 @@ class Tensors:
     def __init__(
         self, stages: Callable[[str], None], verb: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """
+        """Nothing is shown before the first tensor.
+
         Args:
           stages: takes a line.
           verb: what happens to them: ``read`` or ``written``.

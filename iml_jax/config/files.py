@@ -12,9 +12,8 @@ from iml_jax.storage import paths
 
 
 def gin_folders() -> tuple[Path, ...]:
-    """The folders of shipped gin files that exist: installed beside the package, or in the repository."""
-    package = Path(iml_jax.__file__).resolve().parent
-    return tuple(folder for folder in (package / "gin", package.parent / "gin") if folder.is_dir())
+    """The folder of the gin files that come with the package."""
+    return (Path(iml_jax.__file__).resolve().parent / "gin",)
 
 
 def find(name: str, where: str = "", beside: Path | None = None) -> Path:

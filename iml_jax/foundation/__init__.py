@@ -1,0 +1,1 @@
+"""What every package may use: errors, process exit, printing, versions and seeds."""

@@ -6,7 +6,7 @@ import importlib.util
 
 from iml_jax.foundation.errors import UserError
 
-# Extra of setup.py -> the modules that its packages are imported as.
+# Extra of pyproject.toml -> the modules that its packages are imported as.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "prepare": (
         "seqio",

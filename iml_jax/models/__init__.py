@@ -1,0 +1,1 @@
+"""OPT in Flax: layers, attention kernels, parameters and decoding with a cache."""

@@ -121,8 +121,10 @@ def parts(rows: int, width: int) -> int:
 
 
 class _BlockLosses(NamedTuple):
-    """Losses [batch, size]; unnormalised probabilities [batch, size, rows] of this device's part of the
-    vocabulary; their sums over all of it; the targets counted from its first row, ``rows`` where not there.
+    """What a block of tokens gives on this device, which has ``rows`` rows of the vocabulary.
+
+    Losses [batch, size]; unnormalised probabilities [batch, size, rows] of the device's rows; their sums over
+    all rows; the targets counted from the device's first row, ``rows`` where they are not among its own.
     """
 
     losses: jax.Array
@@ -244,8 +246,10 @@ def _loss_sum_forward(
 
 
 class _Blocks(NamedTuple):
-    """A device's tokens in blocks: states [blocks, batch, size, width], targets and weights [blocks, batch,
-    size]; busy [blocks], whether a block has a loss token on any device.
+    """A device's tokens in blocks.
+
+    States [blocks, batch, size, width]; targets and weights [blocks, batch, size]; busy [blocks], whether a
+    block has a loss token on any device.
     """
 
     states: jax.Array

@@ -1,5 +1,6 @@
-"""Writing files atomically (a reader sees the old content or the new, never a part), and knowing before the
-work that it will be possible.
+"""Writing files atomically, and checking before long work that its result can be written.
+
+A reader sees the old content or the new, never a part.
 """
 
 from __future__ import annotations

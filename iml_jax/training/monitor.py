@@ -65,8 +65,11 @@ def _process_began(clock: Callable[[], float]) -> float:
 
 
 def memory(devices: Sequence[Any]) -> dict[str, float]:
-    """The fullest device's memory in GiB: ``hbm_gib``, ``hbm_peak_gib`` since the process began, and
-    ``hbm_limit_gib``; nothing where the backend does not say (a CPU)."""
+    """The fullest device's memory in GiB; nothing where the backend does not say (a CPU).
+
+    Returns:
+      ``hbm_gib``, ``hbm_peak_gib`` since the process began, and ``hbm_limit_gib``.
+    """
     found: dict[str, float] = {}
     for device in devices:
         stats = device.memory_stats() or {}

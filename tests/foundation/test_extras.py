@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,19 +13,13 @@ from iml_jax import cli
 from iml_jax.commands import Command
 from iml_jax.foundation import extras
 
-SETUP = Path(__file__).parents[2] / "setup.py"
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def test_the_table_is_that_of_setup() -> None:
-    tree = ast.parse(SETUP.read_text(encoding="utf-8"))
-    lists = {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List)
-        and isinstance(node.targets[0], ast.Name)
-    }  # fmt: skip
+def test_the_table_is_that_of_pyproject() -> None:
+    lists = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for extra, modules in extras.EXTRAS.items():
-        named = {re.split(r"[<>=]", line)[0].replace("-", "_") for line in lists[extra.upper()]}
+        named = {re.split(r"[<>=]", line)[0].replace("-", "_") for line in lists[extra]}
         assert named == set(modules)
 
 

@@ -27,7 +27,8 @@ class AnswerFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """
+        """Nothing is opened before ``resume``; only that it could be written is checked.
+
         Raises:
           UserError: the name is not that of a file of answers, or it cannot be written there.
         """

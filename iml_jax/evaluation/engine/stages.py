@@ -16,7 +16,8 @@ class Stages:
     """A context manager; ``stages("reading")`` begins a stage."""
 
     def __init__(self, label: str, *, in_log: bool) -> None:
-        """
+        """Nothing is shown before the first stage.
+
         Args:
           label: precedes every stage.
           in_log: whether lines are printed where stderr is no terminal; work of a second needs none.

@@ -35,11 +35,16 @@ class Answered(Protocol):
     """What the metrics read of an answered prompt; ``results.Prediction`` is one."""
 
     @property
-    def prompt(self) -> str: ...
+    def prompt(self) -> str:
+        """The text that was asked."""
+
     @property
-    def prediction(self) -> str: ...
+    def prediction(self) -> str:
+        """The answer."""
+
     @property
-    def references(self) -> Sequence[str]: ...
+    def references(self) -> Sequence[str]:
+        """The answers that are right."""
 
 
 Metric = Callable[[Sequence[Answered]], float]

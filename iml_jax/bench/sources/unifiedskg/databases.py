@@ -35,7 +35,8 @@ class Databases:
     """What is known of the databases that a task's rows name."""
 
     def __init__(self, side: Sequence[Path], *, values: bool) -> None:
-        """
+        """Lists the databases; none is opened.
+
         Args:
           side: tables.json and SQLite files.
           values: show contents of the databases.

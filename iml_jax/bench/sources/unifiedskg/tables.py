@@ -34,7 +34,8 @@ class Tables:
     """Tables by name: single files, or packed as JSON lines ``{"path" or "id": name, "csv": text}``."""
 
     def __init__(self, files: Sequence[Path], depth: int) -> None:
-        """
+        """Lists the files; packed ones are read when they are asked for.
+
         Args:
           files: every file of the task.
           depth: the number of parts of a name: the file's own and ``depth - 1`` folders above it.
