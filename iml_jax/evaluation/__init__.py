@@ -1,1 +1,1 @@
-"""Results of an evaluation, the metrics over them, the engine that makes them and the pages that show them."""
+"""Results of an evaluation, metrics over them, the engine that makes them, and the pages that show them."""

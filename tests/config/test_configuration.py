@@ -5,12 +5,12 @@ import random
 import warnings
 from pathlib import Path
 
+import gin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.config_dummies import Folder, Holder, Pair, Run, Strict, Toy, registry
 
-import gin
 from iml_jax.config import load, load_text
 from iml_jax.config.configuration import Config
 from iml_jax.foundation.errors import UserError
