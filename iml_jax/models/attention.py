@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from iml_jax.models.blocked_attention import ATTENTION, MASKED, attend_blocked, same_branch
+from iml_jax.models.blocked_attention import ATTENTION, attend_blocked, same_option
+from iml_jax.models.masking import MASKED
 from iml_jax.parallel.rules import constrain, on_one_device, partition_spec, platform
 
 _BY_PLATFORM = {"tpu": "splash", "gpu": "cudnn"}
 
 
-class Visibility(NamedTuple):
+class AttentionMask(NamedTuple):
     """A query sees a key of its own segment in the same or an earlier slot.
 
     Attributes:
@@ -26,8 +27,8 @@ class Visibility(NamedTuple):
         padding only; an unwritten cache slot has -1, which no query has.
       query_slots, key_slots: int32 [t] and [s], the place in the row (not OPT's position).
       within_rows: queries and keys are the same whole rows, which spares what lies in the future.
-      branches: int32 [batch, t] of whole rows, or None where segments do not fork: a token of branch 0 is
-        seen by all of its segment that follows, one of another branch by that branch only.
+      option_ids: int32 [batch, t] of whole rows, or None where segments have no options: a token of id 0
+        is attended to by all of its segment that follows, one of another id by tokens of that id only.
     """
 
     query_segments: jax.Array
@@ -35,24 +36,26 @@ class Visibility(NamedTuple):
     query_slots: jax.Array
     key_slots: jax.Array
     within_rows: bool = False
-    branches: jax.Array | None = None
+    option_ids: jax.Array | None = None
 
 
-def within_rows(segment_ids: jax.Array, branches: jax.Array | None = None) -> Visibility:
-    """Visibility of packed rows, ``segment_ids`` [batch, length], whose segments may fork."""
+def within_rows(segment_ids: jax.Array, option_ids: jax.Array | None = None) -> AttentionMask:
+    """AttentionMask of packed rows, ``segment_ids`` [batch, length], whose segments may have options."""
     slots = jnp.arange(segment_ids.shape[1], dtype=jnp.int32)
-    return Visibility(segment_ids, segment_ids, slots, slots, within_rows=True, branches=branches)
+    return AttentionMask(segment_ids, segment_ids, slots, slots, within_rows=True, option_ids=option_ids)
 
 
-def dense_mask(visibility: Visibility) -> jax.Array:
+def dense_mask(attention_mask: AttentionMask) -> jax.Array:
     """The same as a bool array [batch, t, s]."""
-    same = visibility.query_segments[:, :, None] == visibility.key_segments[:, None, :]
-    if visibility.branches is not None:
-        same &= same_branch(visibility.branches, visibility.branches)
-    return same & (visibility.query_slots[:, None] >= visibility.key_slots[None, :])
+    same = attention_mask.query_segments[:, :, None] == attention_mask.key_segments[:, None, :]
+    if attention_mask.option_ids is not None:
+        same &= same_option(attention_mask.option_ids, attention_mask.option_ids)
+    return same & (attention_mask.query_slots[:, None] >= attention_mask.key_slots[None, :])
 
 
-def choose_kernel(wanted: str, visibility: Visibility, dtype: jax.typing.DTypeLike, dropout: float) -> str:
+def choose_kernel(
+    wanted: str, attention_mask: AttentionMask, dtype: jax.typing.DTypeLike, dropout: float
+) -> str:
     """Which form computes this attention: ``splash``, ``cudnn``, ``blocked`` or ``dense``.
 
     The kernels know whole rows without forks and without dropout, cuDNN only 16-bit numbers; the rest goes
@@ -64,10 +67,10 @@ def choose_kernel(wanted: str, visibility: Visibility, dtype: jax.typing.DTypeLi
     Raises:
       RuntimeError: no mesh is set.
     """
-    if not visibility.within_rows:
+    if not attention_mask.within_rows:
         return "dense"
     kernel = _BY_PLATFORM.get(platform(), "blocked") if wanted == "auto" else wanted
-    if visibility.branches is not None or dropout > 0.0:
+    if attention_mask.option_ids is not None or dropout > 0.0:
         return "blocked"
     if kernel == "cudnn" and jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):
         return "blocked"
@@ -78,7 +81,7 @@ def attend(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    visibility: Visibility,
+    attention_mask: AttentionMask,
     *,
     kernel: str = "auto",
     dropout: float = 0.0,
@@ -89,7 +92,7 @@ def attend(
     Args:
       query: [batch, t, heads, head_dim], already scaled by head_dim**-0.5 (as OPT does after projection).
       key, value: [batch, s, heads, head_dim].
-      visibility: who sees whom.
+      attention_mask: which keys each query attends to.
       kernel: one of ``sizes.ATTENTION_KERNELS``, see ``choose_kernel``.
       dropout: share of probabilities dropped, when ``dropout_key`` is given.
 
@@ -97,25 +100,25 @@ def attend(
       [batch, t, heads, head_dim] in the dtype of ``value``.
     """
     rate = dropout if dropout_key is not None else 0.0
-    form = choose_kernel(kernel, visibility, query.dtype, rate)
-    segment_ids = visibility.query_segments
+    form = choose_kernel(kernel, attention_mask, query.dtype, rate)
+    segment_ids = attention_mask.query_segments
     if form == "splash":
         from iml_jax.models.splash_attention import attend_splash  # Pallas is a third of JAX's own import
 
         return attend_splash(query, key, value, segment_ids, interpret=platform() != "tpu")
     if form == "cudnn":
-        return attend_cudnn(query, key, value, visibility)
+        return attend_cudnn(query, key, value, attention_mask)
     if form == "blocked":
         return attend_blocked(
             query,
             key,
             value,
             segment_ids,
-            branches=visibility.branches,
+            option_ids=attention_mask.option_ids,
             dropout=dropout,
             dropout_key=dropout_key,
         )
-    mask = dense_mask(visibility)[:, None]
+    mask = dense_mask(attention_mask)[:, None]
     return attend_dense(query, key, value, mask, dropout=dropout, dropout_key=dropout_key)
 
 
@@ -123,7 +126,7 @@ def attend_cudnn(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    visibility: Visibility,
+    attention_mask: AttentionMask,
     *,
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> jax.Array:
@@ -144,7 +147,7 @@ def attend_cudnn(
         wide, narrow = partition_spec(names), partition_spec(("batch", "length"))
         local = jax.shard_map(local, in_specs=(wide, wide, wide, narrow), out_specs=wide, check_vma=False)
     query, key, value = (checkpoint_name(constrain(array, names), ATTENTION) for array in (query, key, value))
-    return checkpoint_name(local(query, key, value, visibility.query_segments), ATTENTION)
+    return checkpoint_name(local(query, key, value, attention_mask.query_segments), ATTENTION)
 
 
 def attend_dense(

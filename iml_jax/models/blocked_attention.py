@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-MASKED = -1e30  # finite: an impossible row would get a uniform softmax instead of NaN
+from iml_jax.models.masking import MASKED
+
 # Queries of a block. Smaller blocks skip more masked keys; below this their products get slow on a CPU.
 BLOCK_QUERIES = 128
 MOST_BLOCKS = 16  # each is unrolled into the program
@@ -32,7 +33,7 @@ def attend_blocked(
     value: jax.Array,
     segment_ids: jax.Array,
     *,
-    branches: jax.Array | None = None,
+    option_ids: jax.Array | None = None,
     dropout: float = 0.0,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
@@ -42,7 +43,7 @@ def attend_blocked(
       query: [batch, t, heads, head_dim], already scaled.
       key, value: [batch, t, heads, head_dim].
       segment_ids: int32 [batch, t]; a query sees the keys of its own segment up to its own position.
-      branches: int32 [batch, t] as in ``attention.Visibility``, or None.
+      option_ids: int32 [batch, t] as in ``attention.AttentionMask``, or None.
       dropout: share of probabilities dropped, when ``dropout_key`` is given.
 
     Returns:
@@ -50,7 +51,7 @@ def attend_blocked(
     """
     query, key, value = (jnp.swapaxes(array, 1, 2) for array in (query, key, value))
     rate = dropout if dropout_key is not None else 0.0
-    return jnp.swapaxes(_attend(rate, _Rows(query, key, value, segment_ids, dropout_key, branches)), 1, 2)
+    return jnp.swapaxes(_attend(rate, _Rows(query, key, value, segment_ids, dropout_key, option_ids)), 1, 2)
 
 
 def _blocks(length: int) -> list[tuple[int, int]]:
@@ -59,20 +60,20 @@ def _blocks(length: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def same_branch(queries: jax.Array, keys: jax.Array) -> jax.Array:
-    """Whether a query [batch, t] may see a key [batch, s] by their branches: bool [batch, t, s]."""
+def same_option(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """Whether a query [batch, t] may see a key [batch, s] by their option_ids: bool [batch, t, s]."""
     return (keys[:, None, :] == 0) | (queries[:, :, None] == keys[:, None, :])
 
 
 def _scores(rows: _Rows, start: int, stop: int) -> jax.Array:
     """float32 [batch, heads, stop - start, stop]; MASKED where the query may not see the key."""
-    query, key, segment_ids, branches = rows.query, rows.key, rows.segment_ids, rows.branches
+    query, key, segment_ids, option_ids = rows.query, rows.key, rows.segment_ids, rows.option_ids
     scores = jnp.einsum(
         "bhtd,bhsd->bhts", query[:, :, start:stop], key[:, :, :stop], preferred_element_type=jnp.float32
     )
     same = segment_ids[:, start:stop, None] == segment_ids[:, None, :stop]
-    if branches is not None:
-        same &= same_branch(branches[:, start:stop], branches[:, :stop])
+    if option_ids is not None:
+        same &= same_option(option_ids[:, start:stop], option_ids[:, :stop])
     earlier = jnp.arange(start, stop)[:, None] >= jnp.arange(stop)
     return jnp.where((same & earlier)[:, None], scores, MASKED)
 
@@ -93,7 +94,7 @@ class _Rows(NamedTuple):
     value: jax.Array
     segment_ids: jax.Array
     dropout_key: jax.Array | None
-    branches: jax.Array | None = None
+    option_ids: jax.Array | None = None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from iml_jax.models.attention import MASKED
+from iml_jax.models.masking import MASKED, mask_padded_vocab
 from iml_jax.models.opt import Params
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import AXES
@@ -106,15 +106,6 @@ class _Place:
         return flags if self.alone else jax.lax.pmax(flags.astype(jnp.int32), AXES) > 0
 
 
-def _without_padded(config: OptConfig, scores: jax.Array, first: jax.Array | int) -> jax.Array:
-    """Scores with MASKED in the padded columns, so that these never win and get probability 0."""
-    if config.vocab_rows == config.vocab_tokens:
-        return scores
-    if isinstance(first, int):  # in place
-        return scores.at[..., config.vocab_tokens :].set(MASKED)
-    return jnp.where(first + jnp.arange(scores.shape[-1]) < config.vocab_tokens, scores, MASKED)
-
-
 def parts(rows: int, width: int) -> int:
     """In how many parts a device of a mesh takes ``rows`` of the vocabulary, each ``width`` features wide."""
     return math.ceil(rows * width / LARGEST_PART)
@@ -139,7 +130,7 @@ def _block_losses(
     rows = table.shape[1]
     first = place.first_row(rows)
     scores = jnp.einsum("bte,ev->btv", hidden, table, preferred_element_type=jnp.float32)
-    scores = _without_padded(config, scores, first)
+    scores = mask_padded_vocab(config, scores, first=first)
     highest = place.highest(jnp.max(scores, axis=-1))
     unnormalised = jnp.exp(scores - highest[..., None])
     sums = place.sum(jnp.sum(unnormalised, axis=-1))
@@ -314,8 +305,8 @@ def _gradients_by_parts(
 
     def scores(narrow: jax.Array, states: jax.Array, index: jax.Array) -> jax.Array:
         found = jnp.einsum("bte,ev->btv", states, narrow, preferred_element_type=jnp.float32)
-        row = index * size + jnp.arange(size)
-        return jnp.where((row < height) & (first + row < config.vocab_tokens), found, MASKED)
+        found = mask_padded_vocab(config, found, first=first + index * size)
+        return jnp.where(index * size + jnp.arange(size) < height, found, MASKED)
 
     def inside(own: jax.Array, index: jax.Array) -> jax.Array:
         own = own - index * size

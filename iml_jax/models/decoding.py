@@ -1,19 +1,21 @@
-"""One token after another, fast: a ring of keys and values, and weights that stay where they are.
+"""Decoding with a KV cache, for a batch whose rows enter and leave at different times (continuous batching).
 
-Rows enter and leave at different times; yet all of them write to the same slot of the ring at the same step,
-which moves on by one slot a step. A row that enters has its prompt's keys and values put right before that
-slot. So a step writes one slice, whatever the rows are doing.
+The cache is a ring: all rows write to the same slot at the same step, which advances by one slot per step. A
+prompt that enters a row has its keys and values placed right before that slot. A step therefore updates one
+slice, whatever the rows hold.
 
-A step reads every weight once for a few rows: the weights' way through memory is its price. Activations
-have their features in front, [features, rows], a form chosen for XLA on CPUs (docs/evaluation_engine.md has
-the speed of the whole). On a mesh they are cut like the weights, whose partial products are added up, instead
-of gathering weights over ``fsdp`` (the 2D weight-stationary layout of Pope et al. 2022, arXiv 2211.05102,
-section 3.2).
+This module is the only interface to decoding: ``decoding_params``, ``empty_cache``, ``prefill``, ``insert``,
+``keep_rows`` and ``step``. A step reads every weight once for few rows, so memory bandwidth bounds it.
+Activations have their features on the first axis, [features, rows], and on a CPU the weights are copied layer
+by layer, query, key and value as one matrix: docs/decisions/decoding_layout.md has what both gain. On a mesh
+activations are sharded like the weights they meet and partial products are summed, instead of gathering
+weights over ``fsdp`` (the 2D weight-stationary layout of Pope et al. 2022, arXiv 2211.05102, section 3.2).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -21,23 +23,24 @@ import jax.numpy as jnp
 from flax import nnx
 
 from iml_jax.models import opt
-from iml_jax.models.attention import MASKED, within_rows
+from iml_jax.models.attention import within_rows
 from iml_jax.models.layers import DecoderLayer, LayerCache
+from iml_jax.models.masking import MASKED, mask_padded_vocab
 from iml_jax.models.sizes import LAYER_NORM_EPSILON, POSITION_OFFSET, OptConfig
-from iml_jax.parallel.rules import constrain
+from iml_jax.parallel.rules import constrain, platform
 
 CACHE = ("batch", "activation_heads", "length", "activation_head_dim")
-STREAM = ("embed", "decode_batch")  # activations that meet weights cut over fsdp: their width is cut as well
-WHOLE = ("residual", "decode_batch")
+SHARDED_WIDTH = ("embed", "decode_batch")  # activations that meet weights sharded over fsdp
+REPLICATED_WIDTH = ("residual", "decode_batch")
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Ring:
-    """Keys and values of the rows being written.
+class RingCache:
+    """Keys and values of the rows being decoded.
 
     Attributes:
-      keys, values: [batch, heads, slots, head_dim] in the compute dtype, a tuple of one a layer; or one
+      keys, values: [batch, heads, slots, head_dim] in the compute dtype, a tuple of one per layer; or one
         array of each with the layers in front.
       valid: bool [batch, slots], the slots that hold tokens of the row's present text.
       slot: int32 scalar, where the next step writes.
@@ -63,7 +66,7 @@ class Prefill:
     valid: jax.Array
 
 
-def arranged(layer: Any, dtype: Any) -> Any:
+def _arranged(layer: Any, dtype: Any) -> Any:
     """One layer's weights for ``step``: query, key and value as one matrix, outputs in front of inputs.
 
     The embedding tables have that form already.
@@ -74,7 +77,7 @@ def arranged(layer: Any, dtype: Any) -> Any:
         "attention_norm": layer["attention_norm"],
         "mlp_norm": layer["mlp_norm"],
         # [3, heads, head_dim, hidden] and [3, heads, head_dim, 1]
-        "into": (
+        "qkv": (
             jnp.stack([jnp.moveaxis(part["kernel"], 0, -1) for part in three]),
             jnp.stack([part["bias"] for part in three])[..., None],
         ),
@@ -84,33 +87,62 @@ def arranged(layer: Any, dtype: Any) -> Any:
     }
 
 
-def unrolled(config: OptConfig, params: opt.Params) -> opt.Params:
-    """A copy of the parameters whose ``layers`` are a tuple of ``arranged`` ones.
+def copies_params() -> bool:
+    """Whether decoding works on a copy of the parameters, layer by layer: on a CPU.
 
-    A CPU needs it: XLA would copy every layer out of the stack at every step. An accelerator does not.
+    There XLA would copy every layer out of the stacked arrays at every step; on an accelerator it does not.
+
+    Raises:
+      RuntimeError: no mesh is set.
     """
+    return platform() == "cpu"
+
+
+def decoding_params(config: OptConfig, params: opt.Params) -> opt.Params:
+    """The parameters that ``step`` takes: a copy where ``copies_params``, else ``params`` themselves.
+
+    Args:
+      params: stacked, as ``opt.init_params`` has them.
+
+    Raises:
+      RuntimeError: no mesh is set.
+    """
+    return _unrolled(config, params) if copies_params() else params
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _unrolled(config: OptConfig, params: opt.Params) -> opt.Params:
     dtype = jnp.dtype(config.compute_dtype)
     pieces = [jax.tree.map(lambda a, i=i: a[i], params["layers"]) for i in range(config.layers)]
-    return {**params, "layers": tuple(arranged(piece, dtype) for piece in pieces)}
+    return {**params, "layers": tuple(_arranged(piece, dtype) for piece in pieces)}
 
 
-def empty_ring(config: OptConfig, batch: int, slots: int, *, unroll: bool) -> Ring:
-    """A ring without a token."""
+def empty_cache(config: OptConfig, batch: int, slots: int) -> RingCache:
+    """A cache without a token.
+
+    Args:
+      batch: rows.
+      slots: capacity in tokens, prompt and answer, of each row.
+
+    Raises:
+      RuntimeError: no mesh is set.
+    """
     shape = (batch, config.heads, slots, config.head_dim)
     dtype = jnp.dtype(config.compute_dtype)
+    apart = copies_params()
 
-    def room() -> Any:
-        if unroll:
+    def zeros() -> Any:
+        if apart:
             return tuple(constrain(jnp.zeros(shape, dtype), CACHE) for _ in range(config.layers))
         return constrain(jnp.zeros((config.layers, *shape), dtype), ("layers", *CACHE))
 
-    return Ring(room(), room(), jnp.zeros((batch, slots), bool), jnp.zeros((), jnp.int32))
+    return RingCache(zeros(), zeros(), jnp.zeros((batch, slots), bool), jnp.zeros((), jnp.int32))
 
 
 def prefill(
     config: OptConfig, params: opt.Params, inputs: jax.Array, positions: jax.Array, segments: jax.Array
 ) -> tuple[jax.Array, Prefill]:
-    """The vectors after each prompt's last token [batch, embed_dim], and the prompts' keys and values.
+    """Each prompt's next-token logits, float32 [vocab_rows, batch] as of ``step``, and its keys and values.
 
     Args:
       params: stacked, as ``opt.init_params`` has them.
@@ -129,22 +161,25 @@ def prefill(
         return array, tuple(constrain(part, CACHE) for part in found)
 
     array, (keys, values) = jax.lax.scan(body, model.embed(inputs, positions, None), weights)
-    return model.finish(array[:, -1:])[:, 0], Prefill(keys, values, segments > 0)
+    hidden = model.finish(array[:, -1:])[:, 0]
+    return _logits(config, params, hidden.T), Prefill(keys, values, segments > 0)
 
 
-def insert(ring: Ring, prompts: Prefill, source: jax.Array) -> Ring:
-    """Lets prompts enter rows, right before the slot that is written next.
+def insert(cache: RingCache, prompts: Prefill, source: jax.Array) -> RingCache:
+    """Inserts prompts into rows of the cache, right before the slot that is written next.
 
     Args:
       source: int32 [batch of the ring], the row of ``prompts`` that enters there; -1 leaves a row as it is.
     """
-    slots, length = ring.valid.shape[1], prompts.valid.shape[1]
+    slots, length = cache.valid.shape[1], prompts.valid.shape[1]
+    if length > slots:
+        raise ValueError(f"prompts of {length} tokens do not fit into a cache of {slots} slots")
     chosen = jnp.maximum(source, 0)
 
     def turned(array: jax.Array, axis: int) -> jax.Array:
         widths = [(0, 0)] * array.ndim
         widths[axis] = (0, slots - length)
-        return jnp.roll(jnp.pad(array, widths), ring.slot - length, axis)
+        return jnp.roll(jnp.pad(array, widths), cache.slot - length, axis)
 
     def merge(old: jax.Array, new: jax.Array) -> jax.Array:
         new = turned(jnp.take(new, chosen, axis=new.ndim - 4), new.ndim - 2)
@@ -158,83 +193,88 @@ def insert(ring: Ring, prompts: Prefill, source: jax.Array) -> Ring:
         return merge(old, new)
 
     valid = turned(jnp.take(prompts.valid, chosen, axis=0), 1)
-    valid = jnp.where((source >= 0)[:, None], valid, ring.valid)
-    return Ring(
-        all_layers(ring.keys, prompts.keys), all_layers(ring.values, prompts.values), valid, ring.slot
+    valid = jnp.where((source >= 0)[:, None], valid, cache.valid)
+    return RingCache(
+        all_layers(cache.keys, prompts.keys), all_layers(cache.values, prompts.values), valid, cache.slot
     )
 
 
-def keep_rows(ring: Ring, rows: jax.Array) -> Ring:
-    """A ring of only these rows, int32 [fewer]."""
+def keep_rows(cache: RingCache, rows: jax.Array) -> RingCache:
+    """A cache of only these rows, int32 [fewer]."""
 
     def take(array: jax.Array) -> jax.Array:
         return constrain(jnp.take(array, rows, axis=array.ndim - 4), ("layers", *CACHE)[-array.ndim :])
 
-    keys, values = (jax.tree.map(take, part) for part in (ring.keys, ring.values))
-    return Ring(keys, values, jnp.take(ring.valid, rows, axis=0), ring.slot)
+    keys, values = (jax.tree.map(take, part) for part in (cache.keys, cache.values))
+    return RingCache(keys, values, jnp.take(cache.valid, rows, axis=0), cache.slot)
 
 
 def step(
     config: OptConfig,
     params: opt.Params,
-    ring: Ring,
+    cache: RingCache,
     *,
     tokens: jax.Array,
     positions: jax.Array,
     alive: jax.Array,
-) -> tuple[jax.Array, Ring]:
+) -> tuple[jax.Array, RingCache]:
     """Reads one more token of every row.
 
     Args:
-      params: stacked, or ``unrolled``.
-      ring: must have room for the longest row, prompt and answer; an older token is overwritten else.
+      params: as ``decoding_params`` gives them.
+      cache: of a capacity for the longest row, prompt and answer.
       tokens, positions: int32 [batch].
-      alive: bool [batch]; what other rows read is forgotten.
+      alive: bool [batch]; what other rows read is not kept in the cache.
 
     Returns:
-      float32 logits [vocab_rows, batch], padded rows -1e30, and the ring.
+      float32 logits [vocab_rows, batch], padded vocabulary rows ``MASKED``, and the cache. All NaN for a row
+      whose first token is overwritten because the cache's capacity is too small.
     """
     dtype = jnp.dtype(config.compute_dtype)
     array = _embed(config, params, tokens, positions)
     new: tuple[Any, Any]
-    if isinstance(ring.keys, tuple):
+    if isinstance(cache.keys, tuple):
         found = []
-        for weights, keys, values in zip(params["layers"], ring.keys, ring.values, strict=True):
-            array, one = _layer(config, weights, array, (keys, values, ring.valid))
+        for weights, keys, values in zip(params["layers"], cache.keys, cache.values, strict=True):
+            array, one = _layer(config, weights, array, (keys, values, cache.valid))
             found.append(one)
         new = (tuple(key for key, _ in found), tuple(value for _, value in found))
     else:
 
-        def body(array: jax.Array, inside: Any) -> tuple[jax.Array, Any]:
-            return _layer(config, arranged(inside[0], dtype), array, (*inside[1:], ring.valid))
+        def body(array: jax.Array, xs: Any) -> tuple[jax.Array, Any]:
+            return _layer(config, _arranged(xs[0], dtype), array, (*xs[1:], cache.valid))
 
-        array, new = jax.lax.scan(body, array, (params["layers"], ring.keys, ring.values))
+        array, new = jax.lax.scan(body, array, (params["layers"], cache.keys, cache.values))
 
     def write(old: jax.Array, one: jax.Array) -> jax.Array:
         names = ("layers", *CACHE)[-old.ndim :]
         return constrain(
-            jax.lax.dynamic_update_slice_in_dim(old, one[..., None, :], ring.slot, old.ndim - 2), names
+            jax.lax.dynamic_update_slice_in_dim(old, one[..., None, :], cache.slot, old.ndim - 2), names
         )
 
     keys, values = (
-        jax.tree.map(write, old, one) for old, one in zip((ring.keys, ring.values), new, strict=True)
+        jax.tree.map(write, old, one) for old, one in zip((cache.keys, cache.values), new, strict=True)
     )
-    valid = jax.lax.dynamic_update_slice_in_dim(ring.valid, alive[:, None], ring.slot, axis=1)
-    slots = ring.valid.shape[1]
+    valid = jax.lax.dynamic_update_slice_in_dim(cache.valid, alive[:, None], cache.slot, axis=1)
+    slots = cache.valid.shape[1]
     if config.pre_norm:
         array = _norm(array, params["final_norm"])
     if config.embed_dim != config.hidden:
         kernel = params["project_out"]["kernel"].astype(dtype)
-        array = constrain(jnp.einsum("he,hb->eb", kernel, constrain(array, STREAM)), WHOLE)
-    return logits(config, params, array), Ring(keys, values, valid, (ring.slot + 1) % slots)
+        array = constrain(jnp.einsum("he,hb->eb", kernel, constrain(array, SHARDED_WIDTH)), REPLICATED_WIDTH)
+    lost = jax.lax.dynamic_slice_in_dim(cache.valid, cache.slot, 1, axis=1)[:, 0] & alive
+    array = jnp.where(lost, jnp.nan, array)
+    return _logits(config, params, array), RingCache(keys, values, valid, (cache.slot + 1) % slots)
 
 
-def logits(config: OptConfig, params: opt.Params, array: jax.Array) -> jax.Array:
-    """[embed_dim, batch] -> float32 [vocab_rows, batch]; padded rows get -1e30 and so never win."""
+def _logits(config: OptConfig, params: opt.Params, array: jax.Array) -> jax.Array:
+    """[embed_dim, batch] -> float32 [vocab_rows, batch]; padded rows are ``MASKED`` and never win."""
     table = params["token_embedding"]["embedding"].astype(array.dtype)
-    scores = jnp.einsum("ve,eb->vb", table, constrain(array, STREAM), preferred_element_type=jnp.float32)
+    scores = jnp.einsum(
+        "ve,eb->vb", table, constrain(array, SHARDED_WIDTH), preferred_element_type=jnp.float32
+    )
     scores = constrain(scores, ("activation_vocab", "decode_batch"))
-    return jnp.where(jnp.arange(config.vocab_rows)[:, None] < config.vocab_tokens, scores, MASKED)
+    return mask_padded_vocab(config, scores, axis=0)
 
 
 def _embed(config: OptConfig, params: opt.Params, tokens: jax.Array, positions: jax.Array) -> jax.Array:
@@ -247,7 +287,7 @@ def _embed(config: OptConfig, params: opt.Params, tokens: jax.Array, positions: 
     array = look_up("token_embedding", tokens)
     if config.embed_dim != config.hidden:
         array = jnp.einsum("eh,eb->hb", params["project_in"]["kernel"].astype(dtype), array)
-    return constrain(array + look_up("position_embedding", positions + POSITION_OFFSET), WHOLE)
+    return constrain(array + look_up("position_embedding", positions + POSITION_OFFSET), REPLICATED_WIDTH)
 
 
 def _norm(array: jax.Array, weights: Any) -> jax.Array:
@@ -263,26 +303,26 @@ def _layer(
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """[hidden, batch] -> the same, and this token's key and value [batch, heads, head_dim].
 
-    ``cache`` holds the layer's keys and values in the ring, and which of its slots are valid.
+    ``cache`` holds the layer's keys and values in the cache, and which of its slots are valid.
     """
     norm = config.pre_norm
-    inside = constrain(_norm(array, weights["attention_norm"]) if norm else array, STREAM)
-    kernel, bias = weights["into"]
-    three = _product(kernel, inside, 1) + bias
-    three = constrain(three, ("micro", "activation_heads", "activation_head_dim", "decode_batch"))
+    normed = constrain(_norm(array, weights["attention_norm"]) if norm else array, SHARDED_WIDTH)
+    kernel, bias = weights["qkv"]
+    three = _product(kernel, normed, 1) + bias
+    three = constrain(three, ("qkv", "activation_heads", "activation_head_dim", "decode_batch"))
     query, key, value = (jnp.moveaxis(part, -1, 0) for part in (three[0], three[1], three[2]))
     names = ("batch", "activation_heads", "activation_head_dim")
     query, key, value = (constrain(part, names) for part in (query * config.head_dim**-0.5, key, value))
     mixed = _attend((query, key, value), cache)
     mixed = constrain(jnp.moveaxis(mixed, 0, -1), ("activation_heads", "activation_head_dim", "decode_batch"))
     kernel, bias = weights["out"]
-    array = constrain(array + _product(kernel, mixed, 2) + bias, WHOLE)
+    array = constrain(array + _product(kernel, mixed, 2) + bias, REPLICATED_WIDTH)
     array = array if norm else _norm(array, weights["attention_norm"])
-    inside = constrain(_norm(array, weights["mlp_norm"]) if norm else array, STREAM)
+    normed = constrain(_norm(array, weights["mlp_norm"]) if norm else array, SHARDED_WIDTH)
     kernel, bias = weights["up"]
-    wide = constrain(jnp.maximum(_product(kernel, inside, 1) + bias, 0), ("activation_mlp", "decode_batch"))
+    wide = constrain(jnp.maximum(_product(kernel, normed, 1) + bias, 0), ("activation_mlp", "decode_batch"))
     kernel, bias = weights["down"]
-    array = constrain(array + _product(kernel, wide, 1) + bias, WHOLE)
+    array = constrain(array + _product(kernel, wide, 1) + bias, REPLICATED_WIDTH)
     return (array if norm else _norm(array, weights["mlp_norm"])), (key, value)
 
 
@@ -294,7 +334,7 @@ def _product(kernel: jax.Array, array: jax.Array, contracted: int) -> jax.Array:
 def _attend(
     token: tuple[jax.Array, jax.Array, jax.Array], cache: tuple[jax.Array, jax.Array, jax.Array]
 ) -> jax.Array:
-    """Softmax attention [batch, heads, head_dim] over the ring and the token itself, float32 inside."""
+    """Softmax attention [batch, heads, head_dim] over the cache and the token itself, float32 inside."""
     (query, key, value), (keys, values, valid) = token, cache
     scores = jnp.einsum("bhsd,bhd->bhs", keys, query, preferred_element_type=jnp.float32)
     scores = jnp.where(valid[:, None], scores, MASKED)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from iml_jax.models.attention import Visibility, attend
+from iml_jax.models.attention import AttentionMask, attend
 from iml_jax.models.embedding import look_up
 from iml_jax.models.sharded_matmul import product
 from iml_jax.models.sizes import LAYER_NORM_EPSILON, POSITION_OFFSET, OptConfig
@@ -25,7 +25,7 @@ from iml_jax.parallel.rules import constrain, sequence_axis
 
 INIT_STDDEV = 0.006  # OPT paper, section 2.2
 MLP_HIDDEN = "mlp_hidden"  # checkpoint names of what is dear to compute again
-MIDDLE = "middle_residual"
+POST_ATTENTION_RESIDUAL = "post_attention_residual"
 Keys = dict[tuple[str, ...], jax.Array]  # by the path of the module in the parameters
 # Which key draws a module's weight: children of the model's key, None for the number of the layer. Child i of
 # a key is ``jax.random.split(key, n)[i]``, which for JAX's Threefry keys is ``jax.random.fold_in(key, i)``.
@@ -114,7 +114,7 @@ def whole_rows(array: jax.Array) -> jax.Array:
     return constrain(array, ("batch", "length", "residual"))
 
 
-class Table(nnx.Module):
+class Embedding(nnx.Module):
     """Rows looked up by id; ids outside the table give NaN rather than some other row."""
 
     def __init__(self, rows: int, width: int, axes: tuple[str, str], key: jax.Array):
@@ -254,7 +254,7 @@ class Attention(nnx.Module):
         )
 
     def __call__(
-        self, array: jax.Array, visibility: Visibility, key: jax.Array | None, cache: LayerCache | None
+        self, array: jax.Array, attention_mask: AttentionMask, key: jax.Array | None, cache: LayerCache | None
     ) -> tuple[jax.Array, LayerCache | None]:
         """[batch, t, hidden] -> the same, and the cache with these t slots written when one is given."""
         names = ("batch", "length", "activation_heads", "activation_head_dim")
@@ -270,7 +270,7 @@ class Attention(nnx.Module):
             query,
             keys,
             values,
-            visibility,
+            attention_mask,
             kernel=self.config.attention,
             dropout=self.config.attention_dropout,
             dropout_key=key,
@@ -314,14 +314,18 @@ class DecoderLayer(nnx.Module):
         self.mlp = Mlp(config, keys)
 
     def __call__(
-        self, array: jax.Array, visibility: Visibility, key: jax.Array | None, cache: LayerCache | None = None
+        self,
+        array: jax.Array,
+        attention_mask: AttentionMask,
+        key: jax.Array | None,
+        cache: LayerCache | None = None,
     ) -> tuple[jax.Array, LayerCache | None]:
         """[batch, t, hidden] -> the same; ``key`` is this layer's dropout key at this step."""
         pre_norm, rate = self.config.pre_norm, self.config.dropout
         inside, first, second = (None,) * 3 if key is None else jax.random.split(key, 3)
         mixed = self.attention_norm(array) if pre_norm else array
-        mixed, cache = self.attention(mixed, visibility, inside, cache)
-        array = checkpoint_name(array + drop(mixed, rate, first), MIDDLE)
+        mixed, cache = self.attention(mixed, attention_mask, inside, cache)
+        array = checkpoint_name(array + drop(mixed, rate, first), POST_ATTENTION_RESIDUAL)
         array = array if pre_norm else self.attention_norm(array)
         wide = self.mlp(self.mlp_norm(array) if pre_norm else array)
         array = array + drop(wide, rate, second)
@@ -335,10 +339,10 @@ class Opt(nnx.Module):
         keys = weight_keys(config, key)
         self.config = config
         tokens = keys["token_embedding",]
-        self.token_embedding = Table(config.vocab_rows, config.embed_dim, ("vocab", "embed"), tokens)
+        self.token_embedding = Embedding(config.vocab_rows, config.embed_dim, ("vocab", "embed"), tokens)
         rows = config.max_positions + POSITION_OFFSET
         places = keys["position_embedding",]
-        self.position_embedding = Table(rows, config.hidden, ("position", "embed"), places)
+        self.position_embedding = Embedding(rows, config.hidden, ("position", "embed"), places)
         inside = {path[1:]: found for path, found in keys.items() if path[0] == "layers"}
         self.layers = nnx.vmap(DecoderLayer, in_axes=(None, 0))(config, inside)
         if config.embed_dim != config.hidden:

@@ -17,7 +17,6 @@ Every function that computes activations needs a mesh: ``with jax.set_mesh(mesh)
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -26,42 +25,26 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from iml_jax.foundation.errors import UserError
 from iml_jax.models import remat_scan
-from iml_jax.models.attention import MASKED, Visibility, within_rows
+from iml_jax.models.attention import AttentionMask, within_rows
 from iml_jax.models.blocked_attention import ATTENTION
-from iml_jax.models.layers import MIDDLE, MLP_HIDDEN, DecoderLayer, LayerCache, Opt
+from iml_jax.models.layers import MLP_HIDDEN, POST_ATTENTION_RESIDUAL, DecoderLayer, Opt
+from iml_jax.models.masking import mask_padded_vocab
 from iml_jax.models.sharded_matmul import GATHERED
 from iml_jax.models.sizes import OptConfig
-from iml_jax.parallel.rules import constrain, shard_count
+from iml_jax.parallel.rules import shard_count
 
 Params = dict[str, Any]
 
 REMAT = {
     "none": jax.checkpoint_policies.save_anything_except_these_names(GATHERED),
-    "selective": jax.checkpoint_policies.save_only_these_names(ATTENTION, MIDDLE, MLP_HIDDEN),
+    "selective": jax.checkpoint_policies.save_only_these_names(
+        ATTENTION, POST_ATTENTION_RESIDUAL, MLP_HIDDEN
+    ),
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
     "offload": jax.checkpoint_policies.nothing_saveable,
 }
-UNWRITTEN = -1  # the segment id of a cache slot that holds nothing yet
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Cache:
-    """Keys and values of the tokens seen so far.
-
-    Attributes:
-      key, value: [layers, batch, length, heads, head_dim] in the compute dtype.
-      segment_ids: int32 [batch, length]; 0 padding, -1 not written yet.
-      index: int32 scalar, the slot that is written next, the same in every row.
-    """
-
-    key: jax.Array
-    value: jax.Array
-    segment_ids: jax.Array
-    index: jax.Array
 
 
 @functools.lru_cache(maxsize=32)
@@ -109,13 +92,13 @@ def _described(config: OptConfig, describe: Callable[[tuple[Any, ...], nnx.Varia
 
 
 def _layer_function(
-    config: OptConfig, graph: nnx.GraphDef, visibility: Visibility
+    config: OptConfig, graph: nnx.GraphDef, attention_mask: AttentionMask
 ) -> Callable[..., jax.Array]:
     """(activations, one layer's weights, its dropout key or None) -> activations, under the remat policy."""
 
     def apply(array: jax.Array, weights: Any, key: jax.Array | None) -> jax.Array:
         layer: DecoderLayer = nnx.merge(graph, weights)
-        return layer(array, visibility, key)[0]
+        return layer(array, attention_mask, key)[0]
 
     policy = REMAT[config.remat]
     if config.remat == "none" and shard_count("embed") == 1:
@@ -137,15 +120,15 @@ def forward(
     positions: jax.Array,
     segment_ids: jax.Array,
     *,
-    branches: jax.Array | None = None,
+    option_ids: jax.Array | None = None,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
     """Packed rows of token ids to the vectors that the vocabulary table is multiplied by.
 
     Args:
       inputs, positions, segment_ids: int32 [batch, t]; a token sees the earlier tokens of its own segment.
-      branches: int32 [batch, t] where segments fork, as options do after their prompt: branch 0 is seen by
-        all of its segment, any other by itself only. None: segments do not fork.
+      option_ids: int32 [batch, t] where segments are a prompt and its options: tokens of id 0 (the prompt)
+        are attended to by their whole segment, those of another id by that option only. None: no options.
       dropout_key: this step's key; without it nothing is dropped.
 
     Returns:
@@ -163,9 +146,9 @@ def forward(
         keys = jax.random.split(layer_key, config.layers)
     array = model.embed(inputs, positions, embedding_key)
     graph, weights = nnx.split(model.layers)
-    apply = _layer_function(config, graph, within_rows(segment_ids, branches))
+    apply = _layer_function(config, graph, within_rows(segment_ids, option_ids))
     if config.scan_layers and config.remat in ("full", "offload"):
-        array = remat_scan.run(config, graph, array, weights, (keys, segment_ids, branches))
+        array = remat_scan.run(config, graph, array, weights, (keys, segment_ids, option_ids))
     elif config.scan_layers:
         array = jax.lax.scan(lambda a, wk: (apply(a, *wk), None), array, (weights, keys))[0]
     else:
@@ -175,61 +158,7 @@ def forward(
 
 
 def logits(config: OptConfig, params: Params, hidden: jax.Array) -> jax.Array:
-    """[..., embed_dim] -> float32 [..., vocab_rows]; padded rows get -1e30 and so never win."""
+    """[..., embed_dim] -> float32 [..., vocab_rows]; padded rows are ``MASKED`` and never win."""
     table = params["token_embedding"]["embedding"].astype(hidden.dtype)
     scores = jnp.einsum("...e,ve->...v", hidden, table, preferred_element_type=jnp.float32)
-    return jnp.where(jnp.arange(config.vocab_rows) < config.vocab_tokens, scores, MASKED)
-
-
-def init_cache(config: OptConfig, batch: int, length: int) -> Cache:
-    """An empty cache with room for ``length`` tokens in each of ``batch`` rows."""
-    shape = (config.layers, batch, length, config.heads, config.head_dim)
-    empty = jnp.zeros(shape, jnp.dtype(config.compute_dtype))
-    return Cache(empty, empty, jnp.full((batch, length), UNWRITTEN, jnp.int32), jnp.zeros((), jnp.int32))
-
-
-def forward_cached(
-    config: OptConfig,
-    params: Params,
-    inputs: jax.Array,
-    positions: jax.Array,
-    cache: Cache,
-    *,
-    segment_ids: jax.Array | None = None,
-) -> tuple[jax.Array, Cache]:
-    """``forward`` over the next t slots of every row, seeing what the cache holds: prefill and single steps.
-
-    Args:
-      inputs, positions: int32 [batch, t]. Positions are OPT's own and need not follow the slots, so prompts
-        may be padded on either side.
-      segment_ids: int32 [batch, t], 0 where padding; default all 1. Padding is never seen by real tokens.
-
-    Returns:
-      hidden [batch, t, embed_dim] (NaN when the cache had no room left) and the longer cache.
-
-    Raises:
-      UserError: t exceeds the whole cache.
-    """
-    steps, room = inputs.shape[1], cache.segment_ids.shape[1]
-    if steps > room:
-        raise UserError(
-            f"{steps} tokens do not fit into a cache made for {room}: give init_cache a larger length"
-        )
-    segments = jnp.ones_like(inputs) if segment_ids is None else segment_ids
-    seen = jax.lax.dynamic_update_slice_in_dim(cache.segment_ids, segments, cache.index, axis=1)
-    slots = jnp.arange(room, dtype=jnp.int32)
-    visibility = Visibility(segments, seen, cache.index + jnp.arange(steps, dtype=jnp.int32), slots)
-    model = bind(config, params)
-    graph, weights = nnx.split(model.layers)
-    names = ("layers", "batch", "length", "activation_heads", "activation_head_dim")
-
-    def step(array: jax.Array, inside: tuple[Any, jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
-        layer: DecoderLayer = nnx.merge(graph, inside[0])
-        array, written = layer(array, visibility, None, LayerCache(inside[1], inside[2], cache.index))
-        assert written is not None
-        return array, (written.key, written.value)
-
-    array = model.embed(inputs, positions, None)
-    array, (key, value) = jax.lax.scan(step, array, (weights, cache.key, cache.value))
-    hidden = jnp.where(cache.index + steps > room, jnp.nan, model.finish(array))
-    return hidden, Cache(constrain(key, names), constrain(value, names), seen, cache.index + steps)
+    return mask_padded_vocab(config, scores)

@@ -37,7 +37,7 @@ def run(config: OptConfig, graph: nnx.GraphDef, array: jax.Array, weights: Any, 
       graph: the structure of one layer.
       array: [batch, t, hidden].
       weights: one layer's weights, stacked on a leading axis of ``config.layers``.
-      rows: each layer's dropout key [layers] or None; segment_ids and branches as ``opt.forward`` has them.
+      rows: each layer's dropout key [layers] or None; segment_ids and option_ids as ``opt.forward`` has them.
 
     Returns:
       [batch, t, hidden]. Gradients come in the dtypes of ``array`` and ``weights``.

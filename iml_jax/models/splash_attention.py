@@ -17,7 +17,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
 
-from iml_jax.models.blocked_attention import ATTENTION, MASKED
+from iml_jax.models.blocked_attention import ATTENTION
+from iml_jax.models.masking import MASKED
 from iml_jax.parallel.rules import constrain, on_one_device, partition_spec
 
 LANES = 128  # a block is a multiple of it

@@ -27,11 +27,13 @@ RULES: dict[str, tuple[str, ...]] = {
     "head_dim": (),
     "mlp": ("tensor",),
     "position": (),
-    "norm": (),  # vectors of the residual width: small, kept whole
+    "norm": (),  # vectors of the residual width: small, replicated
     "projected": (),  # the word-embedding width inside OPT-350M's project_in and project_out
     # activations
     "batch": ("data", "fsdp"),
-    "decode_batch": ("data",),  # single tokens, whose width is cut over fsdp in place of their rows
+    "decode_batch": ("data",),  # single tokens, whose width is sharded over fsdp in place of their rows
+    "replicated_batch": (),  # rows that every process reads
+    "qkv": (),  # query, key and value
     "micro": (),  # micro-batches, one after the other
     "length": (),
     "sequence": ("tensor",),  # the residual stream between blocks (Megatron's sequence parallelism)

@@ -13,7 +13,8 @@ from jax.experimental import topologies
 
 from iml_jax.evaluation.engine import batching, generation, scoring
 from iml_jax.evaluation.engine.sampling import Sampling
-from iml_jax.models.decoding import Ring
+from iml_jax.models import decoding
+from iml_jax.models.decoding import RingCache
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.mesh import MeshConfig, make_mesh
 from iml_jax.planning.job import DECODE, PREFILL, SCORE, TRAIN, Job
@@ -98,7 +99,7 @@ def scoring_shape(job: Job, mesh: jax.sharding.Mesh) -> tuple[int, int]:
 
 
 def writing_shape(job: Job, mesh: jax.sharding.Mesh) -> tuple[int, int, int]:
-    """(rows, longest prompt, slots of the ring) of the largest call of the generation steps."""
+    """(rows, longest prompt, slots of the cache) of the largest call of the generation steps."""
     model, new = configs(job)[0], job.options["max_new_tokens"]
     rows = batching.row_count(mesh, job.options["write_rows"])
     prompt = model.max_positions - new
@@ -109,7 +110,7 @@ def writing_shape(job: Job, mesh: jax.sharding.Mesh) -> tuple[int, int, int]:
 def _functions(job: Job, mesh: jax.sharding.Mesh) -> Any:
     sampling = Sampling(job.options["temperature"], job.options["top_k"], job.options["top_p"])
     new = job.options["max_new_tokens"]
-    return generation.compiled_functions(configs(job)[0], mesh, sampling, new, batching.on_cpu(mesh))
+    return generation.compiled_functions(configs(job)[0], mesh, sampling, new)
 
 
 def _prefill(job: Job, mesh: jax.sharding.Mesh) -> Any:
@@ -130,18 +131,18 @@ def _decode(job: Job, mesh: jax.sharding.Mesh) -> Any:
     weights = state_of(job, mesh).params
     with jax.set_mesh(mesh):
         functions = _functions(job, mesh)
-        made = functions.ring.lower(rows, slots).compile()
-        shapes: Ring = jax.eval_shape(lambda: functions.ring(rows, slots))
-        ring = jax.tree.map(
+        made = functions.empty_cache.lower(rows, slots).compile()
+        shapes: RingCache = jax.eval_shape(lambda: functions.empty_cache(rows, slots))
+        cache = jax.tree.map(
             lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
             shapes,
             made.output_shardings,
         )
-        if batching.on_cpu(mesh):
+        if decoding.copies_params():
             weights = jax.eval_shape(functions.prepare, weights)
         return functions.chunk.lower(
             weights,
-            ring,
+            cache,
             jax.ShapeDtypeStruct((4, rows), jnp.int32),
             jax.ShapeDtypeStruct((rows,), jnp.bool_),
             jax.ShapeDtypeStruct((), jnp.uint32),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from iml_jax.models.attention import (
-    Visibility,
+    AttentionMask,
     attend,
     attend_cudnn,
     attend_dense,
@@ -34,10 +34,10 @@ def test_agrees_with_jax_nn():
     mask = np.zeros((2, 9, 9), bool)
     for b, t, s in np.ndindex(*mask.shape):
         mask[b, t, s] = segments[b, t] == segments[b, s] and s <= t
-    visibility = within_rows(segments)
-    np.testing.assert_array_equal(dense_mask(visibility), mask)
+    attention_mask = within_rows(segments)
+    np.testing.assert_array_equal(dense_mask(attention_mask), mask)
     wanted = jax.nn.dot_product_attention(query, key, value, mask=jnp.asarray(mask)[:, None], scale=1.0)
-    np.testing.assert_allclose(attend(query, key, value, visibility), wanted, atol=1e-6)
+    np.testing.assert_allclose(attend(query, key, value, attention_mask), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -55,11 +55,12 @@ def test_rows_that_see_nothing_are_finite_forward_and_backward(dtype):
 
 def test_dropout_keeps_the_mean_and_needs_a_key():
     query, key, value = _random(2)
-    visibility = within_rows(jnp.ones((2, 9), jnp.int32))
-    plain = attend(query, key, value, visibility)
-    np.testing.assert_array_equal(attend(query, key, value, visibility, dropout=0.5), plain)
+    attention_mask = within_rows(jnp.ones((2, 9), jnp.int32))
+    plain = attend(query, key, value, attention_mask)
+    np.testing.assert_array_equal(attend(query, key, value, attention_mask, dropout=0.5), plain)
     draws = [
-        attend(query, key, value, visibility, dropout=0.5, dropout_key=jax.random.key(i)) for i in range(400)
+        attend(query, key, value, attention_mask, dropout=0.5, dropout_key=jax.random.key(i))
+        for i in range(400)
     ]
     assert np.abs(np.mean(draws, axis=0) - plain).mean() < 0.1
     assert np.abs(np.asarray(draws[0]) - plain).mean() > 0.1
@@ -71,13 +72,13 @@ def test_the_form_given_to_cudnn_is_the_dense_one(axes):
     random = np.random.default_rng()
     query, key, value, slope = random.normal(size=(4, 4, 24, 4, 8)).astype(np.float32)
     segments = np.repeat([[1, 2, 0], [1, 1, 2], [1, 2, 3], [0, 0, 0]], 8, axis=1)
-    visibility = within_rows(segments)._replace(query_slots=np.arange(24), key_slots=np.arange(24))
+    attention_mask = within_rows(segments)._replace(query_slots=np.arange(24), key_slots=np.arange(24))
 
     def wanted(*arrays):
-        return attend_dense(*arrays, dense_mask(visibility)[:, None])
+        return attend_dense(*arrays, dense_mask(attention_mask)[:, None])
 
     def found(*arrays):
-        return attend_cudnn(*arrays, visibility, implementation="xla")
+        return attend_cudnn(*arrays, attention_mask, implementation="xla")
 
     devices = jax.devices()[: int(np.prod(axes))]
     results = []
@@ -93,7 +94,7 @@ def test_the_kernel_is_the_platforms_where_it_can_do_the_work(monkeypatch):
     segments = jnp.ones((2, 9), jnp.int32)
     rows, forked = within_rows(segments), within_rows(segments, jnp.zeros((2, 9), jnp.int32))
     slots = jnp.arange(9)
-    cached = Visibility(segments, segments, slots, slots)
+    cached = AttentionMask(segments, segments, slots, slots)
     for name, kernel in (("cpu", "blocked"), ("tpu", "splash"), ("gpu", "cudnn")):
         monkeypatch.setattr("iml_jax.models.attention.platform", lambda name=name: name)
         assert choose_kernel("auto", rows, jnp.bfloat16, 0.0) == kernel

@@ -42,14 +42,14 @@ def test_equals_the_dense_form_forward_and_backward(small_blocks, length) -> Non
 
 
 def test_options_of_a_question_do_not_see_each_other(small_blocks) -> None:
-    """Branches: a token of branch 0 is read by all that follows in its segment, others by their branch."""
+    """Branches: a token of option id 0 is read by all that follows in its segment, others by their branch."""
     (query, key, value, gradient), segments = _random(4, 33)
-    branches = jnp.asarray(np.random.default_rng().integers(0, 3, (2, 33)), jnp.int32)
-    blocked = functools.partial(attend_blocked, segment_ids=segments, branches=branches)
+    option_ids = jnp.asarray(np.random.default_rng().integers(0, 3, (2, 33)), jnp.int32)
+    blocked = functools.partial(attend_blocked, segment_ids=segments, option_ids=option_ids)
     output, back = jax.vjp(blocked, query, key, value)
     t, s = np.arange(33)[:, None], np.arange(33)[None]
     for row in range(2):
-        segment, branch = np.asarray(segments[row]), np.asarray(branches[row])
+        segment, branch = np.asarray(segments[row]), np.asarray(option_ids[row])
         mask = (s <= t) & (segment[t] == segment[s]) & ((branch[s] == 0) | (branch[s] == branch[t]))
         found = [np.asarray(a[row], np.float64) for a in (query, key, value)]
         scores = np.where(mask, np.einsum("thd,shd->hts", *found[:2]), -np.inf)
@@ -58,7 +58,7 @@ def test_options_of_a_question_do_not_see_each_other(small_blocks) -> None:
         np.testing.assert_allclose(output[row], np.einsum("hts,shd->thd", weights, found[2]), atol=2e-5)
         wanted = np.einsum("hts,thd->shd", weights, np.asarray(gradient[row], np.float64))
         np.testing.assert_allclose(back(gradient)[2][row], wanted, atol=2e-5)
-    mask = dense_mask(within_rows(segments, branches))[:, None]
+    mask = dense_mask(within_rows(segments, option_ids))[:, None]
     dense = jax.vjp(functools.partial(attend_dense, mask=mask), query, key, value)[1](gradient)
     for one, other in zip(back(gradient), dense, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)

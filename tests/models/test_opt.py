@@ -1,4 +1,4 @@
-"""OPT against transformers' PyTorch OPT, packed rows, the cache, and what must not change a result."""
+"""OPT against transformers' PyTorch OPT, packed rows, and what must not change a result."""
 
 import dataclasses
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from support.torch_opt import torch_opt
 
-from iml_jax.foundation.errors import UserError
 from iml_jax.models import layers, opt
 from iml_jax.models.sizes import OptConfig, count_params
 from iml_jax.parallel.mesh import single_device
@@ -201,45 +200,6 @@ def test_an_id_outside_the_table_is_never_another_row():
         wrong = np.full((1, 5), below, np.int32)
         assert np.isnan(opt.forward(TINY, params, wrong, *good[1:])).all()
         assert np.isnan(opt.forward(TINY, params, good[0], wrong, good[2])).all()
-
-
-@pytest.mark.parametrize("config", [TINY, POST])
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_cached_steps_give_the_logits_of_the_whole(config, side):
-    """Prompts of unlike length, padded on either side, then single tokens."""
-    params, rng = random_params(config, 10), np.random.default_rng(10)
-    prompts, total = [3, 6], 10
-    texts = rng.integers(3, config.vocab_tokens, (2, total + 6)).astype(np.int32)
-    cache = opt.init_cache(config, 2, 12)
-    ids, places, segments = (np.zeros((2, 6), np.int32) for _ in range(3))
-    for r, n in enumerate(prompts):
-        at = slice(6 - n, 6) if side == "left" else slice(0, n)
-        ids[r, at], places[r, at], segments[r, at] = texts[r, :n], np.arange(n), 1
-    hidden, cache = opt.forward_cached(config, params, ids, places, cache, segment_ids=segments)
-    got = [[hidden[r, s] for s in np.flatnonzero(segments[r])] for r in range(2)]
-    for step in range(4):
-        index = np.asarray([[n + step] for n in prompts], np.int32)
-        tokens = np.take_along_axis(texts, index, axis=1)
-        hidden, cache = opt.forward_cached(config, params, tokens, index, cache)
-        for r in range(2):
-            got[r].append(hidden[r, 0])
-    for r, n in enumerate(prompts):
-        whole = np.arange(n + 4, dtype=np.int32)[None]
-        wanted = opt.forward(config, params, texts[r : r + 1, : n + 4], whole, np.ones_like(whole))
-        np.testing.assert_allclose(np.stack(got[r]), wanted[0], atol=2e-5)
-
-
-def test_a_full_cache_says_so():
-    params = random_params(TINY, 11)
-    ids = np.full((1, 3), 5, np.int32)
-    places = np.arange(3, dtype=np.int32)[None]
-    cache = opt.init_cache(TINY, 1, 4)
-    hidden, cache = opt.forward_cached(TINY, params, ids, places, cache)
-    assert np.isfinite(hidden).all()
-    hidden, _ = opt.forward_cached(TINY, params, ids, places + 3, cache)
-    assert np.isnan(hidden).all()
-    with pytest.raises(UserError, match="5 tokens do not fit into a cache made for 4"):
-        opt.forward_cached(TINY, params, np.ones((1, 5), np.int32), np.zeros((1, 5), np.int32), cache)
 
 
 def test_no_mesh_is_an_error(mesh):

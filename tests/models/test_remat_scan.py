@@ -39,12 +39,12 @@ def test_values_and_gradients_are_those_without_recomputation(sizes, forked, rem
     ids = jnp.asarray(random.integers(0, 60, (8, 12)), jnp.int32)
     positions = jnp.tile(jnp.arange(12, dtype=jnp.int32), (8, 1))
     segments = jnp.asarray(np.sort(random.integers(0, 3, (8, 12))), jnp.int32)
-    branches = jnp.asarray(random.integers(0, 2, (8, 12)), jnp.int32) if forked else None
+    option_ids = jnp.asarray(random.integers(0, 2, (8, 12)), jnp.int32) if forked else None
     slope = jnp.asarray(random.normal(size=(8, 12, 16)), jnp.float32)
 
     def total(config, params):
         key = jax.random.key(5)
-        hidden = opt.forward(config, params, ids, positions, segments, branches=branches, dropout_key=key)
+        hidden = opt.forward(config, params, ids, positions, segments, option_ids=option_ids, dropout_key=key)
         return jnp.sum(hidden * slope)
 
     with jax.set_mesh(make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])):

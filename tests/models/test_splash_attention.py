@@ -31,13 +31,13 @@ def test_values_and_gradients_are_those_of_the_dense_form(axes, batch, length, h
     shape = (batch, length, 2, head_dim)
     query, key, value, slope = (jnp.asarray(random.normal(size=shape), jnp.float32) for _ in range(4))
     query = query / head_dim**0.5
-    visibility = within_rows(packed(random, batch, length, padding=17))
+    attention_mask = within_rows(packed(random, batch, length, padding=17))
 
     def dense(*arrays):
-        return attend_dense(*arrays, dense_mask(visibility)[:, None])
+        return attend_dense(*arrays, dense_mask(attention_mask)[:, None])
 
     def splash(*arrays):
-        return attend(*arrays, visibility, kernel="splash")
+        return attend(*arrays, attention_mask, kernel="splash")
 
     results = []
     with jax.set_mesh(make_mesh(MeshConfig(*axes), jax.devices()[: int(np.prod(axes))])):

@@ -22,7 +22,7 @@ from iml_jax.evaluation.engine.scoring import check_prefix
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.foundation.seeds import check_seed
 from iml_jax.models import decoding
-from iml_jax.models.decoding import Prefill, Ring
+from iml_jax.models.decoding import Prefill, RingCache
 from iml_jax.models.handle import Model
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.rules import constrain
@@ -267,7 +267,6 @@ class _Writer:
             model.mesh,
             generate.sampling,
             generate.max_new_tokens,
-            batching.on_cpu(model.mesh),
         )
         self.seed = np.uint32(generate.seed)
         with jax.set_mesh(model.mesh):
@@ -282,15 +281,15 @@ class _Writer:
         waiting = list(reversed(prompts))
         batch: list[_Row | None] = [None] * rows
         slots = length + -(-self.generate.max_new_tokens // CHUNK) * CHUNK
-        ring = self.functions.ring(rows, slots)
+        cache = self.functions.empty_cache(rows, slots)
         while waiting or any(batch):
             free = [index for index, row in enumerate(batch) if row is None]
             # A prefill of a few rows would read all weights for little work.
             if waiting and (len(free) >= min(len(waiting), max(1, rows // 4))):
-                ring = self._enter(ring, batch, free, waiting)
+                cache = self._enter(cache, batch, free, waiting)
             else:
-                ring, batch = self._shrink(ring, batch)
-                ring = self._write(ring, batch)
+                cache, batch = self._shrink(cache, batch)
+                cache = self._write(cache, batch)
             ended = []
             for index, row in enumerate(batch):
                 if row is not None and (written := self._ended(row)):
@@ -299,7 +298,9 @@ class _Writer:
             if ended:
                 yield ended
 
-    def _enter(self, ring: Ring, batch: list[_Row | None], free: list[int], waiting: list[_Row]) -> Ring:
+    def _enter(
+        self, cache: RingCache, batch: list[_Row | None], free: list[int], waiting: list[_Row]
+    ) -> RingCache:
         """Prefills waiting prompts into free rows of the batch, and takes their first tokens."""
         rows = len(batch)
         wanted = min(len(free), len(waiting))
@@ -307,7 +308,7 @@ class _Writer:
         height = next(size for size in heights if size >= wanted)
         entering = [waiting.pop() for _ in range(wanted)]
         longest = max(len(row.prompt) for row in entering)
-        capacity = ring.valid.shape[1]
+        capacity = cache.valid.shape[1]
         table = batching.right_aligned(
             [row.prompt for row in entering], height, min(capacity, batching.bucket(longest, capacity))
         )
@@ -318,20 +319,20 @@ class _Writer:
         source = np.full(rows, -1, np.int32)
         for number, (index, row) in enumerate(zip(free, entering, strict=False)):
             batch[index], source[index] = row, number
-        ring = self.functions.insert(ring, found, source)
+        cache = self.functions.insert(cache, found, source)
         self._take(entering, np.asarray(tokens)[: len(entering), None])
-        return ring
+        return cache
 
-    def _shrink(self, ring: Ring, batch: list[_Row | None]) -> tuple[Ring, list[_Row | None]]:
+    def _shrink(self, cache: RingCache, batch: list[_Row | None]) -> tuple[RingCache, list[_Row | None]]:
         """Reduces the batch to a quarter of its rows once the active ones fit; each size is compiled once."""
         active = [index for index, row in enumerate(batch) if row is not None]
         height = batching.row_count(self.mesh, max(1, len(batch) // 4))
         if len(active) > height or height >= len(batch):
-            return ring, batch
+            return cache, batch
         kept = [*active, *(index for index, row in enumerate(batch) if row is None)][:height]
-        return self.functions.keep(ring, np.array(kept, np.int32)), [batch[index] for index in kept]
+        return self.functions.keep(cache, np.array(kept, np.int32)), [batch[index] for index in kept]
 
-    def _write(self, ring: Ring, batch: Sequence[_Row | None]) -> Ring:
+    def _write(self, cache: RingCache, batch: Sequence[_Row | None]) -> RingCache:
         """Writes a chunk of tokens for every active row."""
         state = np.zeros((4, len(batch)), np.int32)  # token, its position, tokens so far, prompt's number
         for index, row in enumerate(batch):
@@ -339,11 +340,11 @@ class _Writer:
                 size = len(row.ids)
                 state[:, index] = (row.ids[-1], len(row.prompt) + size - 1, size, row.number)
         alive = np.array([row is not None for row in batch])
-        written, ring = self.functions.chunk(self.weights, ring, state, alive, self.seed)
+        written, cache = self.functions.chunk(self.weights, cache, state, alive, self.seed)
         table = np.asarray(written)
         active = [index for index, row in enumerate(batch) if row is not None]
         self._take([row for row in batch if row is not None], table[active])
-        return ring
+        return cache
 
     def _take(self, rows: Sequence[_Row], table: np.ndarray) -> None:
         """Appends the tokens of a call, up to ``</s>`` and ``max_new_tokens``."""
@@ -372,50 +373,53 @@ class CompiledFunctions:
     """The compiled functions of one model, mesh and way of choosing tokens."""
 
     prepare: Callable[..., Any]
-    ring: Callable[..., Ring]
+    empty_cache: Callable[..., RingCache]
     prefill: Callable[..., tuple[jax.Array, Prefill]]
-    insert: Callable[..., Ring]
-    keep: Callable[..., Ring]
-    chunk: Callable[..., tuple[jax.Array, Ring]]
+    insert: Callable[..., RingCache]
+    keep: Callable[..., RingCache]
+    chunk: Callable[..., tuple[jax.Array, RingCache]]
 
 
 @functools.lru_cache(maxsize=4)
 def compiled_functions(
-    config: OptConfig, mesh: jax.sharding.Mesh, sampling: Sampling, new_tokens: int, unroll: bool
+    config: OptConfig, mesh: jax.sharding.Mesh, sampling: Sampling, new_tokens: int
 ) -> CompiledFunctions:
     """Compiled once per shape; ``mesh`` is the one in force, since compiled functions belong to it."""
 
     def prefill(
         params: Any, arrays: tuple[jax.Array, ...], numbers: jax.Array, seed: jax.Array
     ) -> tuple[jax.Array, Prefill]:
-        hidden, found = decoding.prefill(config, params, *arrays)
-        logits = decoding.logits(config, params, hidden.T)
+        logits, found = decoding.prefill(config, params, *arrays)
         tokens = pick(logits, sampling, seed, numbers, jnp.zeros_like(numbers))
         return constrain(tokens, ("length",)), found
 
-    def chunk(weights: Any, ring: Ring, state: Any, alive: Any, seed: Any) -> tuple[jax.Array, Ring]:
+    def chunk(
+        weights: Any, cache: RingCache, state: Any, alive: Any, seed: Any
+    ) -> tuple[jax.Array, RingCache]:
         tokens, positions, counts, numbers = state
 
         def unfinished(carry: tuple[Any, ...]) -> jax.Array:
             return (carry[0] < CHUNK) & jnp.any(carry[3])
 
         def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            done, tokens, written, alive, ring = carry
-            logits, ring = decoding.step(
-                config, weights, ring, tokens=tokens, positions=positions + done, alive=alive
+            done, tokens, written, alive, cache = carry
+            logits, cache = decoding.step(
+                config, weights, cache, tokens=tokens, positions=positions + done, alive=alive
             )
             tokens = jnp.where(alive, pick(logits, sampling, seed, numbers, counts + done), EOS)
             written = jax.lax.dynamic_update_slice(written, tokens[:, None], (0, done))
             done += 1
-            return done, tokens, written, alive & (tokens != EOS) & (counts + done < new_tokens), ring
+            return done, tokens, written, alive & (tokens != EOS) & (counts + done < new_tokens), cache
 
         start = jnp.full((tokens.shape[0], CHUNK), EOS, jnp.int32)
-        found = jax.lax.while_loop(unfinished, step, (jnp.int32(0), tokens, start, alive, ring))
-        return constrain(found[2], ("micro", "length")), found[4]  # replicated: every process reads it
+        found = jax.lax.while_loop(unfinished, step, (jnp.int32(0), tokens, start, alive, cache))
+        return constrain(found[2], ("replicated_batch", "length")), found[
+            4
+        ]  # replicated: every process reads it
 
     return CompiledFunctions(
-        prepare=jax.jit(functools.partial(decoding.unrolled, config)) if unroll else lambda params: params,
-        ring=jax.jit(functools.partial(decoding.empty_ring, config, unroll=unroll), static_argnums=(0, 1)),
+        prepare=functools.partial(decoding.decoding_params, config),
+        empty_cache=jax.jit(functools.partial(decoding.empty_cache, config), static_argnums=(0, 1)),
         prefill=jax.jit(prefill),
         insert=jax.jit(decoding.insert, donate_argnums=0),
         keep=jax.jit(decoding.keep_rows),

@@ -123,7 +123,7 @@ def score(
                     arrays.inputs,
                     arrays.positions,
                     arrays.segments,
-                    arrays.branches,
+                    arrays.option_ids,
                     arrays.sources,
                     arrays.targets,
                 )
@@ -223,9 +223,9 @@ def compiled_scorer(config: OptConfig, mesh: jax.sharding.Mesh) -> Callable[...,
         config = dataclasses.replace(config, scan_layers=False)
 
     def run(params: Any, arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        inputs, positions, segments, branches, sources, targets = arrays
+        inputs, positions, segments, option_ids, sources, targets = arrays
         rows, count = targets.shape
-        hidden = opt.forward(config, params, inputs, positions, segments, branches=branches)
+        hidden = opt.forward(config, params, inputs, positions, segments, option_ids=option_ids)
         hidden = jnp.take_along_axis(hidden, sources[..., None], axis=1)
         columns = max(1, BLOCK_LOGITS * mesh.size // (rows * config.vocab_rows))
         while count % columns:

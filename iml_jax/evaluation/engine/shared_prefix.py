@@ -1,9 +1,9 @@
 """Packs each prompt once, as a prefix that all its options share.
 
-A segment is a prompt with options behind it. The prompt is branch 0 of its segment, each option a branch of
-its own that attends to the prompt and to itself (``models.attention``), and the positions of each start again
-right after the prompt. Segments are packed into rows of a few lengths, so that questions of any lengths are
-computed with little padding in few compiled shapes.
+A segment is a prompt with options behind it. The prompt has option id 0, each option an id of its own in the
+segment; an option attends to the prompt and to itself (``models.attention``), and the positions of each start
+again right after the prompt. Segments are packed into rows of a few lengths, so that questions of any lengths
+are computed with little padding in few compiled shapes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Arrays:
     """What the compiled function reads.
 
     Attributes:
-      inputs, positions, segments, branches: int32 [rows, length].
+      inputs, positions, segments, option_ids: int32 [rows, length].
       sources, targets: int32 [rows, count]: the slot that predicts, and the id that it should predict.
       owners: (row, first, one past the last of ``sources``, question, option), one per option.
     """
@@ -77,7 +77,7 @@ class Arrays:
     inputs: np.ndarray
     positions: np.ndarray
     segments: np.ndarray
-    branches: np.ndarray
+    option_ids: np.ndarray
     sources: np.ndarray
     targets: np.ndarray
     owners: tuple[tuple[int, int, int, int, int], ...]
@@ -205,7 +205,7 @@ def build(plan: Plan, segments: Sequence[Segment]) -> Arrays:
     """The arrays of one call."""
     shape = (plan.rows, plan.length)
     inputs = np.full(shape, PAD, np.int32)
-    positions, numbers, branches = (np.zeros(shape, np.int32) for _ in range(3))
+    positions, numbers, option_ids = (np.zeros(shape, np.int32) for _ in range(3))
     sources = np.zeros((plan.rows, plan.count), np.int32)
     targets = np.full((plan.rows, plan.count), PAD, np.int32)
     owners = []
@@ -217,13 +217,13 @@ def build(plan: Plan, segments: Sequence[Segment]) -> Arrays:
             inputs[row, start : start + size] = segment.prompt
             positions[row, start : start + size] = np.arange(size)
             slot += size
-            for branch, (option, tokens) in enumerate(
+            for option_id, (option, tokens) in enumerate(
                 zip(segment.options, segment.tokens, strict=True), start=1
             ):
                 read = len(tokens) - 1
                 inputs[row, slot : slot + read] = tokens[:-1]
                 positions[row, slot : slot + read] = np.arange(size, size + read)
-                branches[row, slot : slot + read] = branch
+                option_ids[row, slot : slot + read] = option_id
                 seen = 0 if size else 1  # the first token after nothing is predicted by nothing
                 end = scored + len(tokens) - seen
                 if size:
@@ -233,4 +233,4 @@ def build(plan: Plan, segments: Sequence[Segment]) -> Arrays:
                 owners.append((row, scored, end, segment.question, option))
                 slot, scored = slot + read, end
             numbers[row, start:slot] = number
-    return Arrays(inputs, positions, numbers, branches, sources, targets, tuple(owners))
+    return Arrays(inputs, positions, numbers, option_ids, sources, targets, tuple(owners))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from support.random_opt import FAMILIES, PRE_NORM, in_transformers, on_mesh, random_params
 
-from iml_jax.evaluation.engine import batching
+from iml_jax.evaluation.engine import generation
 from iml_jax.evaluation.engine.generation import GenerateConfig, cut_at_stop, generate_greedily, write_answers
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.models import decoding
 from iml_jax.models.handle import Model
 
 
@@ -107,13 +108,14 @@ def test_any_mesh_batch_size_and_layout(drawing, rng: np.random.Generator, monke
     favour(params, 2, 1.7)
     prompts = random_prompts(rng, 21, longest=30)
     answers = []
-    for shape, batch_size, unrolled in [
+    for shape, batch_size, copied in [
         ((1, 1, 1), 5, True),
         ((1, 1, 1), 21, False),
         ((2, 2, 2), 8, True),
         ((2, 2, 2), 4, False),
     ]:
-        monkeypatch.setattr(batching, "on_cpu", lambda mesh, unrolled=unrolled: unrolled)
+        monkeypatch.setattr(decoding, "copies_params", lambda copied=copied: copied)
+        generation.compiled_functions.cache_clear()
         placed, mesh = on_mesh(PRE_NORM, params, *shape)
         config = GenerateConfig(24, batch_size, **drawing)
         answers.append(write_answers(Model(PRE_NORM, placed, mesh), prompts, config))

@@ -36,11 +36,11 @@ def test_every_option_is_in_one_row_as_it_was(parts: int, most_rows: int) -> Non
             assert arrays.targets[row, start:stop].tolist() == counted
             for slot, target in zip(arrays.sources[row, start:stop], counted, strict=True):
                 # The words that this prediction sees are the prompt and the option up to here.
-                numbers, branches = arrays.segments[row], arrays.branches[row]
-                sees = (numbers == numbers[slot]) & np.isin(branches, (0, branches[slot]))
+                numbers, option_ids = arrays.segments[row], arrays.option_ids[row]
+                sees = (numbers == numbers[slot]) & np.isin(option_ids, (0, option_ids[slot]))
                 sees[slot + 1 :] = False
-                if branches[slot] == 0:
-                    sees &= branches == 0
+                if option_ids[slot] == 0:
+                    sees &= option_ids == 0
                 before = [*segment.prompt, *tokens]
                 assert arrays.inputs[row][sees].tolist() == before[: sees.sum()]
                 assert before[sees.sum()] == target
