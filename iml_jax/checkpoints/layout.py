@@ -11,10 +11,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from iml_jax.foundation.errors import UserError
+from iml_jax.models import opt
 from iml_jax.models.sizes import POSITION_OFFSET, OptConfig
 
 PREFIX = "model.decoder."
@@ -116,10 +116,8 @@ def _layer(config: OptConfig) -> Iterator[Entry]:
 
 
 def parameter_shapes(config: OptConfig) -> dict[str, Any]:
-    """The parameter tree as float32 ``jax.ShapeDtypeStruct``; the tree of ``models.opt.abstract_params``."""
-    return unflatten(
-        {entry.path: jax.ShapeDtypeStruct(entry.full_shape, np.float32) for entry in table(config)}
-    )
+    """The parameter tree as float32 ``jax.ShapeDtypeStruct``: ``models.opt.abstract_params``."""
+    return opt.abstract_params(config)
 
 
 def flatten(params: Mapping[str, Any]) -> dict[Path, Any]:

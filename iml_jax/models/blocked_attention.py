@@ -126,9 +126,11 @@ def _forward(rate: float, rows: _Rows) -> tuple[jax.Array, tuple[_Rows, jax.Arra
     return output, (rows._replace(query=query, key=key, value=value), output, log)
 
 
-def _backward(rate: float, kept: tuple[_Rows, jax.Array, jax.Array], gradient: jax.Array) -> tuple[_Rows]:
+def _backward(
+    rate: float, residuals: tuple[_Rows, jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[_Rows]:
     """Gradients in query, key and value."""
-    rows, output, logs = kept
+    rows, output, logs = residuals
     query, key, value, dropout_key = rows.query, rows.key, rows.value, rows.dropout_key
     wide = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     inner = jnp.sum(gradient.astype(jnp.float32) * output, axis=-1, keepdims=True)

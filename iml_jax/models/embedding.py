@@ -1,7 +1,8 @@
-"""Rows of a table looked up by id, the table cut over the mesh, and the gradient added up where it lies.
+"""Rows of a table looked up by id, the table sharded over the mesh, and the gradient added up where it lies.
 
 Left to the partitioner a look-up gathers the whole table on every device, and its gradient is added up there
-before it is cut. Here the table stays: each device looks up the ids of all rows of its ``fsdp`` group among
+before it is sharded. Here the table stays: each device looks up the ids of all rows of its ``fsdp`` group
+among
 its own entries and columns; the results change places (all-to-all), are added up over ``tensor``, and each
 device keeps its own rows and positions. What is sent is the activations, a small part of a table.
 """
@@ -14,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from iml_jax.parallel.rules import RULES, on_one_device, partition_spec, sequence_axis, shard_count
+from iml_jax.parallel.mesh import DATA, FSDP, TENSOR
+from iml_jax.parallel.rules import on_one_device, partition_spec, sequence_axis, shard_count
 
 
 def look_up(table: jax.Array, ids: jax.Array, axes: tuple[str, str], dtype: Any) -> jax.Array:
@@ -28,8 +30,8 @@ def look_up(table: jax.Array, ids: jax.Array, axes: tuple[str, str], dtype: Any)
         of thousands.
 
     Returns:
-      [batch, t, width], positions cut over ``tensor`` where it divides them. NaN for an id that no row has,
-      also for one below 0.
+      [batch, t, width], positions sharded over ``tensor`` where it divides them. NaN for an id that no row
+      has, also for one below 0.
 
     Raises:
       RuntimeError: no mesh is set.
@@ -44,23 +46,22 @@ def look_up(table: jax.Array, ids: jax.Array, axes: tuple[str, str], dtype: Any)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _look_up(axes: tuple[str, str], dtype: str, height: int, table: jax.Array, ids: jax.Array) -> jax.Array:
     sequence = sequence_axis(ids.shape[1])
-    cut_rows, cut_positions = _is_cut(axes[0]), _is_cut(sequence)
-    rows, width = RULES[axes[0]], RULES[axes[1]]
+    sharded_rows, sharded_positions = _is_sharded(axes[0]), _is_sharded(sequence)
 
     def local(part: jax.Array, ids: jax.Array) -> jax.Array:
-        part, ids = part.astype(dtype), jax.lax.all_gather(ids, width, axis=0, tiled=True)
-        if not cut_rows:
+        part, ids = part.astype(dtype), jax.lax.all_gather(ids, FSDP, axis=0, tiled=True)
+        if not sharded_rows:
             found = jnp.take(
-                part, _own_positions(ids, sequence) if cut_positions else ids, axis=0, mode="fill"
+                part, _own_positions(ids, sequence) if sharded_positions else ids, axis=0, mode="fill"
             )
         else:
-            found = jnp.take(part, _own_rows(ids, part.shape[0], rows), axis=0, mode="fill", fill_value=0)
+            found = jnp.take(part, _own_rows(ids, part.shape[0]), axis=0, mode="fill", fill_value=0)
             found = jnp.where(((ids >= 0) & (ids < height))[..., None], found, jnp.nan)
-            if cut_positions:
-                found = jax.lax.psum_scatter(found, rows, scatter_dimension=1, tiled=True)
+            if sharded_positions:
+                found = jax.lax.psum_scatter(found, TENSOR, scatter_dimension=1, tiled=True)
             else:
-                found = jax.lax.psum(found, rows)
-        return jax.lax.all_to_all(found, width, split_axis=0, concat_axis=2, tiled=True)
+                found = jax.lax.psum(found, TENSOR)
+        return jax.lax.all_to_all(found, FSDP, split_axis=0, concat_axis=2, tiled=True)
 
     specs = (partition_spec(axes), partition_spec(("batch", "length")))
     out = partition_spec(("batch", sequence, "residual"))
@@ -77,24 +78,21 @@ def _backward(
     axes: tuple[str, str], dtype: str, height: int, ids: jax.Array, gradient: jax.Array
 ) -> tuple[jax.Array, None]:
     sequence = sequence_axis(ids.shape[1])
-    cut_rows, cut_positions = _is_cut(axes[0]), _is_cut(sequence)
-    rows, width = RULES[axes[0]], RULES[axes[1]]
+    sharded_rows, sharded_positions = _is_sharded(axes[0]), _is_sharded(sequence)
     count = height // shard_count(axes[0])
 
     def local(gradient: jax.Array, ids: jax.Array) -> jax.Array:
-        ids = jax.lax.all_gather(ids, width, axis=0, tiled=True)
-        gradient = jax.lax.all_to_all(gradient, width, split_axis=2, concat_axis=0, tiled=True)
-        if cut_rows:
-            if cut_positions:
-                gradient = jax.lax.all_gather(gradient, rows, axis=1, tiled=True)
-            ids = _own_rows(ids, count, rows)
-        elif cut_positions:
+        ids = jax.lax.all_gather(ids, FSDP, axis=0, tiled=True)
+        gradient = jax.lax.all_to_all(gradient, FSDP, split_axis=2, concat_axis=0, tiled=True)
+        if sharded_rows:
+            if sharded_positions:
+                gradient = jax.lax.all_gather(gradient, TENSOR, axis=1, tiled=True)
+            ids = _own_rows(ids, count)
+        elif sharded_positions:
             ids = _own_positions(ids, sequence)
         total = jnp.zeros((count, gradient.shape[-1]), jnp.float32)
         total = total.at[ids].add(gradient.astype(jnp.float32), mode="drop")
-        others = [axis for axis in RULES["batch"] if axis not in width]
-        others += [] if cut_rows or not cut_positions else list(RULES[sequence])
-        return jax.lax.psum(total, tuple(others))
+        return jax.lax.psum(total, DATA if sharded_rows or not sharded_positions else (DATA, TENSOR))
 
     specs = (partition_spec(("batch", sequence, "residual")), partition_spec(("batch", "length")))
     out = partition_spec(axes)
@@ -104,17 +102,17 @@ def _backward(
 _look_up.defvjp(_forward, _backward)
 
 
-def _is_cut(name: str) -> bool:
+def _is_sharded(name: str) -> bool:
     return shard_count(name) > 1
 
 
-def _own_rows(ids: jax.Array, rows: int, axes: tuple[str, ...]) -> jax.Array:
+def _own_rows(ids: jax.Array, rows: int) -> jax.Array:
     """Ids counted from this device's first row; those of other devices lie behind its last one."""
-    own = ids - jax.lax.axis_index(axes) * rows
+    own = ids - jax.lax.axis_index(TENSOR) * rows
     return jnp.where((own >= 0) & (own < rows), own, rows)
 
 
 def _own_positions(ids: jax.Array, sequence: str) -> jax.Array:
     """[batch, t] -> this device's share of the positions."""
     share = ids.shape[1] // shard_count(sequence)
-    return jax.lax.dynamic_slice_in_dim(ids, jax.lax.axis_index(RULES[sequence]) * share, share, axis=1)
+    return jax.lax.dynamic_slice_in_dim(ids, jax.lax.axis_index(TENSOR) * share, share, axis=1)

@@ -24,7 +24,7 @@ from iml_jax.models.sizes import LAYER_NORM_EPSILON, POSITION_OFFSET, OptConfig
 from iml_jax.parallel.rules import constrain, sequence_axis
 
 INIT_STDDEV = 0.006  # OPT paper, section 2.2
-MLP_HIDDEN = "mlp_hidden"  # checkpoint names of what is dear to compute again
+MLP_HIDDEN = "mlp_hidden"  # checkpoint names of what is expensive to recompute
 POST_ATTENTION_RESIDUAL = "post_attention_residual"
 Keys = dict[tuple[str, ...], jax.Array]  # by the path of the module in the parameters
 # Which key draws a module's weight: children of the model's key, None for the number of the layer. Child i of
@@ -105,7 +105,7 @@ def drop(array: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def residual(array: jax.Array) -> jax.Array:
-    """The residual stream [batch, t, width] where it lies between blocks: positions cut over ``tensor``."""
+    """The residual stream [batch, t, width] between blocks: positions sharded over ``tensor``."""
     return constrain(array, ("batch", sequence_axis(array.shape[1]), "residual"))
 
 
@@ -148,15 +148,15 @@ def _normalise_forward(array: jax.Array, scale: jax.Array, bias: jax.Array) -> t
     return (normal * scale + bias).astype(array.dtype), (array, scale, mean, inverse)
 
 
-def _normalise_backward(kept: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    array, scale, mean, inverse = kept
+def _normalise_backward(residuals: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    array, scale, mean, inverse = residuals
     wide = gradient.astype(jnp.float32)
     normal = (array.astype(jnp.float32) - mean) * inverse
     rows = tuple(range(array.ndim - 1))
     scaled = wide * scale
     inner = jnp.mean(scaled * normal, axis=-1, keepdims=True)
-    by_array = inverse * (scaled - jnp.mean(scaled, axis=-1, keepdims=True) - normal * inner)
-    return by_array.astype(array.dtype), jnp.sum(wide * normal, axis=rows), jnp.sum(wide, axis=rows)
+    grad_array = inverse * (scaled - jnp.mean(scaled, axis=-1, keepdims=True) - normal * inner)
+    return grad_array.astype(array.dtype), jnp.sum(wide * normal, axis=rows), jnp.sum(wide, axis=rows)
 
 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
@@ -164,7 +164,7 @@ _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 @jax.custom_vjp
 def relu(array: jax.Array) -> jax.Array:
-    """max(array, 0); its gradient is told by the output."""
+    """max(array, 0); its gradient is computed from the output."""
     return jnp.maximum(array, 0)
 
 

@@ -18,7 +18,7 @@ def mask_padded_vocab(
 
     Args:
       scores: float32, the vocabulary along ``axis``.
-      first: the vocabulary row of the first score along ``axis``: 0, or where this device's shard begins.
+      first: the vocabulary row of the first score: where this device's shard begins; 0 for ``axis`` 0.
       axis: the first or the last axis.
 
     Raises:
@@ -29,5 +29,9 @@ def mask_padded_vocab(
     if isinstance(first, int) and first == 0 and on_one_device():  # in place, without a pass over the array
         padded = (..., slice(config.vocab_tokens, None)) if axis else (slice(config.vocab_tokens, None),)
         return scores.at[padded].set(MASKED)
-    rows = first + jax.lax.broadcasted_iota(jnp.int32, scores.shape, axis % scores.ndim)
+    rows = jnp.arange(scores.shape[axis])
+    if axis == 0:
+        rows = rows.reshape(-1, *(1,) * (scores.ndim - 1))
+    elif not isinstance(first, int) or first:
+        rows = first + rows
     return jnp.where(rows < config.vocab_tokens, scores, MASKED)

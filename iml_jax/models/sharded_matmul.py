@@ -1,4 +1,4 @@
-"""A product with a weight cut over ``fsdp``: gathered for it, its gradient scattered as it is summed."""
+"""A product with a weight sharded over ``fsdp``: gathered for it, its gradient reduce-scattered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from iml_jax.parallel.rules import RULES, constrain, on_one_device, partition_spec
+from iml_jax.parallel.mesh import DATA, FSDP
+from iml_jax.parallel.rules import constrain, on_one_device, partition_spec, sharded_dimension
 from iml_jax.parallel.staged_collectives import gather_width, in_stages, scatter_width
 
 GATHERED = "gathered"  # the checkpoint name of weights gathered over fsdp
@@ -21,7 +22,7 @@ def product(
     """[..., *contracted] times [*contracted, *rest] -> [..., *rest].
 
     Args:
-      array: [batch, t, ...], rows cut over the mesh.
+      array: [batch, t, ...], rows sharded over the mesh.
       kernel: in the dtype of ``array``.
       axes: the kernel's logical axis names.
       contracted: how many of the kernel's axes are summed over.
@@ -33,7 +34,7 @@ def product(
     """
     if on_one_device():
         # As one product of two matrices: XLA on CPU else transposes around the weights' gradients,
-        # 10% of a layer's time at OPT-125M's shape. On a mesh the axes stay apart: they are its cuts.
+        # 10% of a layer's time at OPT-125M's shape. On a mesh the axes stay apart: they are sharded.
         lead, rest = array.shape[: array.ndim - contracted], kernel.shape[contracted:]
         inner = math.prod(kernel.shape[:contracted])
         flat = array.reshape(-1, inner) @ checkpoint_name(kernel, GATHERED).reshape(inner, -1)
@@ -44,19 +45,19 @@ def product(
     return jnp.tensordot(array, _gathered(kernel, axes), axes=contracted)
 
 
-def _uncut(axes: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of a weight's axes where it is whole over ``fsdp``."""
+def _replicated(axes: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a weight's axes where it is replicated over ``fsdp``."""
     return tuple("residual" if name == "embed" else name for name in axes)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gathered(weight: jax.Array, axes: tuple[str, ...]) -> jax.Array:
-    """A weight whole over ``fsdp`` for its use; named, so that remat gathers it again and never keeps it.
+    """A weight replicated over ``fsdp`` for its use; named, so that remat gathers it again.
 
-    Its gradient is scattered as it is summed: left to itself it would be whole, like the weight.
+    Its gradient is scattered as it is summed: left to itself it would be replicated, like the weight.
     """
-    whole = constrain(weight, _uncut(axes))
-    return checkpoint_name(whole, GATHERED)
+    replicated = constrain(weight, _replicated(axes))
+    return checkpoint_name(replicated, GATHERED)
 
 
 _gathered.defvjp(
@@ -66,8 +67,8 @@ _gathered.defvjp(
 
 
 def _staged(axes: tuple[str, ...]) -> bool:
-    """Whether a weight is gathered and its gradient scattered in stages: only ``fsdp`` cuts it then."""
-    return "embed" in axes and in_stages()
+    """Whether a weight is gathered and its gradient scattered in stages: only ``fsdp`` shards it then."""
+    return sharded_dimension(axes, FSDP) is not None and in_stages()
 
 
 # Left to itself the partitioner sums over the devices in the dtype of the product, and by one collective for
@@ -83,16 +84,17 @@ def _forward(
     array: jax.Array, kernel: jax.Array, axes: tuple[str, ...], contracted: int, reduce_dtype: str
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     del reduce_dtype
-    if _staged(axes):
+    dimension = sharded_dimension(axes, FSDP)
+    if dimension is not None and in_stages():
         gather = jax.shard_map(
-            functools.partial(gather_width, dimension=axes.index("embed")),
+            functools.partial(gather_width, dimension=dimension),
             in_specs=partition_spec(axes),
-            out_specs=partition_spec(_uncut(axes)),
+            out_specs=partition_spec(_replicated(axes)),
             check_vma=False,
         )
         gathered = gather(kernel)
     else:
-        gathered = constrain(kernel, _uncut(axes))
+        gathered = constrain(kernel, _replicated(axes))
     gathered = checkpoint_name(gathered, GATHERED)
     return jnp.tensordot(array, gathered, axes=contracted), (array, gathered)
 
@@ -101,13 +103,13 @@ def _backward(
     axes: tuple[str, ...],
     contracted: int,
     reduce_dtype: str,
-    kept: tuple[jax.Array, jax.Array],
+    residuals: tuple[jax.Array, jax.Array],
     gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    array, gathered = kept
+    array, gathered = residuals
     rest = gathered.ndim - contracted
     last = tuple(range(gradient.ndim - rest, gradient.ndim))
-    by_array = jnp.tensordot(gradient, gathered, axes=(last, tuple(range(contracted, gathered.ndim))))
+    grad_array = jnp.tensordot(gradient, gathered, axes=(last, tuple(range(contracted, gathered.ndim))))
     lead = tuple(range(array.ndim - contracted))  # rows and positions, which the kernel's gradient sums over
 
     def parts(array: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -115,17 +117,18 @@ def _backward(
         return jnp.tensordot(array, gradient, axes=(lead, lead), preferred_element_type=dtype)
 
     def scattered(array: jax.Array, gradient: jax.Array) -> jax.Array:
-        total = scatter_width(parts(array, gradient), axes.index("embed"))
-        others = tuple(axis for axis in RULES["batch"] if axis not in RULES["embed"])
-        return jax.lax.psum(total, others).astype(gathered.dtype)
+        dimension = sharded_dimension(axes, FSDP)
+        assert dimension is not None
+        total = scatter_width(parts(array, gradient), dimension)
+        return jax.lax.psum(total, DATA).astype(gathered.dtype)
 
     if not _staged(axes):
-        return by_array, constrain(parts(array, gradient), axes).astype(gathered.dtype)
+        return grad_array, constrain(parts(array, gradient), axes).astype(gathered.dtype)
     rows = partition_spec(("batch",))
     scatter = jax.shard_map(
         scattered, in_specs=(rows, rows), out_specs=partition_spec(axes), check_vma=False
     )  # fmt: skip
-    return by_array, scatter(array, gradient)
+    return grad_array, scatter(array, gradient)
 
 
 _summed_product.defvjp(_forward, _backward)

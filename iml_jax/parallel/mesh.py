@@ -13,7 +13,7 @@ from jax.experimental import mesh_utils
 
 from iml_jax.foundation.errors import UserError
 
-AXES = ("data", "fsdp", "tensor")
+DATA, FSDP, TENSOR = AXES = ("data", "fsdp", "tensor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +27,11 @@ class MeshConfig:
         default=1, metadata={"help": "copies of the parameters; each sees its own rows."}
     )
     fsdp: int = dataclasses.field(
-        default=1, metadata={"help": "parameters and optimizer state are cut over it, and rows too (ZeRO-3)."}
+        default=1,
+        metadata={"help": "parameters and optimizer state are sharded over it, and rows too (ZeRO-3)."},
     )
     tensor: int = dataclasses.field(
-        default=1, metadata={"help": "heads, MLP width and vocabulary are cut over it (Megatron)."}
+        default=1, metadata={"help": "heads, MLP width and vocabulary are sharded over it (Megatron)."}
     )
 
 

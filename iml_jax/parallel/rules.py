@@ -74,7 +74,7 @@ def shardings(mesh: Mesh, logical: Any) -> Any:
 
 
 def check_divisible(mesh: Mesh, logical: Any, shapes: Any) -> None:
-    """Refuse a mesh that cannot cut these weights evenly.
+    """Refuse a mesh that cannot shard these weights evenly.
 
     Args:
       logical: tree of logical-name tuples.
@@ -128,7 +128,7 @@ def constrain(array: jax.Array, names: Sequence[str]) -> jax.Array:
 
 
 def shard_count(name: str) -> int:
-    """Into how many pieces the mesh that is set cuts logical axis ``name``.
+    """Over how many devices the mesh that is set shards logical axis ``name``.
 
     Raises:
       RuntimeError: no mesh is set.
@@ -137,11 +137,25 @@ def shard_count(name: str) -> int:
     return math.prod(mesh.shape[axis] for axis in RULES[name])
 
 
+def mesh_size(axis: str) -> int:
+    """The size of a mesh axis (``mesh.AXES``) of the mesh that is set.
+
+    Raises:
+      RuntimeError: no mesh is set.
+    """
+    return _current_mesh().shape[axis]
+
+
+def sharded_dimension(names: Names, axis: str) -> int | None:
+    """The dimension, of an array with these logical axes, that mesh axis ``axis`` shards; None: none."""
+    return next((number for number, name in enumerate(names) if axis in RULES[name]), None)
+
+
 def sequence_axis(length: int) -> str:
     """The logical name of the positions of a residual stream of so many of them.
 
-    ``sequence``, cut over ``tensor``, where that divides them; else ``length``: single tokens and odd
-    prompts stay whole.
+    ``sequence``, sharded over ``tensor``, where that divides them; else ``length``: single tokens and odd
+    prompts are replicated.
 
     Raises:
       RuntimeError: no mesh is set.
@@ -150,7 +164,7 @@ def sequence_axis(length: int) -> str:
 
 
 def on_one_device() -> bool:
-    """Whether the mesh in force is a single device, so that no array is cut.
+    """Whether the mesh in force is a single device, so that no array is sharded.
 
     Raises:
       RuntimeError: no mesh is set.

@@ -12,7 +12,8 @@ import math
 
 import jax
 
-from iml_jax.parallel.rules import RULES, platform, shard_count
+from iml_jax.parallel.mesh import FSDP, TENSOR
+from iml_jax.parallel.rules import mesh_size, platform
 
 # Below this an axis seldom is a whole slice, and one collective has less to start than two.
 SMALLEST = 16
@@ -21,14 +22,14 @@ SMALLEST = 16
 def in_stages() -> bool:
     """Whether collectives over ``fsdp`` run in two stages on the mesh in force.
 
-    On TPU, where ``fsdp`` may be a whole slice: nothing is cut over ``tensor``. (Cut over ``data`` as well,
-    inside of a slice, it would not need to; the stages cost nothing then.)
+    On TPU, where ``fsdp`` may be a whole slice: nothing is sharded over ``tensor``. (Sharded over ``data``
+    as well, inside of a slice, it would not need to; the stages cost nothing then.)
 
     Raises:
       RuntimeError: no mesh is set.
     """
-    size = shard_count("embed")
-    return platform() == "tpu" and shard_count("heads") == 1 and size >= SMALLEST and len(stages(size)) > 1
+    size = mesh_size(FSDP)
+    return platform() == "tpu" and mesh_size(TENSOR) == 1 and size >= SMALLEST and len(stages(size)) > 1
 
 
 def stages(size: int) -> tuple[int, ...]:
@@ -54,28 +55,26 @@ def _groups(size: int) -> tuple[list[list[int]], list[list[int]]]:
 
 
 def gather_width(part: jax.Array, dimension: int) -> jax.Array:
-    """Each device's part of a weight -> the whole of it over ``fsdp``, inside of ``shard_map``.
+    """Each device's shard of a weight -> the weight replicated over ``fsdp``, inside of ``shard_map``.
 
     Args:
-      part: cut along ``dimension`` only.
+      part: sharded along ``dimension`` only.
     """
-    axis = RULES["embed"]
     if not in_stages():
-        return jax.lax.all_gather(part, axis, axis=dimension, tiled=True)
-    across, within = _groups(shard_count("embed"))
-    part = jax.lax.all_gather(part, axis, axis=dimension, tiled=True, axis_index_groups=within)
-    return jax.lax.all_gather(part, axis, axis=dimension, tiled=True, axis_index_groups=across)
+        return jax.lax.all_gather(part, FSDP, axis=dimension, tiled=True)
+    across, within = _groups(mesh_size(FSDP))
+    part = jax.lax.all_gather(part, FSDP, axis=dimension, tiled=True, axis_index_groups=within)
+    return jax.lax.all_gather(part, FSDP, axis=dimension, tiled=True, axis_index_groups=across)
 
 
 def scatter_width(array: jax.Array, dimension: int) -> jax.Array:
     """The sum of an array over ``fsdp``, each device its part of ``dimension``, inside of ``shard_map``."""
-    axis = RULES["embed"]
     if not in_stages():
-        return jax.lax.psum_scatter(array, axis, scatter_dimension=dimension, tiled=True)
-    across, within = _groups(shard_count("embed"))
+        return jax.lax.psum_scatter(array, FSDP, scatter_dimension=dimension, tiled=True)
+    across, within = _groups(mesh_size(FSDP))
     array = jax.lax.psum_scatter(
-        array, axis, scatter_dimension=dimension, tiled=True, axis_index_groups=across
+        array, FSDP, scatter_dimension=dimension, tiled=True, axis_index_groups=across
     )
     return jax.lax.psum_scatter(
-        array, axis, scatter_dimension=dimension, tiled=True, axis_index_groups=within
+        array, FSDP, scatter_dimension=dimension, tiled=True, axis_index_groups=within
     )

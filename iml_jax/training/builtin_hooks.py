@@ -23,6 +23,7 @@ from iml_jax.training.monitor import EVALUATION, SAVING
 from iml_jax.training.run import Run
 
 SELECTION = "selection"  # the evaluator's value by which the best checkpoint is chosen
+MOST_PENDING = 1024  # steps whose metrics wait on the devices, whatever Train.log_every is
 
 
 def with_built_in(job: TrainingJob, hooks: Sequence[Hook]) -> tuple[Hook, ...]:
@@ -47,7 +48,8 @@ class Progress(Hook):
     """Log lines, metrics files and the progress bar.
 
     The host waits for each step one step late, so that a step is always queued behind the running one. It
-    reads metrics from the devices where a line is logged, and before a save or an evaluation.
+    reads metrics from the devices where a line is logged, before a save or an evaluation, and after
+    ``MOST_PENDING`` steps without any of these.
     """
 
     def __init__(self, job: TrainingJob) -> None:
@@ -70,7 +72,7 @@ class Progress(Hook):
             jax.block_until_ready(metrics)
             if run.sink:
                 run.sink.advance(step)
-            if self._is_logged(step):
+            if self._is_logged(step) or len(self._pending) >= MOST_PENDING:
                 self.flush(run)
         self._pending.append((run.step, run.metrics))
 

@@ -8,7 +8,9 @@ last of these, the evaluation. docs/training.md, "Hooks", has an example.
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iml_jax.foundation.errors import Fault, Preempted, UserError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from iml_jax.training.run import Run
 
 _BUILT_IN = "iml_jax."
+_PACKAGE = Path(__file__).parents[1]
 
 
 class Hook:
@@ -90,7 +93,17 @@ def call(hooks: Sequence[Hook], method: str, *arguments: Any) -> None:
             raise
         except Exception as error:
             name = f"{type(hook).__name__}.{method}"
-            raise UserError(f"{place_of(error, __file__)}: {name} failed: {_words(error)}") from error
+            message = f"{place_of(error, __file__)}: {name} failed: {_words(error)}"
+            if raised_in := _raised_in(error):
+                message += f" (raised by iml_jax, which it called: {raised_in})"
+            raise UserError(message) from error
+
+
+def _raised_in(error: Exception) -> str | None:
+    """``FILE:LINE`` if code of this package raised, called by the user's; None if other code did."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    own = Path(frame.filename).is_relative_to(_PACKAGE)
+    return f"{frame.filename}:{frame.lineno}" if own else None
 
 
 def _words(error: Exception) -> str:

@@ -114,7 +114,6 @@ def complete(job: TrainingJob) -> tuple[TrainingJob, manifests.Manifest]:
         )
     for name, value, least in (
         ("Train.steps", job.train.steps, 1),
-        ("Train.accumulation", job.train.accumulation, 1),
         ("Train.log_every", job.train.log_every, 1),
         ("Train.evaluate_every", job.train.evaluate_every, 0),
     ):

@@ -90,7 +90,5 @@ def test_stages_of_whole_slices_are_planes():
 def test_where_collectives_run_in_stages(monkeypatch, platform, shape, expected):
     sizes = dict(zip(("data", "fsdp", "tensor"), shape, strict=True))
     monkeypatch.setattr(staged_collectives, "platform", lambda: platform)
-    monkeypatch.setattr(
-        staged_collectives, "shard_count", {"embed": sizes["fsdp"], "heads": sizes["tensor"]}.__getitem__
-    )
+    monkeypatch.setattr(staged_collectives, "mesh_size", sizes.__getitem__)
     assert staged_collectives.in_stages() is expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -16,7 +17,8 @@ from iml_jax import cli, config
 from iml_jax.checkpoints.store import CheckpointConfig
 from iml_jax.config.registry import Registry
 from iml_jax.foundation.errors import UserError
-from iml_jax.training import loop
+from iml_jax.storage import ownership
+from iml_jax.training import hooks, loop
 from iml_jax.training.hooks import Hook, HooksConfig
 from iml_jax.training.step import TrainStep
 
@@ -191,6 +193,18 @@ def test_what_a_users_hook_raises_is_one_line(prepared, tmp_path):
         train(make_job(prepared, tmp_path / "run"), Failing())
     assert "test_hooks.py:" in str(caught.value)
     assert str(caught.value).endswith("Failing.after_step failed: ZeroDivisionError: no rows")
+
+
+def test_an_exception_of_our_own_code_that_a_hook_called_is_named(monkeypatch):
+    class Calling(Hook):
+        def on_end(self, run):
+            ownership.check_given(5, "name")
+
+    with pytest.raises(UserError) as caught:
+        hooks.call([Calling()], "on_end", None)
+    first, _, raised = str(caught.value).partition(" (raised by iml_jax, which it called: ")
+    assert "test_hooks.py:" in first and "Calling.on_end failed: " in first
+    assert re.fullmatch(r".*/iml_jax/storage/\w+\.py:\d+\)", raised)
 
 
 def test_every_must_be_a_positive_integer():
