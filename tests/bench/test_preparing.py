@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordReader
+from support import forking
 from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax.bench import cache_folders, caching, mixture_table, mixtures, preparing
@@ -303,7 +304,7 @@ def test_kill_and_run_again(mixture, tmp_path):
     out = tmp_path / "out"
     script = textwrap.dedent(KILLED).format(path=sys.path, source=str(tmp_path / "src"), out=str(out))
     for target in (2, 9):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+        process = forking.Child(script)
         while len(list(out.glob("cache/*/*/*/prepared.json"))) < target and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
+from support import forking
 from support.saved_states import EVERY_STEP, MODEL, abstract, assert_equal, make_state, mesh, save
 
 from iml_jax.checkpoints.store import CheckpointStore
@@ -18,13 +17,12 @@ from iml_jax.checkpoints.store import CheckpointStore
 WRITER = textwrap.dedent(
     """
     import sys
-    sys.path.insert(0, sys.argv[2])
     import jax
     jax.config.update("jax_num_cpu_devices", 8)
     from iml_jax.checkpoints.store import CheckpointStore
     from iml_jax.foundation.errors import Fault
     from support.saved_states import EVERY_STEP, save
-    mode = sys.argv[3]
+    mode = sys.argv[2]
     with CheckpointStore(sys.argv[1], EVERY_STEP) as store:
         save(store, 1)
         store.wait()
@@ -44,16 +42,15 @@ WRITER = textwrap.dedent(
 )
 
 
-def start_writer(run: Path, mode: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", WRITER, str(run), str(Path(__file__).parents[1]), mode]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start_writer(run: Path, mode: str) -> forking.Child:
+    return forking.Child(WRITER, [run, mode])
 
 
 def test_killed_at_a_random_moment_of_saving_the_last_whole_one_is_usable(tmp_path):
     for _ in range(2):
         writer = start_writer(tmp_path, "forever")
         assert writer.stdout.readline() == "READY\n", writer.stderr.read()
-        time.sleep(random.uniform(0.0, 0.6))
+        time.sleep(np.random.default_rng().uniform(0.0, 0.6))
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         step = CheckpointStore(tmp_path).latest_step()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+from support import forking
 from support.fake_source import FakeSource, simple_rows, write_rows
 
 from iml_jax import cli
@@ -40,13 +37,7 @@ def arguments(folder, out, *more):
 
 
 def iml(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "iml_jax.cli", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ,
-    )
+    return forking.run(forking.IML, words)
 
 
 @pytest.mark.slow

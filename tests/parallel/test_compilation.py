@@ -1,11 +1,10 @@
 """The compilation cache: where it lies, when it is off, and that results do not depend on it."""
 
 import os
-import subprocess
-import sys
 
 import jax
 import pytest
+from support import forking
 
 from iml_jax.foundation.errors import UserError
 from iml_jax.parallel import compilation
@@ -156,13 +155,8 @@ def test_three_updates_are_bit_identical_without_and_with_an_empty_and_a_filled_
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     found = []
     for folder in ("", str(tmp_path), str(tmp_path)):
-        done = subprocess.run(
-            [sys.executable, "-c", TRAINING, folder],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = forking.run(TRAINING, [folder], env=environment)
+        assert done.returncode == 0, done.stderr
         found.append(done.stdout.split())
     assert found[0][:2] == found[1][:2] == found[2][:2]
     if "GenuineIntel" not in compilation._processor():  # there XLA may refuse what it has kept

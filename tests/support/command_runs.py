@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support import forking
+
 # Runs one command and writes down which modules its process had loaded at the end.
 LISTING_MODULES = """
 import json, pathlib, sys
@@ -42,13 +44,15 @@ class Finished:
 
 def iml(*words: str | Path, modules: Path | None = None) -> Finished:
     """Runs ``iml WORDS`` in a process of its own; ``modules`` gets the names of what it had loaded."""
-    start = ["-m", "iml_jax.cli"] if modules is None else ["-c", LISTING_MODULES, str(modules)]
     # The tests' own process may have set variables of TensorFlow or jax; a terminal has none.
     # XLA_FLAGS are conftest's: compiled as the tests' own process compiles.
     own = {name for name in os.environ if name.startswith(("TF_", "XLA_", "JAX_"))} - {"XLA_FLAGS"}
     kept = {name: value for name, value in os.environ.items() if name not in own}
+    if modules is None:
+        forked = forking.run(forking.IML, words, env=kept)
+        return Finished(forked.returncode, forked.stdout, forked.stderr)
     done = subprocess.run(
-        [sys.executable, *start, *map(str, words)],
+        [sys.executable, "-c", LISTING_MODULES, str(modules), *map(str, words)],
         capture_output=True,
         text=True,
         check=False,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
+from support import forking
 from support.training_runs import (
     MODEL,
     STEPS,
@@ -114,7 +112,6 @@ CHILD = """
 import jax, sys
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-sys.path[:0] = {path!r}
 from support.training_runs import make_job, run
 run(make_job(sys.argv[1], sys.argv[2]))
 """
@@ -124,19 +121,17 @@ run(make_job(sys.argv[1], sys.argv[2]))
 def test_killed_three_times_it_is_the_run_that_was_never_killed(prepared, tmp_path):
     whole = run(make_job(prepared, tmp_path / "whole"))
     killed = tmp_path / "killed"
-    seed = random.SystemRandom().randrange(2**32)
-    chosen = sorted(random.Random(seed).sample(range(2, STEPS), 3))
-    command = [sys.executable, "-c", CHILD.format(path=sys.path), str(prepared), str(killed)]
-    for stop in chosen:
-        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        for line in child.stderr:
-            if line.startswith("step ") and int(line.split("/")[0].split()[1]) >= stop:
-                child.send_signal(signal.SIGKILL)
-                break
-        assert child.wait(timeout=120) == -signal.SIGKILL, f"seed {seed}"
-    subprocess.run(command, check=True, timeout=120, stderr=subprocess.DEVNULL)
+    for stop in sorted(np.random.default_rng().choice(range(2, STEPS), 3, replace=False)):
+        with forking.Child(CHILD, [prepared, killed]) as child:
+            for line in child.stderr:
+                if line.startswith("step ") and int(line.split("/")[0].split()[1]) >= stop:
+                    child.kill()
+                    break
+            assert child.wait(timeout=120) == -signal.SIGKILL
+    last = forking.run(CHILD, [prepared, killed])
+    assert last.returncode == 0, last.stderr
     assert_same_checkpoints(whole, killed, STEPS)
-    assert losses(whole) == losses(killed), f"seed {seed}"
+    assert losses(whole) == losses(killed)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(prepared, tmp_path):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
+from support import forking
 from support.training_runs import MODEL, data_state, losses, make_job, run
 
 from iml_jax.checkpoints.store import CheckpointConfig, CheckpointStore
@@ -56,16 +54,16 @@ def start(count, devices, prepared, run_dir, *flags, only=None):
         "Distributed.num_processes": count,
         "Distributed.heartbeat_timeout": 15,
     }
-    command = [sys.executable, "-m", "iml_jax.cli", "train", f"--cpu_devices={devices}"]
+    command = ["train", f"--cpu_devices={devices}"]
     command += [f"--gin.{name}={value!r}" for name, value in bound.items()]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return [
-        subprocess.Popen(
+        forking.Child(
+            forking.IML,
             [*command, f"--gin.Distributed.process_id={host}", *(flags if host == only else ())],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+            merged=True,
         )
         for host in range(count)
-    ]  # fmt: skip
+    ]
 
 
 @contextlib.contextmanager

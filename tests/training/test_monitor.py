@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 import sys
 import time
 import types
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from support import forking
 from support.profiles import traced_steps
 from support.training_runs import make_job, run
 from support.watched_steps import QUIET, SHAPE, steps
@@ -230,10 +230,7 @@ def test_two_processes(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-c", HOST % sys.path, port]
-    both = [
-        subprocess.Popen([*command, str(n), str(tmp_path)], stdout=subprocess.PIPE, text=True) for n in (0, 1)
-    ]
+    both = [forking.Child(HOST % sys.path, [port, n, tmp_path]) for n in (0, 1)]
     told = [process.communicate(timeout=240)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert all("data_slowest_host" in text for text in told)

@@ -8,11 +8,11 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from support import forking
 from support.fixtures_prepared import SyntheticTask, random_rows, write_prepared
 from support.prepared_questions import make_questions
 from support.training_runs import assert_same_checkpoints
@@ -98,10 +98,7 @@ def start(arguments, place="nowhere:0"):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     if place.startswith("compilation"):  # must take its time
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    return subprocess.Popen(
-        [sys.executable, "-c", PARKING, place, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-    )  # fmt: skip
+    return forking.Child(PARKING, [place, *arguments], env=environment, merged=True)
 
 
 def ends(processes, parked=None, number=signal.SIGTERM):

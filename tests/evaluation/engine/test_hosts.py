@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support import forking
 from support.prepared_questions import make_questions
 from support.random_opt import PRE_NORM, on_mesh, random_params
 
@@ -27,15 +26,16 @@ def _run_hosts(prepared: Path, output: Path, count: int, devices: int, *more: st
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
-    fixed = [sys.executable, str(ONE_HOST), str(prepared), str(output)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     hosts = [
-        subprocess.Popen(
-            [*fixed, str(n), str(count), str(port), str(devices), *more],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+        forking.Child(
+            ONE_HOST.read_text(),
+            [prepared, output, n, count, port, devices, *more],
+            env=environment,
+            merged=True,
         )
         for n in range(count)
-    ]  # fmt: skip
+    ]
     said = [host.communicate(timeout=540)[0] for host in hosts]
     assert [host.returncode for host in hosts] == [0] * count, "\n".join(said)
     return said
