@@ -28,8 +28,6 @@ ARRAYS = {"save", "savez", "savez_compressed", "savetxt", "memmap", "open_memmap
 MODE = re.compile(r"(?=[rwaxbtU+]*[wax+])[rwaxbtU+]{1,4}")
 # Module -> (what it calls, why it may).
 EXCEPTIONS: dict[str, tuple[set[str], str]] = {
-    "bench/caching.py": ({"mkdir", "replace"}, "until the cache job is rewritten"),
-    "bench/preparing.py": ({"unlink"}, "until the cache job is rewritten"),
     "bench/overlap_beam.py": ({"save"}, "NumPy writes into a stream of storage.writing.atomic_file"),
 }
 

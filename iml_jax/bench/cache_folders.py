@@ -68,11 +68,6 @@ def read(output_dir: Path, name: str, fingerprint: str) -> dict[str, SplitEntry]
         return None  # missing or damaged in any way: it is prepared again
 
 
-def replace(temporary: Path, folder: Path) -> None:
-    """Puts a finished folder in the place of an older one; a kill in between leaves neither half-written."""
-    local.replace_directory(temporary, folder)
-
-
 def start(output_dir: Path) -> None:
     """Clears what a killed job left: unfinished folders and old notes."""
     local.remove_tree(output_dir / _JOB)

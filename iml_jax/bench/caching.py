@@ -16,7 +16,6 @@ import errno
 import functools
 import itertools
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from iml_jax.bench.record_encoding import EncodedExample, encode
 from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import FileEntry, SplitEntry
 from iml_jax.foundation.errors import Fault, UserError
+from iml_jax.storage import local
 
 SHARD_EXAMPLES = 50_000
 BLOCK_EXAMPLES = 256
@@ -214,13 +214,13 @@ def cache_slice(job: CacheJob, work: Work, number: int) -> dict[str, Part]:
     temporary = _temporary(folder)
     with _faults(folder):
         try:
-            temporary.mkdir(parents=True)
+            local.make_directory(temporary)
             return {
                 split: _write_part(job, work, split, number, temporary / f"{split}.part")
                 for split in work.planned.caps
             }
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            local.remove_tree(temporary)
             raise
 
 
@@ -267,7 +267,7 @@ def merge_task(job: CacheJob, work: Work, slices: Sequence[dict[str, Part]]) -> 
 def _remove(slices: Iterable[dict[str, Part]]) -> None:
     for parts in slices:
         for part in parts.values():
-            shutil.rmtree(Path(part.path).parent, ignore_errors=True)
+            local.remove_tree(Path(part.path).parent)
 
 
 def _merged(parts: Sequence[Part]) -> Iterator[bytes]:
@@ -336,11 +336,11 @@ def _commit(job: CacheJob, work: Work, write: Callable[[Path], dict[str, SplitEn
     temporary = _temporary(folder)
     with _faults(folder):
         try:
-            temporary.mkdir(parents=True)
+            local.make_directory(temporary)
             cache_folders.write(temporary, work.fingerprint, write(temporary))
-            cache_folders.replace(temporary, folder)
+            local.replace_directory(temporary, folder)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            local.remove_tree(temporary)
 
 
 def _temporary(folder: Path) -> Path:
@@ -402,8 +402,7 @@ class _Shards:
 
     def _entry(self, number: int) -> FileEntry:
         path = self._path(number)
-        final = path.with_name(f"{path.name}-of-{len(self._records):05d}")
-        path.replace(final)
+        final = local.rename(path, f"{path.name}-of-{len(self._records):05d}")
         return FileEntry(
             final.name, self._records[number], final.stat().st_size, cache_folders.file_sha256(final)
         )

@@ -27,7 +27,7 @@ from iml_jax.foundation.errors import UserError
 from iml_jax.storage import lease, ownership
 from iml_jax.storage.reading import read_json
 from iml_jax.storage.sealed import fingerprint_of
-from iml_jax.storage.writing import check_writable, write_atomically
+from iml_jax.storage.writing import check_writable, delete, write_atomically
 
 KIND = "prepared directory"
 CODE_FORMAT = 8  # raise it whenever the same files would give other records
@@ -77,7 +77,7 @@ def prepare(
         say(f"{len(planned)} tasks, {len(planned) - len(work)} of them already prepared")
         if work:
             # The old manifest describes files that are about to be replaced.
-            (output_dir / manifests.FILE_NAME).unlink(missing_ok=True)
+            delete(output_dir / manifests.FILE_NAME)
             _cache(output_dir, config, [(task, keys[task.name]) for task in work], say)
         splits = {}
         for task in planned:
@@ -186,7 +186,7 @@ def _vocabulary(
     note = output_dir / ".vocabulary.json"
     if config.directory:
         tokenizer = bpe.load(config.directory)
-        note.unlink(missing_ok=True)
+        delete(note)
     else:
         trained = [task for task in planned if task.trained]
         if not trained:

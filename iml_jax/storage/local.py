@@ -56,6 +56,15 @@ def remove_empty_directory(path: Path) -> None:
     path.rmdir()
 
 
+def rename(path: Path, name: str) -> Path:
+    """Renames a file within its directory; returns the new path. A file of that name is replaced.
+
+    Raises:
+      OSError: it cannot be renamed.
+    """
+    return path.replace(path.with_name(name))
+
+
 def set_aside(path: Path) -> Path:
     """Renames a file or directory to ``NAME.refused``, or ``NAME.refused1`` ... where that exists.
 

@@ -58,16 +58,6 @@ def test_start_clears_leftovers_and_keeps_finished(prepared):
     assert cache_folders.read(prepared, NAME, "key") is not None
 
 
-def test_replace_swaps_whole_folders(prepared):
-    folder = cache_folders.task_folder(prepared, NAME)
-    made = folder.with_name(".zero_shot.1.tmp")
-    made.mkdir()
-    (made / "new").write_text("x")
-    cache_folders.replace(made, folder)
-    assert [path.name for path in folder.iterdir()] == ["new"]
-    assert [path.name for path in folder.parent.iterdir()] == ["zero_shot"]
-
-
 @pytest.mark.parametrize(("error", "kind"), [(UserError("a:1: bad"), UserError), (Fault("full"), Fault)])
 def test_failures_travel(tmp_path, error, kind):
     cache_folders.start(tmp_path)

@@ -76,6 +76,13 @@ def test_who_lost_the_lease_replaces_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_is_renamed_within_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("new")
+    (tmp_path / "a-of-1").write_text("old")
+    assert local.rename(tmp_path / "a", "a-of-1") == tmp_path / "a-of-1"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a-of-1", "new")]
+
+
 def test_set_aside_finds_a_free_name(tmp_path: Path) -> None:
     for number, name in enumerate(("5.refused", "5.refused1", "5.refused2")):
         assert local.set_aside(directory(tmp_path / "5", n=str(number))) == tmp_path / name
