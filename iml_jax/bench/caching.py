@@ -402,7 +402,7 @@ class _Shards:
 
     def _entry(self, number: int) -> FileEntry:
         path = self._path(number)
-        final = local.rename(path, f"{path.name}-of-{len(self._records):05d}")
+        final = local.rename_file(path, f"{path.name}-of-{len(self._records):05d}")
         return FileEntry(
             final.name, self._records[number], final.stat().st_size, cache_folders.file_sha256(final)
         )

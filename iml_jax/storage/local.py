@@ -56,7 +56,7 @@ def remove_empty_directory(path: Path) -> None:
     path.rmdir()
 
 
-def rename(path: Path, name: str) -> Path:
+def rename_file(path: Path, name: str) -> Path:
     """Renames a file within its directory; returns the new path. A file of that name is replaced.
 
     Raises:

@@ -79,7 +79,7 @@ def test_who_lost_the_lease_replaces_nothing(tmp_path: Path) -> None:
 def test_a_file_is_renamed_within_its_directory(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("new")
     (tmp_path / "a-of-1").write_text("old")
-    assert local.rename(tmp_path / "a", "a-of-1") == tmp_path / "a-of-1"
+    assert local.rename_file(tmp_path / "a", "a-of-1") == tmp_path / "a-of-1"
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a-of-1", "new")]
 
 
