@@ -126,7 +126,7 @@ def _evaluation(folder: Path, tasks: int, prompts: int) -> Callable[[], None]:
 
     def work() -> None:
         keep = folder / f"{next(turn)}.unfinished"
-        found = evaluate(Model(config, params, mesh), folder, asked, say=lambda text: None, keep=keep)
+        found = evaluate(Model(config, params, mesh), folder, asked, log=lambda text: None, keep=keep)
         results.save(found, folder / "result.json")
 
     return work

@@ -53,7 +53,7 @@ def _guarded(arguments: list[str], interrupt: interrupts.Interrupts) -> int:
         sys.stdout.flush()
         return DONE
     except Exception as error:
-        if not interrupt.heard:
+        if not interrupt.received:
             return _failed(error)
         # A library made it of the KeyboardInterrupt, or it came while leaving.
         told = f": {error}" if isinstance(error, (UserError, Fault, Preempted)) else ""
@@ -61,31 +61,31 @@ def _guarded(arguments: list[str], interrupt: interrupts.Interrupts) -> int:
 
 
 def _interrupted(interrupt: interrupts.Interrupts, told: str = "") -> int:
-    interrupt.told = True
-    return _say(f"interrupted{told}", interrupts.STATUS)
+    interrupt.reported = True
+    return _log(f"interrupted{told}", interrupts.STATUS)
 
 
 def _failed(error: Exception) -> int:
-    if isinstance(error, ModuleNotFoundError) and (missing := extras.told(error)):
+    if isinstance(error, ModuleNotFoundError) and (missing := extras.message(error)):
         error = UserError(missing)
     if isinstance(error, UserError):
-        return _say(f"error: {error}", MISTAKE)
+        return _log(f"error: {error}", MISTAKE)
     if isinstance(error, Fault):
-        return _say(f"fault: {error}", FAULT)
+        return _log(f"fault: {error}", FAULT)
     if isinstance(error, Preempted):
-        return _say(str(error), PREEMPTED)
+        return _log(str(error), PREEMPTED)
     if isinstance(error, BrokenPipeError):
         # The reader (head, less) has left; keep the interpreter from flushing into the void at exit.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # noqa: TID251
         return FAULT
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
-        return _say(f"fault: {error.strerror or error}: {error.filename or 'while writing'}", FAULT)
+        return _log(f"fault: {error.strerror or error}: {error.filename or 'while writing'}", FAULT)
     traceback.print_exception(error)
-    return _say("this is a bug in iml_jax; the traceback above belongs in its report", FAULT)
+    return _log("this is a bug in iml_jax; the traceback above belongs in its report", FAULT)
 
 
-def _say(message: str, status: int) -> int:
+def _log(message: str, status: int) -> int:
     with contextlib.suppress(OSError, ValueError):
         print(f"iml: {printing.one_line(message)}", file=sys.stderr, flush=True)
     return status

@@ -31,7 +31,7 @@ from iml_jax.storage.writing import check_writable, write_atomically
 REPORTS = ("leakage.json", "leakage.txt")
 SAMPLES = 3
 _TRIED = 1000  # overlapping examples of a pair in which different spans are looked for
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,13 +135,13 @@ class Report:
     pairs: tuple[Pair, ...]
 
 
-def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
+def audit(config: LeakageConfig, options: Sequence[str], log: Log) -> Report:
     """Audits a prepared directory and writes leakage.json and leakage.txt there.
 
     Args:
       config: what to audit.
       options: Beam's pipeline options; empty streams the training side in this process.
-      say: receives progress lines.
+      log: receives progress lines.
 
     Raises:
       UserError: the directory or the decisions are wrong, or there is nothing to compare.
@@ -162,8 +162,8 @@ def audit(config: LeakageConfig, options: Sequence[str], say: Say) -> Report:
         raise UserError(f"{directory}: no task is {lacking}, so there is nothing to compare")
     manifests.check_files(manifest, directory, [side.entry.name for side in (*trained, *evaluated)])
     known = {f"{entry.benchmark}:{entry.task}" for entry in manifest.tasks}
-    decisions = leakage_decisions.read(config.drop, known, say) if config.drop else {}
-    hits, stream, words = _hits(config, options, trained, evaluated, say)
+    decisions = leakage_decisions.read(config.drop, known, log) if config.drop else {}
+    hits, stream, words = _hits(config, options, trained, evaluated, log)
     spans = _Spans(Texts(directory), stream, words, evaluated)
     pairs, overlapping = [], 0
     for side in trained:
@@ -201,13 +201,13 @@ def _order(pair: Pair) -> tuple[float, float, str, str]:
 
 
 def _hits(
-    config: LeakageConfig, options: Sequence[str], trained: list[Side], evaluated: list[Side], say: Say
+    config: LeakageConfig, options: Sequence[str], trained: list[Side], evaluated: list[Side], log: Log
 ) -> tuple[dict[str, Hits], np.ndarray, list[str]]:
     """(hits by training task, the index's stream, its words)."""
     texts, began = Texts(config.prepared_dir), time.monotonic()
     words, stream, starts = overlap.evaluation_stream(texts, evaluated)
     shared = boilerplate.mask(stream, starts, overlap.groups(texts, evaluated))
-    say(f"{len(starts)} evaluation examples, {len(stream)} words, {time.monotonic() - began:.1f} s")
+    log(f"{len(starts)} evaluation examples, {len(stream)} words, {time.monotonic() - began:.1f} s")
     parts = overlap.part_count(stream, config.ngrams)
     found: dict[str, list[Hits]] = {side.key: [] for side in trained}
     total = sum(side.examples for side in trained)
@@ -220,7 +220,7 @@ def _hits(
             done += count
             if (done - reported) * 10 >= total:
                 reported = done
-                say(f"{done}/{total} training examples, {time.monotonic() - began:.0f} s")  # noqa: B023
+                log(f"{done}/{total} training examples, {time.monotonic() - began:.0f} s")  # noqa: B023
 
         if options:
             from iml_jax.bench import overlap_beam
@@ -230,7 +230,7 @@ def _hits(
             hits = overlap.find(index, texts, trained, tick)
         for key, each in hits.items():
             found[key].append(each)
-        say(f"pass {part + 1} of {parts}: {total} training examples, {time.monotonic() - began:.1f} s")
+        log(f"pass {part + 1} of {parts}: {total} training examples, {time.monotonic() - began:.1f} s")
     return {key: Hits.merge(each) for key, each in found.items()}, stream, words.listed()
 
 

@@ -36,11 +36,11 @@ _TRAINING_ROWS = 5_000  # of a task that a vocabulary is trained on
 BYTES_PER_PROCESS = 2 << 20
 BYTES_PER_SLICE = 64 << 20
 _MOST_SLICES = 16
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def prepare(
-    mixture: MixtureConfig, vocabulary: bpe.VocabularyConfig, config: PrepareConfig, say: Say
+    mixture: MixtureConfig, vocabulary: bpe.VocabularyConfig, config: PrepareConfig, log: Log
 ) -> Manifest:
     """Prepares every task of a mixture and writes the manifest.
 
@@ -48,7 +48,7 @@ def prepare(
       mixture: which tasks.
       vocabulary: the tokenizer's directory, or the size to train.
       config: where and how.
-      say: receives progress lines.
+      log: receives progress lines.
 
     Returns:
       The manifest, as saved in ``config.output_dir``.
@@ -74,11 +74,11 @@ def prepare(
         work = [
             task for task in planned if cache_folders.read(output_dir, task.name, keys[task.name]) is None
         ]
-        say(f"{len(planned)} tasks, {len(planned) - len(work)} of them already prepared")
+        log(f"{len(planned)} tasks, {len(planned) - len(work)} of them already prepared")
         if work:
             # The old manifest describes files that are about to be replaced.
             delete(output_dir / manifests.FILE_NAME)
-            _cache(output_dir, config, [(task, keys[task.name]) for task in work], say)
+            _cache(output_dir, config, [(task, keys[task.name]) for task in work], log)
         splits = {}
         for task in planned:
             content = cache_folders.read(output_dir, task.name, keys[task.name])
@@ -259,7 +259,7 @@ def _beam_options(config: PrepareConfig, work: Sequence[PlannedTask]) -> list[st
 
 
 def _cache(
-    output_dir: Path, config: PrepareConfig, work: Sequence[tuple[PlannedTask, str]], say: Say
+    output_dir: Path, config: PrepareConfig, work: Sequence[tuple[PlannedTask, str]], log: Log
 ) -> None:
     from iml_jax.bench import caching
 
@@ -271,13 +271,13 @@ def _cache(
     sizes = _sizes(planned)
     slices = choose_slices(config, planned)
     work = sorted(work, key=lambda part: -sizes[part[0].name])
-    with _progress(output_dir, len(work), say):
+    with _progress(output_dir, len(work), log):
         caching.run(job, [caching.Work(task, key, slices[task.name]) for task, key in work], options)
     cache_folders.finish(output_dir, len(work))
 
 
 @contextlib.contextmanager
-def _progress(output_dir: Path, total: int, say: Say) -> Iterator[None]:
+def _progress(output_dir: Path, total: int, log: Log) -> Iterator[None]:
     """A bar on a terminal, else a line for each tenth of the tasks."""
     stop = threading.Event()
 
@@ -287,7 +287,7 @@ def _progress(output_dir: Path, total: int, say: Say) -> Iterator[None]:
             done = cache_folders.noted(output_dir)
             if done - reported >= max(1, total // 10):
                 reported = done
-                say(f"prepared {done}/{total} tasks, {time.monotonic() - began:.0f} s")
+                log(f"prepared {done}/{total} tasks, {time.monotonic() - began:.0f} s")
 
     def bar() -> None:
         from rich.progress import Progress

@@ -1,4 +1,4 @@
-"""Finding checkpoints on disk, and telling a finished one from what a crash left behind."""
+"""Finds checkpoints on disk, and distinguishes a finished one from what a crash left behind."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from jax.experimental import multihost_utils
 from iml_jax.checkpoints import best, in_use, inventory, locate, places
 from iml_jax.checkpoints.metadata import check_same_model, model_of
 from iml_jax.checkpoints.restore import leaf_name, one_line, read_state
-from iml_jax.checkpoints.verifying import Damaged, Say, read_verified, say
+from iml_jax.checkpoints.verifying import Damaged, Log, log, read_verified
 from iml_jax.foundation.errors import Fault, UserError
 from iml_jax.models.sizes import OptConfig
 from iml_jax.parallel.hosts import first_host_says
@@ -239,7 +239,7 @@ class CheckpointStore:
         return locate.latest_usable(self.folder, self._damaged)[1]
 
     def restore(
-        self, step: int, abstract_state: Any, model: OptConfig | None = None, say: Say = say
+        self, step: int, abstract_state: Any, model: OptConfig | None = None, log: Log = log
     ) -> Restored:
         """Reads one checkpoint onto the shardings of ``abstract_state``, on whatever mesh it was saved.
 
@@ -247,7 +247,7 @@ class CheckpointStore:
           step: updates done.
           abstract_state: tree of ``jax.ShapeDtypeStruct`` with ``sharding``, or of arrays to be like.
           model: refuse a checkpoint of another model.
-          say: takes the line about a checkpoint without checksums.
+          log: takes the line about a checkpoint without checksums.
 
         Raises:
           Damaged: it is unfinished or damaged; ``latest_step`` passes over it from now on.
@@ -264,7 +264,7 @@ class CheckpointStore:
             return Restored(state, read_json(locate.data_state(place)), metadata)
 
         try:
-            restored = read_verified(place, read, say)
+            restored = read_verified(place, read, log)
         except Damaged as damaged:
             self._damaged[place] = damaged.reason
             raise
@@ -272,7 +272,7 @@ class CheckpointStore:
         return restored
 
     def restore_newest(
-        self, abstract_state: Any, model: OptConfig | None = None, say: Say = say
+        self, abstract_state: Any, model: OptConfig | None = None, log: Log = log
     ) -> Restored | None:
         """``restore`` of the newest step that is not damaged; None where there is none (see ``refused``).
 
@@ -281,7 +281,7 @@ class CheckpointStore:
         """
         while (step := self.latest_step()) is not None:
             with contextlib.suppress(Damaged):
-                return self.restore(step, abstract_state, model, say)
+                return self.restore(step, abstract_state, model, log)
         return None
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from iml_jax.parallel.hosts import first_host_does, gather_json
 from iml_jax.storage import paths
 
 T = TypeVar("T")
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Damaged(UserError):  # noqa: N818 - as its parent
@@ -28,13 +28,13 @@ class Damaged(UserError):  # noqa: N818 - as its parent
         self.reason = reason
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """One line on stderr, by the first host."""
     if jax.process_index() == 0:
         print(text, file=sys.stderr, flush=True)
 
 
-def read_verified(place: Path, read: Callable[[Path], T], say: Say = say) -> T:
+def read_verified(place: Path, read: Callable[[Path], T], log: Log = log) -> T:
     """``read(place)``, and every file of the checkpoint compared with its checksum.
 
     In one process the comparison runs beside ``read``. On several hosts each compares its share first and
@@ -43,7 +43,7 @@ def read_verified(place: Path, read: Callable[[Path], T], say: Say = say) -> T:
     Args:
       place: the step directory.
       read: what to do with it; its result is given up where the checkpoint turns out to be damaged.
-      say: takes the line about a checkpoint without checksums.
+      log: takes the line about a checkpoint without checksums.
 
     Raises:
       Damaged: a file is missing or is not what was saved.
@@ -53,29 +53,29 @@ def read_verified(place: Path, read: Callable[[Path], T], say: Say = say) -> T:
         damage = deleted or locate.damage(place)
         if damage:
             raise Damaged(place, damage)
-        return _read_verified(place, read, say)
+        return _read_verified(place, read, log)
 
 
-def _read_verified(place: Path, read: Callable[[Path], T], say: Say) -> T:
+def _read_verified(place: Path, read: Callable[[Path], T], log: Log) -> T:
     if jax.process_count() > 1:
         own = inventory.verify(place, jax.process_index(), jax.process_count())
-        _settle(place, [inventory.Verdict(*verdict) for verdict in gather_json(own)], say)
+        _settle(place, [inventory.Verdict(*verdict) for verdict in gather_json(own)], log)
         return read(place)
     with concurrent.futures.ThreadPoolExecutor(1, "verify") as thread:
         comparison = thread.submit(inventory.verify, place)
         try:
             value = read(place)
         except (UserError, Fault):
-            _settle(place, [comparison.result()], say)  # damage explains what `read` found
+            _settle(place, [comparison.result()], log)  # damage explains what `read` found
             raise
-        _settle(place, [comparison.result()], say)
+        _settle(place, [comparison.result()], log)
         return value
 
 
-def read_newest(path: str | Path, read: Callable[[Path], T], say: Say = say) -> T:
+def read_newest(path: str | Path, read: Callable[[Path], T], log: Log = log) -> T:
     """``read_verified`` of the checkpoint that ``path`` means (``locate.resolve``).
 
-    Where ``path`` leaves the step open, a damaged checkpoint is named by ``say`` and the one before is read.
+    Where ``path`` leaves the step open, a damaged checkpoint is named by ``log`` and the one before is read.
 
     Raises:
       UserError: no usable checkpoint there; or of ``read``.
@@ -85,13 +85,13 @@ def read_newest(path: str | Path, read: Callable[[Path], T], say: Say = say) -> 
     while True:
         place = Path(first_host_does(functools.partial(_resolve, path, known)))
         try:
-            value = read_verified(place, read, say)
+            value = read_verified(place, read, log)
         except Damaged as damaged:
             known[place] = damaged.reason
             continue
         for newer in _passed_over(paths.absolute(path), place):
             reason = known.get(newer) or locate.damage(newer)
-            say(f"checkpoint {newer} is not usable ({reason}); taking the one before")
+            log(f"checkpoint {newer} is not usable ({reason}); taking the one before")
         return value
 
 
@@ -107,13 +107,13 @@ def _passed_over(path: Path, place: Path) -> list[Path]:
     return [place.parent / str(step) for step in reversed(newer)]
 
 
-def _settle(place: Path, verdicts: list[inventory.Verdict], say: Say) -> None:
+def _settle(place: Path, verdicts: list[inventory.Verdict], log: Log) -> None:
     damage = next((verdict.damage for verdict in verdicts if verdict.damage), "")
     if damage:
         raise Damaged(place, damage)
     unverified = sum(verdict.unverified for verdict in verdicts)
     if unverified:
-        say(
+        log(
             f"checkpoint {place} is read unverified: {unverified} of its files have no checksum (an older "
             "version saved it, or the process was killed right after)"
         )

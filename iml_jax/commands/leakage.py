@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
     from iml_jax.bench import leakage
 
     options = tuple(option for option in arguments.pipeline_options.split(",") if option)
-    report = leakage.audit(config.build("Leakage"), options, _say)
+    report = leakage.audit(config.build("Leakage"), options, _log)
     show(leakage.render(report), end="")
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     show(f"leakage: {line}", flush=True)

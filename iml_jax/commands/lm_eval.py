@@ -50,7 +50,7 @@ def main() -> int:
     except UserError as error:
         return _fail(str(error), process.MISTAKE)
     except ModuleNotFoundError as error:
-        message = extras.told(error)
+        message = extras.message(error)
         if message is None:
             raise
         return _fail(message, process.MISTAKE)

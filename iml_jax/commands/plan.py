@@ -100,7 +100,7 @@ def _plan(arguments: argparse.Namespace, config: Config) -> None:
     planned = planner.setting(config)
     compiling.require_libtpu(place.kind)
     names = planner.programs(arguments.only or "")
-    compiler = compiling.Compiler(_workers(arguments.workers), cache, _say)
+    compiler = compiling.Compiler(_workers(arguments.workers), cache, _log)
     if arguments.search:
         _search(arguments, planned, place, compiler)
         return
@@ -169,7 +169,7 @@ def _cache(arguments: argparse.Namespace) -> Path | None:
     return Path(arguments.cache) if arguments.cache else default_cache()
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     show(f"plan: {line}", file=sys.stderr, flush=True)
 
 

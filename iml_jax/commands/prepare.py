@@ -49,13 +49,13 @@ def run(arguments: argparse.Namespace, config: Any) -> None:
         options = tuple(option for option in arguments.pipeline_options.split(",") if option)
         prepare = dataclasses.replace(prepare, pipeline_options=options)
     mixture = config.build("Mixture")
-    manifest = preparing.prepare(mixture, config.build("Vocabulary"), prepare, _say)
+    manifest = preparing.prepare(mixture, config.build("Vocabulary"), prepare, _log)
     show(read_text(Path(prepare.output_dir, mixture_table.TEXT)), end="")
-    _say(mixture_table.summary(manifest))
+    _log(mixture_table.summary(manifest))
     for line in missing_tasks.notes(mixture, manifest):
-        _say(line)
-    _say(f"{prepare.output_dir}: done in {time.monotonic() - began:.1f} s")
+        _log(line)
+    _log(f"{prepare.output_dir}: done in {time.monotonic() - began:.1f} s")
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     show(f"prepare: {line}", flush=True)

@@ -175,13 +175,13 @@ def _evaluator(config: Config, job: TrainingJob, mesh: jax.sharding.Mesh) -> Eva
         generation.check_settings(generate)
         runner.check_positions(job.model, manifest, prepared_dir, job.evaluate)
 
-    def at_step(step: int, params: Any, say: Callable[[str], None]) -> dict[str, float]:
+    def at_step(step: int, params: Any, log: Callable[[str], None]) -> dict[str, float]:
         facts = {"checkpoint": str(run_dir), "step": step, "config": used}
         file = run_outputs.result_file(run_dir, step, suite)
         keep = resume.folder_of(file)
-        with exclusive.held_result(file, patient=True, say=say) as check:
+        with exclusive.held_result(file, patient=True, log=log) as check:
             found = runner.evaluate(
-                Model(job.model, params, mesh), prepared_dir, job.evaluate, metadata=facts, say=say, keep=keep
+                Model(job.model, params, mesh), prepared_dir, job.evaluate, metadata=facts, log=log, keep=keep
             )
             if jax.process_index() == 0:
                 check()

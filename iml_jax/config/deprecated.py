@@ -18,14 +18,14 @@ def warn(text: str) -> None:
 
 
 def renamed(
-    statements: Iterable[Statement], registry: Registry, say: Callable[[str], None] = warn
+    statements: Iterable[Statement], registry: Registry, log: Callable[[str], None] = warn
 ) -> list[Statement]:
     """The statements with the new spelling of every name that ``Registry.deprecate`` has the old one of.
 
     Args:
       statements: in the order in which they override one another, which stays.
       registry: knows the names.
-      say: gets a line for each place that has an old spelling: the place, the old name, the new one.
+      log: gets a line for each place that has an old spelling: the place, the old name, the new one.
     """
     found = []
     for statement in statements:
@@ -34,23 +34,23 @@ def renamed(
             name, field = registry.present_name(statement.name, statement.field)
             new = dataclasses.replace(statement, name=name, field=field)
             if new != statement:
-                say(_line(statement.where, _text(statement), _text(new)))
-        found.append(dataclasses.replace(new, value=_value(new.value, new.where, registry, say)))
+                log(_line(statement.where, _text(statement), _text(new)))
+        found.append(dataclasses.replace(new, value=_value(new.value, new.where, registry, log)))
     return found
 
 
-def _value(value: Any, where: str, registry: Registry, say: Callable[[str], None]) -> Any:
+def _value(value: Any, where: str, registry: Registry, log: Callable[[str], None]) -> Any:
     """The value with the new names in its references."""
     if isinstance(value, Reference):
         new = dataclasses.replace(value, name=registry.present_name(value.name)[0])
         if new != value:
-            say(_line(where, str(value), str(new)))
+            log(_line(where, str(value), str(new)))
         return new
     if isinstance(value, dict):
-        items = [(_value(key, where, registry, say), item) for key, item in value.items()]
-        return {key: _value(item, where, registry, say) for key, item in items}
+        items = [(_value(key, where, registry, log), item) for key, item in value.items()]
+        return {key: _value(item, where, registry, log) for key, item in items}
     if isinstance(value, (tuple, list)):
-        return type(value)(_value(item, where, registry, say) for item in value)
+        return type(value)(_value(item, where, registry, log) for item in value)
     return value
 
 

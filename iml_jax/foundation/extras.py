@@ -36,7 +36,7 @@ def remedy(module: str) -> str:
     return "pip install iml_jax, which brings it"
 
 
-def told(error: ModuleNotFoundError) -> str | None:
+def message(error: ModuleNotFoundError) -> str | None:
     """The line for a module that is not installed; None where it is one of iml_jax's own."""
     name = (error.name or "").partition(".")[0]
     if not name or name == "iml_jax":

@@ -37,8 +37,8 @@ class Interrupts:
 
     def __init__(self, stderr: int = 2, wakeup: socket.socket | None = None) -> None:
         self._stderr, self._wakeup = stderr, wakeup
-        self.heard = 0
-        self.told = False  # on the terminal
+        self.received = 0
+        self.reported = False  # on the terminal
         self._own = self._seen_own = 0  # signals that this process sent itself
         self._again = False
 
@@ -51,8 +51,8 @@ class Interrupts:
         if self._again:
             self._again = False
         else:
-            self.heard += 1
-        if self.heard > 1:
+            self.received += 1
+        if self.received > 1:
             self._leave_now()
         raise KeyboardInterrupt
 
@@ -61,7 +61,7 @@ class Interrupts:
         count = 0
         with signals:
             while True:
-                signals.settimeout(PATIENCE if count == 1 and not self.told else None)
+                signals.settimeout(PATIENCE if count == 1 and not self.reported else None)
                 try:
                     numbers = signals.recv(64)
                 except TimeoutError:
@@ -81,7 +81,7 @@ class Interrupts:
 
     def lost(self, before: Callable[[Any], Any], ignored: Any) -> None:
         """``sys.unraisablehook``: a KeyboardInterrupt that fell into a ``__del__`` is raised once more."""
-        if not (self.heard and isinstance(ignored.exc_value, KeyboardInterrupt)):
+        if not (self.received and isinstance(ignored.exc_value, KeyboardInterrupt)):
             before(ignored)
             return
         self._own += 1
@@ -96,8 +96,8 @@ class Interrupts:
         os._exit(STATUS)
 
     def _tell(self, line: str) -> None:
-        if not self.told:
-            self.told = True
+        if not self.reported:
+            self.reported = True
             with contextlib.suppress(OSError):
                 os.write(self._stderr, f"iml: {one_line(line)}\n".encode())
 
@@ -126,7 +126,7 @@ def listening(*, to_the_end: bool) -> Iterator[Interrupts]:
     try:
         yield interrupts
     finally:
-        if not (to_the_end and interrupts.heard):
+        if not (to_the_end and interrupts.received):
             signal.signal(signal.SIGINT, signal.SIG_DFL if to_the_end else signal.default_int_handler)
             sys.unraisablehook = hook
             _wake(before)

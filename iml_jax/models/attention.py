@@ -1,6 +1,6 @@
 """Causal attention inside segments: one interface over splash attention (TPU), cuDNN (GPU) and plain XLA.
 
-Who sees whom is told by segment ids and slot numbers, not by a dense mask, since that is what the kernels
+The mask is given by segment ids and slot numbers, not as a dense array, since that is what the kernels
 want as well.
 """
 

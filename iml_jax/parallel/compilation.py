@@ -60,14 +60,14 @@ def _print(text: str) -> None:
     print(f"note: {text}", file=sys.stderr, flush=True)
 
 
-def use_cache(config: CompilationConfig, say: Callable[[str], None] = _print) -> Path | None:
+def use_cache(config: CompilationConfig, log: Callable[[str], None] = _print) -> Path | None:
     """Switches the cache on for this process, as ``config`` says; several processes may share one.
 
     To be called after the process has joined its job: it asks JAX for the kind of device.
 
     Args:
       config: see there.
-      say: gets one line where the folder cannot be used; the programs are then compiled as without a cache.
+      log: gets one line where the folder cannot be used; the programs are then compiled as without a cache.
 
     Returns:
       The folder, or None where this call switched nothing on.
@@ -90,7 +90,7 @@ def use_cache(config: CompilationConfig, say: Callable[[str], None] = _print) ->
     except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
         reason = getattr(error, "strerror", None) or error
         where = config.cache_dir or "the default folder of Compilation.cache_dir"
-        say(f"{where}: cannot be used ({reason}); compiled programs are not kept for the next run")
+        log(f"{where}: cannot be used ({reason}); compiled programs are not kept for the next run")
         return None
     for name, value in (
         ("jax_compilation_cache_max_size", int(config.cache_gib * 2**30)),
@@ -111,7 +111,7 @@ def _base(config: CompilationConfig) -> Path:
 
 
 def _processor() -> str:
-    """The model and the instructions of this machine's CPU; the architecture where Linux tells none."""
+    """The model and the instructions of this machine's CPU; the architecture where Linux names none."""
     names = ("vendor_id", "model name", "flags", "Features", "CPU implementer", "CPU part")
     found = {os.uname().machine}
     try:

@@ -1,4 +1,4 @@
-"""What hosts tell each other outside the compiled step."""
+"""Communication between hosts outside the compiled step."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def line_of(error: BaseException) -> str:
 
 
 class Watch:
-    """A thread on every host that tells the others that this one lives, and ends it when the job is over.
+    """A thread on every host: reports to the others that this one is alive, and ends it when the job is over.
 
     Signs of life and last words go through JAX's coordination service (its key-value store), which works
     while the devices are stuck in a collective. JAX's own heartbeats go on beside it.
@@ -69,14 +69,14 @@ class Watch:
         """This host is done; the others need not miss it."""
         self._ending = True
         self._client.key_value_set(f"{_ALIVE}{self._process}", _LEFT, allow_overwrite=True)
-        self._tell(self._process, 0, "")
+        self._report(self._process, 0, "")
         self._thread.join(timeout=PATIENCE)
 
     def announce(self, status: int, text: str) -> None:
         """This host has failed: the others end with ``status`` and this host's ``text``. Never raises."""
         self._ending = True
         for host in range(self._count):
-            self._tell(host, status, f"{self.me}: {text}")
+            self._report(host, status, f"{self.me}: {text}")
 
     def part(self) -> None:
         """The last call before this process ends itself; the first host, with the service, goes last."""
@@ -92,7 +92,7 @@ class Watch:
 
     def _aborted(self) -> None:
         other = "host 0, which coordinates," if self._process else "another host"
-        _say(f"{self.me}: JAX's runtime ended this process, its lines above say why; where they name the "
+        _log(f"{self.me}: JAX's runtime ended this process, its lines above say why; where they name the "
              f"coordination service, {other} was lost; {_ADVICE}")  # fmt: skip
         os._exit(1)
 
@@ -100,9 +100,9 @@ class Watch:
         """Gives the watch the time to find out which host is lost; it then ends the process."""
         time.sleep(self._seconds + 2 * self._period + PATIENCE)
 
-    def _tell(self, host: int, status: int, text: str) -> None:
+    def _report(self, host: int, status: int, text: str) -> None:
         value = json.dumps({"status": status, "text": text})
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # told already: the first word counts
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # reported already: the first one counts
             self._client.key_value_set(f"{_END}{host}", value)
 
     def _beat(self) -> None:
@@ -118,14 +118,14 @@ class Watch:
                 if "DEADLINE_EXCEEDED" not in str(error):
                     if self._ending:
                         return
-                    _say(f"{self.me}: the connection to host 0, which coordinates, broke; {_ADVICE}")
+                    _log(f"{self.me}: the connection to host 0, which coordinates, broke; {_ADVICE}")
                     os._exit(1)
             self._beat()
             if self._process == 0:
                 self._look_for_the_silent()
         last = json.loads(said)
         if not self._ending:
-            _say(last["text"], last["status"])
+            _log(last["text"], last["status"])
             self.part()
             os._exit(last["status"])
 
@@ -143,13 +143,13 @@ class Watch:
                     f"(Distributed.heartbeat_timeout) and is taken as lost; {_ADVICE}"
                 )
                 for other in range(self._count):
-                    self._tell(other, 1, text)
+                    self._report(other, 1, text)
 
 
 _ADVICE = "start the job again, it goes on from its newest checkpoint"
 
 
-def _say(text: str, status: int = 1) -> None:
+def _log(text: str, status: int = 1) -> None:
     kind = {1: "fault: ", 2: "error: "}.get(status, "")
     with contextlib.suppress(OSError):
         os.write(2, f"iml: {kind}{one_line(text)}\n".encode())
@@ -193,7 +193,7 @@ def abort_is_a_line(explain: Callable[[str], str]) -> Iterator[None]:
 
         def end() -> None:
             os.dup2(kept, 2)
-            _say(explain(text()))
+            _log(explain(text()))
             os._exit(1)
 
         os.dup2(printed.fileno(), 2)

@@ -1,4 +1,4 @@
-"""The platform takes the machine back: SIGTERM, heard by one host, heeded by all after the same step."""
+"""The platform takes the machine back: SIGTERM, received by one host, obeyed by all after the same step."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ AHEAD = 2
 
 
 class _Notice:
-    """What this process knows of a notice: heard here, told to the others, asked how often."""
+    """A preemption notice: whether received here, announced to the other hosts, and how often they asked."""
 
     def __init__(self) -> None:
-        self.heard = self.told = False
+        self.received = self.announced = False
         self.questions = 0
         self.after: int | None = None  # the question after which all leave
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGTERM; a second notice changes nothing."""
-        self.heard = True
+        self.received = True
 
 
 _notice = _Notice()
@@ -39,7 +39,7 @@ _notice = _Notice()
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
-    """Inside, SIGTERM no longer ends the process: ``reached`` tells of it. Outside of it all is as before.
+    """Inside, SIGTERM no longer ends the process: ``reached`` reports it. Outside of it all is as before.
 
     A command listens from its start; what it calls may do so again.
     """
@@ -47,14 +47,14 @@ def listening() -> Iterator[None]:
     if not main or signal.getsignal(signal.SIGTERM) == _notice.take:
         yield
         return
-    _notice.heard = False
+    _notice.received = False
     before = signal.signal(signal.SIGTERM, _notice.take)
     try:
         yield
     finally:
         # Python cannot put back a handler in C.
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-        _notice.heard = False  # whatever comes after in this process was not asked to leave
+        _notice.received = False  # whatever comes after in this process was not asked to leave
 
 
 def reached() -> bool:
@@ -68,11 +68,11 @@ def reached() -> bool:
       Fault: this host asked more often than it may have; it would leave after another step than the others.
     """
     if not jax.distributed.is_initialized():
-        return _notice.heard
+        return _notice.received
     client = runtime().client
     _notice.questions += 1
-    if _notice.heard and not _notice.told:
-        _notice.told = True
+    if _notice.received and not _notice.announced:
+        _notice.announced = True
         client.key_value_set(NOTICE, "SIGTERM", allow_overwrite=True)
     if _notice.after is None:
         if jax.process_index():

@@ -46,14 +46,14 @@ class Compiler:
     Attributes:
       workers: compilations at once.
       cache: folder of results; None keeps none.
-      say: takes a line for each compilation begun, every ``beat`` while it runs, and done; called by several
+      log: takes a line for each compilation begun, every ``beat`` while it runs, and done; called by several
         threads, one at a time.
       beat: seconds between the lines of a running compilation.
     """
 
     workers: int
     cache: Path | None
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     beat: float = 30.0
     _saying: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -78,10 +78,10 @@ class Compiler:
         if missing:
             yield from self._compile(waiting, missing)
 
-    def _say(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         # An unbuffered stream takes a line and its end in two writes: threads must not come between.
         with self._saying:
-            self.say(line)
+            self.log(line)
 
     def _place(self, key: str) -> Path | None:
         return None if self.cache is None else self.cache / key[:2] / f"{key}.json"
@@ -100,7 +100,7 @@ class Compiler:
                     result = done.result()
                     status = result["status"].replace("_", " ")
                     far = f" ({number} of {len(futures)})" if len(futures) > 1 else ""
-                    self._say(f"{status}: {waiting[index][0]}, {result['seconds']:.0f} s{far}")
+                    self._log(f"{status}: {waiting[index][0]}, {result['seconds']:.0f} s{far}")
                     if place is not None and result["status"] != "failed":
                         _write(place, result)
                     yield index, {**result, "cached": False}
@@ -112,7 +112,7 @@ class Compiler:
 
     def _one(self, titled: tuple[str, Job], running: _Running) -> Result:
         title, job = titled
-        self._say(f"compiling {title}")
+        self._log(f"compiling {title}")
         with local.temporary_directory(prefix="iml-plan-") as folder, local.temporary_file() as log:
             asked, answer = folder / "job.json", folder / "result.json"
             write_atomically(asked, job.to_json())
@@ -121,7 +121,7 @@ class Compiler:
 
             def still() -> None:
                 stage = _stage(answer)
-                self._say(f"still at {title}, {time.monotonic() - began:.0f} s{stage and ': '}{stage}")
+                self._log(f"still at {title}, {time.monotonic() - began:.0f} s{stage and ': '}{stage}")
 
             command = [sys.executable, "-m", "iml_jax.planning.worker", str(asked), str(answer)]
             status = running.run(command, log, own, self.beat, still)

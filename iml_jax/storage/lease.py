@@ -76,7 +76,7 @@ def hold(
     beat: float = BEAT_SECONDS,
     ttl: float = TTL_SECONDS,
     patient: bool = False,
-    say: Callable[[str], None] = tell,
+    log: Callable[[str], None] = tell,
 ) -> Iterator[Lease]:
     """Holds the lease of the file ``path``, whose folder is made if it is missing, for the body.
 
@@ -86,7 +86,7 @@ def hold(
       beat: seconds between beats.
       ttl: seconds without a beat after which the holder counts as dead; at least six beats.
       patient: wait for another holder to end instead of refusing.
-      say: gets the one line that is shown while another holder is watched or waited for.
+      log: gets the one line that is shown while another holder is watched or waited for.
 
     Raises:
       UserError: another process holds it, or the folder cannot be written.
@@ -97,12 +97,12 @@ def hold(
     try:
         while True:
             try:
-                lease.acquire(say)
+                lease.acquire(log)
                 break
             except InUse as refusal:
                 if not patient:
                     raise
-                say(f"{refusal}; waiting for it")
+                log(f"{refusal}; waiting for it")
                 lease.wait()
         try:
             yield lease
@@ -168,7 +168,7 @@ class Lease:
         """Random and of this holding alone; a record that is committed may carry it."""
         return self._holder.token
 
-    def acquire(self, say: Callable[[str], None] = tell) -> None:
+    def acquire(self, log: Callable[[str], None] = tell) -> None:
         """Becomes the holder.
 
         Raises:
@@ -176,14 +176,14 @@ class Lease:
           Fault: the storage failed.
         """
         try:
-            self._acquire(say)
+            self._acquire(log)
         except OSError as error:
             raise _failed(error, self._place, self._what) from error
         self._beaten = _clock()
         self._thread = threading.Thread(target=self._beat_on, name="lease", daemon=True)
         self._thread.start()
 
-    def _acquire(self, say: Callable[[str], None]) -> None:
+    def _acquire(self, log: Callable[[str], None]) -> None:
         seen: tuple[bytes, float] | None = None  # what stands still, and since when on our clock
         pause = min(_POLL_SECONDS, self._beat_seconds)
         began = time.monotonic()
@@ -207,7 +207,7 @@ class Lease:
                         raise self._refusal(holder)
                     seen = entry.content, time.monotonic()
                     who = holder or "an unknown process"
-                    say(f"{self._place}: held by {who}; watching for up to {ttl:.0f} s whether it is alive")
+                    log(f"{self._place}: held by {who}; watching for up to {ttl:.0f} s whether it is alive")
                 if state != "ended" and seen is not None:
                     if seen[0] != entry.content:
                         raise self._refusal(holder)

@@ -62,7 +62,7 @@ class Progress(Hook):
     def on_start(self, run: Run) -> None:
         """Says where a resumed run begins."""
         if run.step:
-            run.say(f"resumed at step {run.step} of {run.job.train.steps}")
+            run.log(f"resumed at step {run.step} of {run.job.train.steps}")
 
     def after_step(self, run: Run) -> None:
         """Waits for the step before; reads the metrics if that one is logged."""
@@ -181,16 +181,16 @@ class Evaluation(Hook):
     def _evaluate(self, run: Run) -> None:
         with run.monitor.phase(EVALUATION), jax.transfer_guard("allow"):
             try:
-                values = run.evaluate(run.step, run.state.params, run.say)
+                values = run.evaluate(run.step, run.state.params, run.log)
             except Preempted:
-                run.say(f"SIGTERM: leaving the evaluation of step {run.step}; finished tasks are kept")
+                run.log(f"SIGTERM: leaving the evaluation of step {run.step}; finished tasks are kept")
                 run.leave()
                 raise
             run.held.check()
             if run.step and run.job.checkpoints.keep_best and SELECTION in values:
                 _offer_best(run, values[SELECTION])
             points = ", ".join(f"{name.replace('_', ' ')} {value:.1f}" for name, value in values.items())
-            run.say(f"step {run.step}/{run.job.train.steps}  evaluation, points of 100: {points}")
+            run.log(f"step {run.step}/{run.job.train.steps}  evaluation, points of 100: {points}")
             if run.sink:
                 run.record(values, "evaluation")
                 run.sink.flush()  # an evaluation that is saved is not made again after a kill

@@ -122,14 +122,14 @@ class Totals:
         rest = [
             f"{name} {100 * value / self.wall:.1f}"
             for name, value in sorted(self.seconds.items(), key=lambda item: -item[1])
-            if name != STEPS and (value >= 0.0005 * self.wall or name == REDONE)  # lost work is told always
+            if name != STEPS and (value >= 0.0005 * self.wall or name == REDONE)  # lost work always
         ]
         lost = f" ({self.redone} steps)" if self.redone else ""
-        told = ", ".join(part + lost if part.startswith(REDONE) else part for part in rest)
+        shares = ", ".join(part + lost if part.startswith(REDONE) else part for part in rest)
         plural = "" if self.processes == 1 else "es"
         return (
             f"goodput {100 * self.goodput:.1f}% of {_duration(self.wall)} in {self.processes} process{plural}"
-            f"{'; the rest, in %: ' + told if told else ''}"
+            f"{'; the rest, in %: ' + shares if shares else ''}"
         )
 
 

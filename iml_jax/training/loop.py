@@ -61,11 +61,11 @@ def _new_state(
     """
     source, params, huggingface = job.train.initial_checkpoint, None, None
     if source:  # read before anything is made: a wrong path is reported at once
-        with monitor.told(RESTORING, f"parameters of {source} restored"):
+        with monitor.reported(RESTORING, f"parameters of {source} restored"):
             shardings = jax.tree.map(lambda leaf: leaf.sharding, train_step.abstract_state.params)
             _, params, metadata = restore_params(Path(source), job.model, shardings)
         huggingface = metadata.get("huggingface")
-    with monitor.told(INITIALISING, "optimizer state made" if source else "random parameters made"):
+    with monitor.reported(INITIALISING, "optimizer state made" if source else "random parameters made"):
         state = train_step.init(job.train.seed, params)
     return state, huggingface
 
@@ -92,7 +92,7 @@ def _start(  # noqa: PLR0917
     if latest is None:
         state, huggingface = _new_state(job, train_step, monitor)
         return _Start(state, 0, huggingface, refused, changes)
-    with monitor.told(RESTORING, "checkpoint restored"):
+    with monitor.reported(RESTORING, "checkpoint restored"):
         restored = store.restore_newest(train_step.abstract_state, job.model)
         refused = store.refused()  # the checksums may have found more
         if restored is None:
@@ -119,7 +119,7 @@ def train(
       on_resume: decides whether this configuration may go on with the run: gets the ``config.gin`` of the
         process before ("" for a new run), the updates done (None without a checkpoint) and the manifest,
         prints what differs, returns what changes (``resuming.accept``). Every process calls it.
-      evaluator: makes, for the completed job and its mesh, the function (step, params, say) that
+      evaluator: makes, for the completed job and its mesh, the function (step, params, log) that
         evaluates, saves and returns the level means.
       hooks: the user's own (``training/hooks.py``).
 
@@ -183,10 +183,10 @@ def _train(  # noqa: PLR0917
         )  # fmt: skip
         try:
             for step, reason in start.refused.items():
-                run.say(f"checkpoint {step} is not usable ({reason}); taking the one before")
+                run.log(f"checkpoint {step} is not usable ({reason}); taking the one before")
             shape = (job.model, job.loader.batch_size, job.loader.length)
             devices = list(train_step.mesh.devices.flat)
-            monitor.begin(first=run.step, last=job.train.steps, shape=shape, devices=devices, say=run.say)
+            monitor.begin(first=run.step, last=job.train.steps, shape=shape, devices=devices, log=run.log)
             _loop(run)
         finally:
             loader.close()

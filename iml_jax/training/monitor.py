@@ -31,14 +31,14 @@ _claimed = False
 
 @dataclasses.dataclass(frozen=True)
 class TelemetryConfig:
-    """What a run tells; gin name ``Telemetry``."""
+    """What a run reports; gin name ``Telemetry``."""
 
     peak_flops: float = dataclasses.field(
         default=0.0,
         metadata={
             "help": "bfloat16 FLOP/s of one device, against which MFU is counted; 0 takes it from the "
             "table of chips (iml_jax/parallel/chips.py), and for a chip that is not there no "
-            "MFU is told."
+            "MFU is reported."
         },
     )
 
@@ -104,7 +104,7 @@ class Monitor:
     ) -> None:
         self._config, self._run_dir, self._clock = config, run_dir, clock
         self._host, self._hosts = jax.process_index(), jax.process_count()
-        self._tell: Callable[[str], None] = _print
+        self._report: Callable[[str], None] = _print
         self._began = _process_began(clock)
         self._waits = stragglers.Waits()
         self._ledger: goodput.Ledger | None = None
@@ -114,12 +114,12 @@ class Monitor:
         self._stepped = False  # a step of this process was dispatched
         self._ended = False  # a step of this process has ended
         self._timeline = Timeline(clock, self._began, self._on_step)
-        self._watchdog = Watchdog(config.watchdog, run_dir, self._host, self._doing, say=_print, clock=clock)
-        self.profiler = Profiler(config.profiler, run_dir, self._say, self._hosts)
+        self._watchdog = Watchdog(config.watchdog, run_dir, self._host, self._doing, log=_print, clock=clock)
+        self.profiler = Profiler(config.profiler, run_dir, self._log, self._hosts)
         self._watchdog.start()
 
-    def _say(self, text: str) -> None:
-        self._tell(text if self._hosts == 1 else f"host {self._host}: {text}")
+    def _log(self, text: str) -> None:
+        self._report(text if self._hosts == 1 else f"host {self._host}: {text}")
 
     def begin(
         self,
@@ -128,7 +128,7 @@ class Monitor:
         last: int,
         shape: tuple[OptConfig, int, int],
         devices: Sequence[Any],
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         """The run's files are there and steps begin.
 
@@ -137,15 +137,15 @@ class Monitor:
           last: updates to be done in all.
           shape: model, rows of the global batch, positions a row.
           devices: of the mesh, all hosts'.
-          say: prints a line beside the progress bar; None: on stderr.
+          log: prints a line beside the progress bar; None: on stderr.
         """
         self._step, self._last, self._shape = first, last, shape
-        self._tell = say or _print
+        self._report = log or _print
         self._peak = flops.total_peak(devices, self._config.telemetry.peak_flops)
         if self._host == 0:
             self._ledger = goodput.Ledger(self._run_dir, first, self._began, self._clock)
             if damaged := self._ledger.totals.damaged:
-                self._say(f"{self._run_dir / goodput.LEDGER}: damaged lines are passed over: {damaged}")
+                self._log(f"{self._run_dir / goodput.LEDGER}: damaged lines are ignored: {damaged}")
         self._timeline.enter(OTHER)
         self._watchdog.beat()
 
@@ -165,16 +165,16 @@ class Monitor:
                 self._watchdog.beat()
 
     @contextlib.contextmanager
-    def told(self, name: str, text: str) -> Iterator[None]:
+    def reported(self, name: str, text: str) -> Iterator[None]:
         """As ``phase``; the first host says ``text`` and the seconds that it took, if it succeeds."""
         started = self._clock()
         with self.phase(name):
             yield
-        self._tell_first(f"{text}: {self._clock() - started:.1f} s")
+        self._report_first(f"{text}: {self._clock() - started:.1f} s")
 
-    def _tell_first(self, text: str) -> None:
+    def _report_first(self, text: str) -> None:
         if self._host == 0:
-            self._tell(text)
+            self._report(text)
 
     def _first_step(self, update: Callable[[Any, Any], tuple[Any, Any]], state: Any, batch: Any) -> Any:
         """The dispatch that compiles; says how long that took and whether programs were kept from before."""
@@ -192,7 +192,7 @@ class Monitor:
             jax.monitoring.unregister_event_listener(on_event)
         loaded = "cache_hits" in found and "cache_misses" not in found
         verb = "loaded from the compilation cache" if loaded else "compiled"
-        self._tell_first(f"training step {verb}: {self._clock() - started:.1f} s")
+        self._report_first(f"training step {verb}: {self._clock() - started:.1f} s")
         return result
 
     def step(self, step: int, update: Callable[[Any, Any], tuple[Any, Any]], state: Any, batch: Any) -> Any:
@@ -257,12 +257,12 @@ class Monitor:
             found["goodput"] = self._ledger.totals.goodput
         return found
 
-    def close(self, done: bool = False, *, tell: bool = True) -> None:
-        """Ends the watching and tells the run's goodput.
+    def close(self, done: bool = False, *, report: bool = True) -> None:
+        """Ends the watching and reports the run's goodput.
 
         Args:
           done: the run reached its last step.
-          tell: print the line as well.
+          report: print the line as well.
         """
         self.profiler.close()
         self._watchdog.close()
@@ -270,7 +270,7 @@ class Monitor:
         if self._ledger:
             self._ledger.add(self._timeline.take())
             self._ledger.close(done)
-            if tell:
+            if report:
                 _print(self._ledger.totals.line())
             self._ledger = None
 
@@ -284,4 +284,4 @@ class Monitor:
             self.close(done=self._step >= self._last)
         else:  # the first error is the one to show, and the only line
             with contextlib.suppress(Exception):
-                self.close(tell=isinstance(error, Preempted))
+                self.close(report=isinstance(error, Preempted))

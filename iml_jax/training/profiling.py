@@ -64,14 +64,14 @@ class Profiler:
     Args:
       config: which steps.
       run_dir: the run.
-      say: prints one line.
+      log: prints one line.
       hosts: processes of the job; with more than one, a signal waits until ``requested`` was shared.
     """
 
     def __init__(
-        self, config: ProfilerConfig, run_dir: Path, say: Callable[[str], None], hosts: int = 1
+        self, config: ProfilerConfig, run_dir: Path, log: Callable[[str], None], hosts: int = 1
     ) -> None:
-        self._config, self._say, self._hosts = config, say, hosts
+        self._config, self._log, self._hosts = config, log, hosts
         self._directory = Path(config.directory) if config.directory else run_dir / FOLDER
         self.requested = False  # a signal came to this process
         self._begin = False
@@ -122,7 +122,7 @@ class Profiler:
         except Exception as error:
             self._failed("write", error)
             return
-        self._say(f"trace of steps {first} to {step}: {self._directory}")
+        self._log(f"trace of steps {first} to {step}: {self._directory}")
 
     def close(self) -> None:
         """Ends a trace under way and gives the signal back."""
@@ -136,8 +136,8 @@ class Profiler:
             except Exception as error:
                 self._failed("write", error)
             else:
-                self._say(f"trace, cut short: {self._directory}")
+                self._log(f"trace, cut short: {self._directory}")
 
     def _failed(self, verb: str, error: Exception) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
-        self._say(f"could not {verb} the trace in {self._directory} ({reason}); training goes on without it")
+        self._log(f"could not {verb} the trace in {self._directory} ({reason}); training goes on without it")

@@ -165,7 +165,7 @@ def accept(  # noqa: PLR0917
       done: updates of the checkpoint that is resumed; None where there is none, so that nothing of the
         earlier configuration was kept and everything may change.
       manifest: of the prepared data, which is the run's (``check_run``); fills what is left open.
-      run_dir: the run, whose record tells what was allowed before.
+      run_dir: the run, whose record lists what was allowed before.
       allowed: ``--allow_changed``.
 
     Returns:

@@ -30,7 +30,7 @@ Evaluator = Callable[[int, Any, Callable[[str], None]], dict[str, float]]
 
 @dataclasses.dataclass(eq=False)
 class Run:
-    """The live run; hooks may read everything, and change nothing but by ``save`` and ``say``.
+    """The live run; hooks may read everything, and change nothing but by ``save`` and ``log``.
 
     Attributes:
       job: what decides the run, completed.
@@ -41,7 +41,7 @@ class Run:
       store: the checkpoints.
       monitor: phases, time and memory of this process.
       held: the lease of the run directory.
-      evaluate: (step, params, say) -> the level means.
+      evaluate: (step, params, log) -> the level means.
       sink: metrics files and the progress bar; on the first host only.
       huggingface: the config.json that the initial parameters came with.
       hooks: all hooks, in the order in which they are called.
@@ -76,10 +76,10 @@ class Run:
         """Whether this process writes the run's files."""
         return self.sink is not None
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Prints a line beside the progress bar; on the first host only."""
         if self.sink:
-            self.sink.say(text)
+            self.sink.log(text)
 
     def call(self, method: str, *arguments: Any) -> None:
         """Calls one method of every hook with this run."""

@@ -1,4 +1,4 @@
-"""What a run tells its user: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
+"""What a run reports to its user: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Telemetry:
             self._bar = self._progress.add_task("train", total=steps, completed=first, line="")
             self._progress.start()
         if damaged:
-            self.say(f"{path}: damaged lines are passed over: {damaged}")
+            self.log(f"{path}: damaged lines are ignored: {damaged}")
 
     def advance(self, step: int) -> None:
         """Moves the progress bar to ``step`` updates done."""
@@ -131,9 +131,9 @@ class Telemetry:
         if self._progress:
             self._progress.update(self._bar, completed=step, line=line)
         else:
-            self.say(f"step {step}/{self._steps}  {line}")
+            self.log(f"step {step}/{self._steps}  {line}")
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Prints one line beside the progress bar, or as a plain line in a log."""
         if self._progress:
             self._progress.console.print(printable(text, keep="\n\t"), highlight=False, markup=False)

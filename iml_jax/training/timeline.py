@@ -1,6 +1,6 @@
 """Where a training process's time goes: steps on the device, and what the host did between them.
 
-The host dispatches a step and goes on, so the host's clock alone cannot tell a data wait that the device
+The host dispatches a step and continues, so its clock alone does not distinguish a data wait that the device
 never noticed from one that left it idle. A thread waits for each step's result and notes when it came: a
 step's time is from its dispatch (or the end of the step before) to that moment. Only what lies between two
 steps is charged to what the host was doing then. Nothing waits that did not wait before.

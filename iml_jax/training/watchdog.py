@@ -21,7 +21,7 @@ STALLED = 1  # exit status: a fault, not the user's mistake
 
 @dataclasses.dataclass(frozen=True)
 class WatchdogConfig:
-    """When a silent process tells where it hangs; gin name ``Watchdog``."""
+    """When a process that makes no progress reports where it is; gin name ``Watchdog``."""
 
     seconds: float = dataclasses.field(
         default=600.0,
@@ -52,7 +52,7 @@ class Watchdog:
       run_dir: gets ``stacks.HOST.txt``, once the run's own files are there.
       host: number of this process.
       doing: what the process does now, and whether a step should end soon; asked only when late.
-      say: prints one line.
+      log: prints one line.
       clock: seconds.
       leave: ends the process.
     """
@@ -64,12 +64,12 @@ class Watchdog:
         host: int,
         doing: Callable[[], tuple[str, bool]],
         *,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self._config, self._run_dir, self._host = config, run_dir, host
-        self._doing, self._say, self._clock, self._leave = doing, say, clock, leave
+        self._doing, self._log, self._clock, self._leave = doing, log, clock, leave
         self._last = clock()
         self._told = 0.0  # seconds of the stall at the last stacks; 0 where there were none
         self._first_told = 0.0
@@ -109,7 +109,7 @@ class Watchdog:
                 return
             self._first_told = late
         elif self._config.exit_after and late >= self._first_told + self._config.exit_after:
-            self._say(f"host {self._host}: ends itself after {late:.0f} s without an end of {what}")
+            self._log(f"host {self._host}: ends itself after {late:.0f} s without an end of {what}")
             self._leave(STALLED)
             return
         elif late < 2 * self._told:
@@ -130,7 +130,7 @@ class Watchdog:
                 where = f"; stacks of all threads are below and in {path}"
             except (OSError, UserError, Fault) as error:
                 where = f"; stacks of all threads are below ({error})"
-        self._say(f"host {self._host}: {what} has not ended for {late:.0f} s{where}")
+        self._log(f"host {self._host}: {what} has not ended for {late:.0f} s{where}")
         _dump_to(sys.stderr)
 
 

@@ -80,7 +80,7 @@ def test_off_by_flag_and_on_processors_where_xla_refuses(tmp_path, monkeypatch, 
     amd(monkeypatch, vendor)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert (use_cache(CompilationConfig(**config), say=pytest.fail) is not None) == used
+    assert (use_cache(CompilationConfig(**config), log=pytest.fail) is not None) == used
 
 
 def test_a_folder_that_cannot_be_used_is_one_line(unset, tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def test_all_leave_after_the_same_question(ask, number):
         ready = [host for host in range(3) if host not in left and asked[host] <= min(asked) + 1]
         host = int(rng.choice(ready))
         if host == hears and asked[host] + 1 == when:
-            ask.notices[host].heard = True
+            ask.notices[host].received = True
         if ask(host):
             left[host] = ask.notices[host].questions
         deadline += 1
@@ -71,7 +71,7 @@ def test_without_a_notice_a_question_is_one_call(ask):
 
 
 def test_a_host_too_far_ahead_is_a_fault_and_no_hang(ask):
-    ask.notices[0].heard = True
+    ask.notices[0].received = True
     for _ in range(preemption.AHEAD + 1):
         assert not ask(1)
     assert not ask(0)

@@ -61,14 +61,14 @@ def test_lines_are_said_one_at_a_time(monkeypatch):
     Fake(monkeypatch, GOOD)
     saying, together = [], []
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         saying.append(line)
         time.sleep(0.05)
         together.append(len(saying))
         saying.remove(line)
 
     jobs = [(f"job {rows}", dataclasses.replace(JOB, rows=rows)) for rows in range(1, 9)]
-    assert len(list(compiling.Compiler(4, None, say).run(jobs))) == 8
+    assert len(list(compiling.Compiler(4, None, log).run(jobs))) == 8
     assert together == [1] * 16
 
 

@@ -66,7 +66,7 @@ def test_second_holder_is_refused_by_host_pid_time_and_file(tmp_path: Path) -> N
     path = tmp_path / "made/run[1]/.training.lease"
     with process(path) as first:
         assert say_line(first) == "held"
-        with pytest.raises(UserError) as refused, lease.hold(path, "the run R", say=refuse):
+        with pytest.raises(UserError) as refused, lease.hold(path, "the run R", log=refuse):
             pass
         text = str(refused.value)
         record = json.loads(path.read_bytes().splitlines()[0])
@@ -76,7 +76,7 @@ def test_second_holder_is_refused_by_host_pid_time_and_file(tmp_path: Path) -> N
         assert say_line(first) == "written"
         first.wait()
     assert list(path.parent.iterdir()) == []
-    with lease.hold(path, "the run R", say=refuse) as held:
+    with lease.hold(path, "the run R", log=refuse) as held:
         held.check()
     assert list(path.parent.iterdir()) == []
 
@@ -88,7 +88,7 @@ def test_killed_holder_is_replaced_at_once(tmp_path: Path) -> None:
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert path.exists()
-        with lease.hold(path, "it", say=refuse) as held:
+        with lease.hold(path, "it", log=refuse) as held:
             held.check()
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +98,7 @@ def test_killed_holder_that_nobody_waited_for_is_replaced_at_once(tmp_path: Path
         assert say_line(first) == "held"
         first.send_signal(signal.SIGKILL)
         os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # still a zombie
-        with lease.hold(tmp_path / ".lease", "it", say=refuse):
+        with lease.hold(tmp_path / ".lease", "it", log=refuse):
             pass
 
 
@@ -108,7 +108,7 @@ def test_paused_holder_loses_it_and_does_not_write(tmp_path: Path) -> None:
         assert say_line(first) == "held"
         first.send_signal(signal.SIGSTOP)
         time.sleep(2 * TTL)  # until the file looks old: before, a process that runs is refused at once
-        with lease.hold(path, "it", beat=BEAT, ttl=TTL, say=said.append) as held:
+        with lease.hold(path, "it", beat=BEAT, ttl=TTL, log=said.append) as held:
             first.send_signal(signal.SIGCONT)
             go(first)
             answer = say_line(first)
@@ -147,7 +147,7 @@ def test_holder_out_of_sight_is_replaced_after_its_time(tmp_path: Path, changes:
     path, said = tmp_path / ".lease", []
     path.write_bytes(record_of(path, **changes))
     began = time.monotonic()
-    with lease.hold(path, "it", beat=BEAT, ttl=TTL, say=said.append):
+    with lease.hold(path, "it", beat=BEAT, ttl=TTL, log=said.append):
         assert time.monotonic() - began >= TTL
     assert len(said) == 1
     assert str(path) in said[0]
@@ -156,7 +156,7 @@ def test_holder_out_of_sight_is_replaced_after_its_time(tmp_path: Path, changes:
 def test_reused_pid_is_not_the_holder(tmp_path: Path) -> None:
     path = tmp_path / ".lease"
     path.write_bytes(record_of(path, pid=os.getppid(), started="1"))
-    with lease.hold(path, "it", say=refuse):
+    with lease.hold(path, "it", log=refuse):
         pass
 
 
@@ -174,7 +174,7 @@ def test_living_holder_of_another_host_is_refused_when_it_beats(tmp_path: Path) 
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(UserError, match="host elsewhere, pid"), lease.hold(path, "it", say=str):
+        with pytest.raises(UserError, match="host elsewhere, pid"), lease.hold(path, "it", log=str):
             pass
     finally:
         stop.set()
@@ -187,7 +187,7 @@ def test_living_holder_of_another_host_is_refused_when_it_beats(tmp_path: Path) 
 def test_damaged_record_is_watched_like_any_other(tmp_path: Path, content: bytes) -> None:
     path, said = tmp_path / ".lease", []
     path.write_bytes(content)
-    with lease.hold(path, "it", beat=BEAT, ttl=TTL, say=said.append) as held:
+    with lease.hold(path, "it", beat=BEAT, ttl=TTL, log=said.append) as held:
         held.check()
     assert "unknown process" in said[0]
 
@@ -195,7 +195,7 @@ def test_damaged_record_is_watched_like_any_other(tmp_path: Path, content: bytes
 def test_record_prints_nothing_to_the_terminal_but_text(tmp_path: Path) -> None:
     path, said = tmp_path / ".lease", []
     path.write_bytes(record_of(path, host="\x1b[31mred\n"))
-    with lease.hold(path, "it", beat=BEAT, ttl=TTL, say=said.append):
+    with lease.hold(path, "it", beat=BEAT, ttl=TTL, log=said.append):
         pass
     assert said[0].isprintable()
 
@@ -234,7 +234,7 @@ def _race(folder: Path, rounds: int, dead: bool, barrier, wins) -> None:  # type
                 path.write_bytes(record_of(path, pid=os.getppid(), started="1"))
             barrier.wait()
             try:
-                with lease.hold(path, "it", say=refuse) as held:
+                with lease.hold(path, "it", log=refuse) as held:
                     mine.append(1)
                     barrier.wait()
                     with contextlib.suppress(Fault):
@@ -362,12 +362,12 @@ def test_killed_in_the_midst_of_replacing(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_bytes(old)
     pending = ConditionalFile(path)._successor(old)
     pending.write_bytes(record_of(path, pid=os.getppid(), started="2"))
-    with lease.hold(path, "it", beat=BEAT, ttl=TTL, say=refuse):  # its process has ended
+    with lease.hold(path, "it", beat=BEAT, ttl=TTL, log=refuse):  # its process has ended
         pass
     monkeypatch.setattr(conditional, "_PENDING_SECONDS", 0.3)
     path.write_bytes(old)
     pending.write_bytes(record_of(path, host="elsewhere"))
-    with lease.hold(path, "it", beat=BEAT, ttl=TTL, say=refuse):
+    with lease.hold(path, "it", beat=BEAT, ttl=TTL, log=refuse):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -380,6 +380,6 @@ def test_lost_answer_of_a_link_is_recognised(tmp_path: Path, monkeypatch: pytest
         real(source, target)  # NFS repeats a request whose answer was lost
 
     monkeypatch.setattr(os, "link", link)
-    with lease.hold(tmp_path / ".lease", "it", say=refuse) as held:
+    with lease.hold(tmp_path / ".lease", "it", log=refuse) as held:
         held.check()
     assert list(tmp_path.iterdir()) == []

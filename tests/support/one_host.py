@@ -33,7 +33,7 @@ def main() -> None:
     config = dataclasses.replace(PRE_NORM, vocab_rows=vocabulary.rows, vocab_tokens=vocabulary.tokens)
     params, mesh = on_mesh(config, random_params(config, np.random.default_rng(5)), 2, 2, 2)
     asked = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
-    found = evaluate(Model(config, params, mesh), prepared, asked, say=print, keep=keep)
+    found = evaluate(Model(config, params, mesh), prepared, asked, log=print, keep=keep)
     if jax.process_index() == 0:
         results.save(found, output)
 

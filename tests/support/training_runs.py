@@ -78,7 +78,7 @@ def make_job(prepared, run_dir, **changes) -> TrainingJob:
 
 
 def no_evaluation(job, mesh):
-    def refuse(step, params, say):
+    def refuse(step, params, log):
         raise AssertionError("nothing asked for an evaluation")
 
     return refuse

@@ -18,7 +18,7 @@ from iml_jax.checkpoints.store import CheckpointConfig
 from iml_jax.config.registry import Registry
 from iml_jax.foundation.errors import UserError
 from iml_jax.storage import ownership
-from iml_jax.training import hooks, loop
+from iml_jax.training import builtin_hooks, hooks, loop
 from iml_jax.training.hooks import Hook, HooksConfig
 from iml_jax.training.step import TrainStep
 
@@ -62,7 +62,7 @@ def test_when_each_method_is_called(prepared, tmp_path):
         prepared, tmp_path / "run",
         train={"log_every": 4, "evaluate_every": 6}, checkpoints=CheckpointConfig(every=8, keep=20),
     )  # fmt: skip
-    train(job, all_steps, some, evaluator=lambda job, mesh: lambda step, params, say: {"mean": float(step)})
+    train(job, all_steps, some, evaluator=lambda job, mesh: lambda step, params, log: {"mean": float(step)})
     steps = list(range(1, STEPS + 1))
 
     def of(kind, recorder=all_steps):
@@ -82,7 +82,7 @@ def test_when_each_method_is_called(prepared, tmp_path):
 
     again = Recorder()
     longer = dataclasses.replace(job, train=dataclasses.replace(job.train, steps=STEPS + 2))
-    train(longer, again, evaluator=lambda job, mesh: lambda step, params, say: {})
+    train(longer, again, evaluator=lambda job, mesh: lambda step, params, log: {})
     assert again.calls[0] == ("start", STEPS) and of("after", again) == [STEPS + 1, STEPS + 2]
 
 
@@ -151,6 +151,28 @@ def read_steps(prepared, run_dir, monkeypatch):
 def test_the_loop_reads_from_devices_at_log_steps_only(prepared, tmp_path, monkeypatch):
     # Lines of steps 1, 5, 10 are written one step later.
     assert read_steps(prepared, tmp_path / "run", monkeypatch) == [2, 6, 11]
+
+
+def test_metrics_are_read_before_too_many_steps_wait(prepared, tmp_path, monkeypatch):
+    """However rarely a line is written, the metrics of a bounded number of steps lie on the devices."""
+    monkeypatch.setattr(builtin_hooks, "MOST_PENDING", 3)
+    job = make_job(
+        prepared,
+        tmp_path / "run",
+        train={"log_every": 1000},
+        checkpoints=CheckpointConfig(every=1000, keep_best=False),
+    )
+    hook = ReadsPerStep(HostReads(monkeypatch))
+    train(job, hook)
+    found = [step for step, count in hook.found.items() if step and count]
+    assert len(found) > 2 and max(np.diff([0, *found])) <= 4
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_accumulation_is_at_least_one(prepared, tmp_path, value):
+    with pytest.raises(UserError, match=rf"Train\.accumulation = {value}: must be at least 1"):
+        train(make_job(prepared, tmp_path / "run", train={"accumulation": value}))
+    assert not (tmp_path / "run" / "config.gin").exists()
 
 
 def test_a_read_of_every_loss_is_noticed(prepared, tmp_path, monkeypatch):

@@ -231,7 +231,7 @@ def test_the_best_checkpoint_stays_and_an_evaluation_cut_short_is_made_up_for(pr
 
     def evaluator(kill_at):
         def make(job, mesh):
-            def at_step(step, params, say):
+            def at_step(step, params, log):
                 if step == kill_at:
                     raise KeyboardInterrupt
                 evaluated.append(step)
@@ -283,7 +283,7 @@ def test_points_reach_tensorboard_with_every_save(prepared, tmp_path):
     on_disk = {}
 
     def evaluator(job, mesh):
-        def at_step(step, params, say):
+        def at_step(step, params, log):
             on_disk[step] = board_steps(tmp_path / "run")
             return {"selection": float(step)}
 

@@ -178,7 +178,7 @@ def test_a_run_that_dies_counts_what_it_does_again(prepared, tmp_path, capsys):
     """Saved after step 4, dead after step 6, done again from 4: two of the steps were lost."""
 
     def evaluator(job, mesh):
-        def die(step, params, say):
+        def die(step, params, log):
             raise KeyboardInterrupt
 
         return die

@@ -86,7 +86,7 @@ def test_sigterm_at_every_stage_of_a_run(prepared, tmp_path, monkeypatch):
     # 4. while it evaluates: the state, which no save was due for, is saved too
     def evaluating(interrupt):
         def make(job, mesh):
-            def at_step(step, params, say):
+            def at_step(step, params, log):
                 if interrupt:
                     terminate()
                     preemption.check()

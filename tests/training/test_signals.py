@@ -40,7 +40,7 @@ def park(name):
     calls += name == place
     if name == place and calls == int(number):
         parked()
-        while not preemption._notice.heard:
+        while not preemption._notice.received:
             time.sleep(0.02)
 save, advance, update = CheckpointStore.save, progress.Meter.advance, TrainStep.__call__
 def saving(self, *arguments):

@@ -25,7 +25,7 @@ class World:
             folder,
             3,
             lambda: self.doing,
-            say=self.said.append,
+            log=self.said.append,
             clock=lambda: self.now,
             leave=self.left.append,
         )
@@ -120,7 +120,7 @@ def test_impossible_limits_are_refused_by_name(name):
 
 
 def test_zero_seconds_start_no_thread(tmp_path):
-    dog = Watchdog(WatchdogConfig(seconds=0), tmp_path, 0, lambda: ("", True), say=print)
+    dog = Watchdog(WatchdogConfig(seconds=0), tmp_path, 0, lambda: ("", True), log=print)
     before = threading.active_count()
     dog.start()
     assert threading.active_count() == before
@@ -134,7 +134,7 @@ def test_a_process_that_hangs_writes_its_stacks_to_stderr_and_ends():
         from pathlib import Path
         from iml_jax.training.watchdog import Watchdog, WatchdogConfig
         dog = Watchdog(WatchdogConfig(seconds=0.2, exit_after=0.2), Path("/nowhere"), 0,
-                       lambda: ("step 1", True), say=lambda text: print(text, file=sys.stderr, flush=True))
+                       lambda: ("step 1", True), log=lambda text: print(text, file=sys.stderr, flush=True))
         dog.start()
         def never():
             time.sleep(600)

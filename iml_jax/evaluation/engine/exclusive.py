@@ -16,14 +16,14 @@ PAGE_START = b"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
 
 @contextlib.contextmanager
 def held_result(
-    file: Path, *, patient: bool = False, say: Callable[[str], None] = lease.tell
+    file: Path, *, patient: bool = False, log: Callable[[str], None] = lease.tell
 ) -> Iterator[Callable[[], None]]:
     """Holds the lease of one evaluation (its result file); every process must call, the first one takes it.
 
     Args:
       file: the result file; its predictions and partial results belong to it.
       patient: wait for the other process instead of refusing.
-      say: receives the line that reports the wait.
+      log: receives the line that reports the wait.
 
     Yields:
       The check to make before results are saved; it raises a Fault where another process took over.
@@ -40,7 +40,7 @@ def held_result(
         def take() -> None:
             name = file.with_name(f".{file.stem}.lease")
             what = f"the evaluation {file}"
-            taken.append(stack.enter_context(lease.hold(name, what, patient=patient, say=say)))
+            taken.append(stack.enter_context(lease.hold(name, what, patient=patient, log=log)))
 
         first_host_does(take)
         yield taken[0].check if taken else lambda: None

@@ -25,7 +25,7 @@ class Meter:
 
     def __init__(
         self,
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
         *,
         label: str = "evaluation",
         prompts: int = 0,
@@ -35,7 +35,7 @@ class Meter:
         """Shows nothing until the first prompt is done.
 
         Args:
-          say: takes plain lines (inside a training process, whose own bar must not be disturbed); None shows
+          log: takes plain lines (inside a training process, whose own bar must not be disturbed); None shows
             a bar on a terminal and prints lines on stderr elsewhere.
           label: what is done.
           prompts, tasks: how many there are; without tasks only prompts are shown.
@@ -44,7 +44,7 @@ class Meter:
         first = jax.process_index() == 0
         console = Console(stderr=True)
         self._bar: Progress | None = None
-        if first and say is None and console.is_terminal:
+        if first and log is None and console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
@@ -52,7 +52,7 @@ class Meter:
             )
             self._bar = Progress(*columns, console=console, transient=True)
             self._bar.add_task(label, total=max(prompts, 1), text="")
-        self._say = (say or _print) if first else lambda text: None
+        self._log = (log or _print) if first else lambda text: None
         self._label, self._total, self._tasks, self._clock = label, prompts, tasks, clock
         self._done = self._tasks_done = self._before = self._tenth = 0
         self._began = self._shown = clock()
@@ -88,7 +88,7 @@ class Meter:
         if self._bar:
             self._bar.console.print(printable(text, keep="\n\t"), markup=False, highlight=False)
         else:
-            self._say(text)
+            self._log(text)
 
     def advance(self, rows: int) -> None:
         """``rows`` more prompts are done. Every process must call.
@@ -104,7 +104,7 @@ class Meter:
         now, tenth = self._clock(), LINES * self._done // max(self._total, 1)
         if tenth > self._tenth or (rows and now - self._shown >= SECONDS):
             self._tenth, self._shown = tenth, now
-            self._say(f"{self._label}: {self._text()}")
+            self._log(f"{self._label}: {self._text()}")
 
     def _text(self) -> str:
         parts = [f"{self._done:,} of {self._total:,} prompts"]

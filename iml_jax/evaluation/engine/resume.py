@@ -48,9 +48,9 @@ class PartialResults:
     key, is not used.
     """
 
-    def __init__(self, folder: Path | None, say: Callable[[str], None] = lambda text: None) -> None:
-        """With ``folder`` None nothing is saved; ``say`` receives a line on what was found."""
-        self._folder, self._say = folder, say
+    def __init__(self, folder: Path | None, log: Callable[[str], None] = lambda text: None) -> None:
+        """With ``folder`` None nothing is saved; ``log`` receives a line on what was found."""
+        self._folder, self._log = folder, log
 
     def read(
         self, asked: Mapping[str, TaskQuestions], chunks: Sequence[Sequence[Piece]]
@@ -71,7 +71,7 @@ class PartialResults:
             for piece, found in self._read(path, asked, unused):
                 answers[piece.task][piece.start : piece.stop] = found
         for reason, count in sorted(unused.items()):
-            self._say(f"{self._folder}: {count} file(s) of {reason} are not used")
+            self._log(f"{self._folder}: {count} file(s) of {reason} are not used")
         own = [
             number
             for number, chunk in enumerate(chunks)
@@ -82,7 +82,7 @@ class PartialResults:
         if done:
             total = sum(one.count for one in asked.values())
             count = sum(piece.stop - piece.start for number in done for piece in chunks[number])
-            self._say(f"{count:,} of {total:,} prompts were answered before; resuming with the rest")
+            self._log(f"{count:,} of {total:,} prompts were answered before; resuming with the rest")
         return answers, done
 
     def write(
@@ -135,7 +135,7 @@ class PartialResults:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            self._say(f"{self._folder}: not used, it cannot be read ({error.strerror or error})")
+            self._log(f"{self._folder}: not used, it cannot be read ({error.strerror or error})")
             return []
 
     def _read(
@@ -159,7 +159,7 @@ class PartialResults:
             split = [(piece, list(itertools.islice(parts, piece.stop - piece.start))) for piece, _ in pieces]
             return [one for one, is_wanted in zip(split, wanted, strict=True) if is_wanted]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError, Fault) as error:
-            self._say(f"{path}: damaged and not used, its prompts are answered again ({error})")
+            self._log(f"{path}: damaged and not used, its prompts are answered again ({error})")
             return []
 
 

@@ -113,7 +113,7 @@ def evaluate(
     config: EvaluateConfig,
     *,
     metadata: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     keep: Path | None = None,
 ) -> Results:
     """Answers the held-out examples of every chosen task and scores the answers.
@@ -128,7 +128,7 @@ def evaluate(
       prepared_dir: what ``iml prepare`` wrote.
       config: what to evaluate (its own ``prepared_dir`` is not used).
       metadata: added to the results' (checkpoint, step, ...).
-      say: receives progress lines; None shows a bar on a terminal and plain lines on stderr elsewhere.
+      log: receives progress lines; None shows a bar on a terminal and plain lines on stderr elsewhere.
       keep: the folder of the partial results (``resume.folder_of``), from which an evaluation of the same
         weights with the same settings resumes. Whoever saves the results removes it
         (``PartialResults.clear``).
@@ -155,7 +155,7 @@ def evaluate(
         for one in entries
     }
     tasks = _Tasks(prepared, {entry.name: entry for entry in entries}, splits, asked)
-    with Meter(say, prompts=sum(one.count for one in asked.values()), tasks=len(entries)) as meter:
+    with Meter(log, prompts=sum(one.count for one in asked.values()), tasks=len(entries)) as meter:
         answers = _answers(
             answering.TextModel(model, tokenizer), tasks, config, PartialResults(keep, meter.note), meter
         )

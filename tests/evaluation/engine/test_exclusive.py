@@ -19,7 +19,7 @@ def test_second_evaluation_is_refused_and_a_patient_one_waits(tmp_path: Path) ->
     said, order = [], []
 
     def wait() -> None:
-        with exclusive.held_result(file, patient=True, say=said.append) as check:
+        with exclusive.held_result(file, patient=True, log=said.append) as check:
             check()
             order.append("patient")
 

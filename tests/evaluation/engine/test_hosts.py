@@ -49,7 +49,7 @@ def test_two_hosts_are_one_device(tmp_path: Path) -> None:
     config = dataclasses.replace(PRE_NORM, vocab_rows=vocabulary.rows, vocab_tokens=vocabulary.tokens)
     params, mesh = on_mesh(config, random_params(config, np.random.default_rng(5)))
     asked = EvaluateConfig(batch_size=4, generate=GenerateConfig(max_new_tokens=5, batch_size=3))
-    alone = evaluate(Model(config, params, mesh), prepared, asked, say=lambda text: None)
+    alone = evaluate(Model(config, params, mesh), prepared, asked, log=lambda text: None)
     keep = tmp_path / "kept"
     _run_hosts(prepared, tmp_path / "two.json", 2, 4, str(keep))
     together = results.load(tmp_path / "two.json", predictions=True)
@@ -61,6 +61,6 @@ def test_two_hosts_are_one_device(tmp_path: Path) -> None:
         assert dataclasses.replace(one, log_likelihoods=()) == dataclasses.replace(same, log_likelihoods=())
     # What two hosts kept, one goes on with.
     said: list[str] = []
-    again = evaluate(Model(config, params, mesh), prepared, asked, say=said.append, keep=keep)
+    again = evaluate(Model(config, params, mesh), prepared, asked, log=said.append, keep=keep)
     assert said == ["30 of 30 prompts were answered before; resuming with the rest"]
     assert again.predictions == together.predictions

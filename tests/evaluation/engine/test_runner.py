@@ -47,7 +47,7 @@ def model(prepared: Path):
 def found(prepared: Path, model) -> results.Results:
     params, mesh = on_mesh(*model)
     return evaluate(
-        Model(model[0], params, mesh), prepared, CONFIG, metadata={"step": 7}, say=lambda text: None
+        Model(model[0], params, mesh), prepared, CONFIG, metadata={"step": 7}, log=lambda text: None
     )
 
 
@@ -169,7 +169,7 @@ def test_counts_and_metadata(found: results.Results, prepared: Path, model) -> N
 
 def test_eight_devices_say_the_same(found: results.Results, prepared: Path, model) -> None:
     params, mesh = on_mesh(*model, 2, 2, 2)
-    other = evaluate(Model(model[0], params, mesh), prepared, CONFIG, say=lambda text: None)
+    other = evaluate(Model(model[0], params, mesh), prepared, CONFIG, log=lambda text: None)
     assert other.tasks == found.tasks
     for one, same in zip(found.predictions, other.predictions, strict=True):
         np.testing.assert_allclose(one.log_likelihoods, same.log_likelihoods, atol=1e-4)
@@ -180,7 +180,7 @@ def test_eight_devices_say_the_same(found: results.Results, prepared: Path, mode
 def test_normalised_options(found: results.Results, prepared: Path, model, kind: str) -> None:
     params, mesh = on_mesh(*model)
     config = dataclasses.replace(CONFIG, normalisation=kind, neutral_prompt="the answer")
-    other = evaluate(Model(model[0], params, mesh), prepared, config, say=lambda text: None)
+    other = evaluate(Model(model[0], params, mesh), prepared, config, log=lambda text: None)
     assert other.metadata["option_scoring"] == provenance.SCORING_POLICY[kind]
     choices = [
         (one, same) for one, same in zip(found.predictions, other.predictions, strict=True) if one.options
@@ -203,7 +203,7 @@ def test_normalised_options(found: results.Results, prepared: Path, model, kind:
 def test_a_prefix_changes_both_kinds_and_is_recorded(found: results.Results, prepared: Path, model) -> None:
     params, mesh = on_mesh(*model)
     config = dataclasses.replace(CONFIG, prefix="eos")
-    other = evaluate(Model(model[0], params, mesh), prepared, config, say=lambda text: None)
+    other = evaluate(Model(model[0], params, mesh), prepared, config, log=lambda text: None)
     assert other.metadata["prefix"] == provenance.PREFIX_POLICY["eos"]
     scored = [(a, b) for a, b in zip(found.predictions, other.predictions, strict=True) if a.options]
     written = [(a, b) for a, b in zip(found.predictions, other.predictions, strict=True) if not a.options]
@@ -215,9 +215,9 @@ def test_drawn_answers_belong_to_their_questions(prepared: Path, model) -> None:
     params, mesh = on_mesh(*model)
     draw = dataclasses.replace(CONFIG.generate, temperature=1.0, seed=3)
     config = dataclasses.replace(CONFIG, generate=draw, tasks=("*write*", "*spell*"))
-    both = evaluate(Model(model[0], params, mesh), prepared, config, say=lambda text: None)
+    both = evaluate(Model(model[0], params, mesh), prepared, config, log=lambda text: None)
     fewer = dataclasses.replace(config, tasks=("*spell*",), examples_per_task=3)
-    some = evaluate(Model(model[0], params, mesh), prepared, fewer, say=lambda text: None)
+    some = evaluate(Model(model[0], params, mesh), prepared, fewer, log=lambda text: None)
     known = {(one.task, one.example_id): one.prediction for one in both.predictions}
     assert [known[one.task, one.example_id] for one in some.predictions] == [
         one.prediction for one in some.predictions
@@ -229,22 +229,22 @@ def test_patterns_and_sampling(prepared: Path, model) -> None:
     params, mesh = on_mesh(*model)
     config = dataclasses.replace(CONFIG, tasks=("bench:p*", "*:choose:zero_shot"), examples_per_task=3)
     said: list[str] = []
-    small = evaluate(Model(model[0], params, mesh), prepared, config, say=said.append)
+    small = evaluate(Model(model[0], params, mesh), prepared, config, log=said.append)
     assert [(task.task, task.examples) for task in small.tasks] == [("choose", 3), ("pick", 3)]
     assert said[-1] == "evaluation: 6 of 6 prompts, 2 of 2 tasks"
-    again = evaluate(Model(model[0], params, mesh), prepared, config, say=said.append)
+    again = evaluate(Model(model[0], params, mesh), prepared, config, log=said.append)
     assert [one.example_id for one in again.predictions] == [one.example_id for one in small.predictions]
 
 
 def test_truncation_is_counted(prepared: Path, model, monkeypatch: pytest.MonkeyPatch) -> None:
     short = dataclasses.replace(model[0], max_positions=16)
     params, mesh = on_mesh(short, random_params(short, np.random.default_rng(5)))
-    cut = evaluate(Model(short, params, mesh), prepared, CONFIG, say=lambda text: None)
+    cut = evaluate(Model(short, params, mesh), prepared, CONFIG, log=lambda text: None)
     assert [task.truncated for task in cut.tasks] == [task.examples for task in cut.tasks]
     tiny = dataclasses.replace(model[0], max_positions=6)
     params, mesh = on_mesh(tiny, random_params(tiny, np.random.default_rng(5)))
     monkeypatch.setattr(scoring, "fits", lambda candidates, config: False)
-    none = evaluate(Model(tiny, params, mesh), prepared, CONFIG, say=lambda text: None)
+    none = evaluate(Model(tiny, params, mesh), prepared, CONFIG, log=lambda text: None)
     assert [task.task for task in none.tasks] == ["write", "spell"]
     assert none.metadata["skipped_tasks"][0] == {
         "task": "bench:choose:zero_shot",
@@ -284,7 +284,7 @@ def test_killed_and_continued_it_is_the_same(
     params, mesh = on_mesh(*model)
     monkeypatch.setattr(runner, "CHUNK", 5)
     whole = evaluate(
-        Model(model[0], params, mesh), prepared, CONFIG, metadata={"step": 7}, say=lambda text: None
+        Model(model[0], params, mesh), prepared, CONFIG, metadata={"step": 7}, log=lambda text: None
     )
     keep = tmp_path / "7.unfinished"
     answered, calls = answering.answer, []
@@ -297,11 +297,11 @@ def test_killed_and_continued_it_is_the_same(
 
     monkeypatch.setattr(answering, "answer", killed_at_fourth)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Model(model[0], params, mesh), prepared, CONFIG, say=lambda text: None, keep=keep)
+        evaluate(Model(model[0], params, mesh), prepared, CONFIG, log=lambda text: None, keep=keep)
     assert len(list(keep.iterdir())) == 3
     said: list[str] = []
     again = evaluate(
-        Model(model[0], params, mesh), prepared, CONFIG, metadata={"step": 7}, say=said.append, keep=keep
+        Model(model[0], params, mesh), prepared, CONFIG, metadata={"step": 7}, log=said.append, keep=keep
     )
     assert said[0] == "15 of 26 prompts were answered before; resuming with the rest"
     assert said[-1] == "evaluation: 26 of 26 prompts, 4 of 4 tasks"
@@ -311,16 +311,16 @@ def test_killed_and_continued_it_is_the_same(
     one, other = (results.predictions_path(file).read_bytes() for file in files)
     assert one == other
     # Nothing is computed where nothing is missing; other code or weights make all of it missing.
-    evaluate(Model(model[0], params, mesh), prepared, CONFIG, say=said.append, keep=keep)
+    evaluate(Model(model[0], params, mesh), prepared, CONFIG, log=said.append, keep=keep)
     assert len(calls) == 7
     with monkeypatch.context() as patched:
         patched.setattr(versions, "code_hashes", lambda *folders: {"models/opt.py": "another"})
         said.clear()
-        evaluate(Model(model[0], params, mesh), prepared, CONFIG, say=said.append, keep=keep)
+        evaluate(Model(model[0], params, mesh), prepared, CONFIG, log=said.append, keep=keep)
         assert said[0] == f"{keep}: 6 file(s) of other weights, questions or settings are not used"
     other_params = on_mesh(model[0], random_params(model[0], np.random.default_rng(6)))[0]
     said.clear()
-    evaluate(Model(model[0], other_params, mesh), prepared, CONFIG, say=said.append, keep=keep)
+    evaluate(Model(model[0], other_params, mesh), prepared, CONFIG, log=said.append, keep=keep)
     assert not any("answered before" in line for line in said)
 
 
@@ -338,11 +338,11 @@ def test_a_damaged_chunk_alone_is_answered_again(
         return answered(*arguments, **keywords)
 
     monkeypatch.setattr(answering, "answer", counted)
-    whole = evaluate(Model(model[0], params, mesh), prepared, CONFIG, say=lambda text: None, keep=keep)
+    whole = evaluate(Model(model[0], params, mesh), prepared, CONFIG, log=lambda text: None, keep=keep)
     middle = sorted(keep.iterdir())[1]
     middle.write_text(middle.read_text().replace('"truncated_tokens": 0', '"truncated_tokens": 1', 1))
     said: list[str] = []
-    again = evaluate(Model(model[0], params, mesh), prepared, CONFIG, say=said.append, keep=keep)
+    again = evaluate(Model(model[0], params, mesh), prepared, CONFIG, log=said.append, keep=keep)
     assert said[0] == (
         f"{middle}: damaged and not used, its prompts are answered again (its checksum is wrong)"
     )
