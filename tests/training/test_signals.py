@@ -157,7 +157,12 @@ def whole(prepared, tmp_path_factory):
     return run_dir
 
 
-@pytest.mark.parametrize("count", [1, 2])
+_ALONE = pytest.mark.nightly(
+    seconds=32, reason="the same places in one process; two processes, compared bit for bit, are in the suite"
+)
+
+
+@pytest.mark.parametrize("count", [pytest.param(1, marks=_ALONE), 2])
 def test_preempted_while_compiling_evaluating_and_saving(count, prepared, whole, tmp_path):
     """However many processes share the two devices, the run is that of one undisturbed process."""
     run_dir = tmp_path / "run"
