@@ -28,7 +28,10 @@ import collections, json, sys
 import iml_jax
 import iml_jax.commands
 from iml_jax import config
-from iml_jax.bench import mixtures, unused_files
+try:
+    from iml_jax.bench import mixtures, source_paths, unused_files
+except ImportError:  # an earlier revision
+    from iml_jax.bench import mixtures, mixtures as source_paths, unread as unused_files
 from iml_jax.bench.sources.base import BrokenTask
 from iml_jax.foundation.errors import UserError
 
@@ -37,7 +40,7 @@ bound = config.load([flag.partition("=")[2] for flag in sys.argv[1:] if flag.sta
                     [flag for flag in sys.argv[1:] if flag.startswith("--gin.")])
 mixture = bound.build("Mixture")
 print(f"read by {iml_jax.__file__}", file=sys.stderr, flush=True)
-sources = [mixtures.located(source, mixture.data_dir) for source in mixture.sources]
+sources = [source_paths.located(source, mixture.data_dir) for source in mixture.sources]
 for source in mixtures.expand(sources):
     name = f"{type(source).__name__} {getattr(source, 'data_dir', '').rsplit(mixture.data_dir + '/')[-1]}"
     told = made[name] = {"rows": {}, "broken": {}, "unread": {}}

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import logging
 import os
 import sys
 import threading
@@ -24,7 +25,7 @@ from iml_jax.data import tokenizer as bpe
 from iml_jax.data.manifest import Manifest, SplitEntry, TaskEntry, VocabularyEntry
 from iml_jax.foundation import extras
 from iml_jax.foundation.errors import UserError
-from iml_jax.storage import lease, ownership
+from iml_jax.storage import lease, local, ownership
 from iml_jax.storage.reading import read_json
 from iml_jax.storage.sealed import fingerprint_of
 from iml_jax.storage.writing import check_writable, delete, write_atomically
@@ -36,6 +37,7 @@ _TRAINING_ROWS = 5_000  # of a task that a vocabulary is trained on
 BYTES_PER_PROCESS = 2 << 20
 BYTES_PER_SLICE = 64 << 20
 _MOST_SLICES = 16
+_STDERR_SHOWN = 16_384  # bytes of the workers' output that an unexpected error shows
 Log = Callable[[str], None]
 
 
@@ -271,7 +273,7 @@ def _cache(
     sizes = _sizes(planned)
     slices = choose_slices(config, planned)
     work = sorted(work, key=lambda part: -sizes[part[0].name])
-    with _progress(output_dir, len(work), log):
+    with _progress(output_dir, len(work), log), _redirected_stderr():
         caching.run(job, [caching.Work(task, key, slices[task.name]) for task, key in work], options)
     cache_folders.finish(output_dir, len(work))
 
@@ -304,6 +306,33 @@ def _progress(output_dir: Path, total: int, log: Log) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def _redirected_stderr() -> Iterator[None]:
+    """Keeps what Beam's worker processes log off the terminal; an exception brings back its end.
+
+    The workers configure their own logging and inherit the redirection.
+    """
+    if logging.getLogger().isEnabledFor(logging.INFO):  # --verbose
+        yield
+        return
+    sys.stderr.flush()
+    original = os.dup(2)
+    with local.temporary_file() as captured:
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        except KeyboardInterrupt:  # needs no explanation
+            raise
+        except BaseException:
+            captured.seek(max(0, captured.seek(0, os.SEEK_END) - _STDERR_SHOWN))
+            os.write(original, captured.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
 
 
 @contextlib.contextmanager
