@@ -412,10 +412,9 @@ def compiled_functions(
             return done, tokens, written, alive & (tokens != EOS) & (counts + done < new_tokens), cache
 
         start = jnp.full((tokens.shape[0], CHUNK), EOS, jnp.int32)
-        found = jax.lax.while_loop(unfinished, step, (jnp.int32(0), tokens, start, alive, cache))
-        return constrain(found[2], ("replicated_batch", "length")), found[
-            4
-        ]  # replicated: every process reads it
+        carry = (jnp.int32(0), tokens, start, alive, cache)
+        _, _, written, _, cache = jax.lax.while_loop(unfinished, step, carry)
+        return constrain(written, ("replicated_batch", "length")), cache  # replicated: every process reads it
 
     return CompiledFunctions(
         prepare=functools.partial(decoding.decoding_params, config),
